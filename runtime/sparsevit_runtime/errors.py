@@ -1,0 +1,49 @@
+"""The exception tree. Every message says what happened, the values seen, and the next step."""
+
+
+class SparseViTError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class ModelError(SparseViTError):
+    """A model file cannot be opened, or is not one of ours."""
+
+
+class CardError(ModelError):
+    """The model card is missing, invalid, or written by a newer schema."""
+
+
+class PlanError(SparseViTError, ValueError):
+    """A sparsity plan does not fit the model or breaks the rules of the reference."""
+
+
+class FrameError(SparseViTError, ValueError):
+    """An array is not a frame: (H, W, 3) uint8 BGR with H, W >= 1."""
+
+
+class SourceError(SparseViTError):
+    """A source cannot be opened or read."""
+
+
+class SinkError(SparseViTError):
+    """A sink cannot be opened or written."""
+
+
+class BackendError(SparseViTError):
+    """A backend is unavailable, or failed while running."""
+
+
+class MissingDependencyError(SparseViTError, ImportError):
+    """An optional library is needed for what was asked."""
+
+
+class CheckpointError(SparseViTError):
+    """A checkpoint cannot be read, or does not hold the weights of the model."""
+
+
+class ExportError(SparseViTError):
+    """A network cannot be exported, or the exported file does not match it."""
+
+
+class DatasetError(SparseViTError):
+    """A dataset is empty, or does not have the expected layout."""
