@@ -53,7 +53,9 @@ class WindowAttention(nn.Module):
         if mask is not None:
             bias = bias + mask.unsqueeze(1)  # (N, h, T, T)
         q, k, v = qkv.unbind(0)  # (N, h, T, d)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        # Written out: the fused operator falls back to a slower path when its mask needs a gradient.
+        scores = (q * self.head_dim**-0.5) @ k.transpose(-2, -1) + bias.to(q.dtype)  # (N, h, T, T)
+        out = scores.softmax(-1).to(v.dtype) @ v
         return self.proj(out.transpose(1, 2).reshape(count, tokens, channels))
 
 
