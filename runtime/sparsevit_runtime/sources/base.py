@@ -1,0 +1,88 @@
+"""What a source is: frames in order, each with its index, its time and, for rendered ones, the truth."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What a rendered frame shows, exactly.
+
+    Attributes:
+        label_map: (H, W) uint8 class ids, or None.
+        xyxy: (N, 4) float32 boxes around the visible pixels of each object, in frame pixels.
+        class_id: (N,) int64 class of each box, in the order of the label map's ids.
+    """
+
+    label_map: np.ndarray | None
+    xyxy: np.ndarray
+    class_id: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture from a source.
+
+    Attributes:
+        image: (H, W, 3) uint8 BGR.
+        index: position in the stream, from 0; frames a live source dropped leave gaps.
+        timestamp_ns: wall clock at capture for live sources, position in the media for files.
+        truth: what the frame shows, when the source knows.
+    """
+
+    image: np.ndarray
+    index: int
+    timestamp_ns: int
+    truth: Truth | None = None
+
+
+class Source(ABC):
+    """A stream of frames. One thread reads it; `close` may be called from another and is safe to repeat.
+
+    Attributes:
+        name: what is read, for messages and titles.
+        live: True when frames arrive at their own pace, so that a slow reader has to drop some.
+        size_wh: width and height of the frames in pixels; None when they differ or are not known before reading.
+        fps: nominal frames per second; None when unknown.
+        frame_count: frames in total, as far as the container tells; None for endless or unknown.
+    """
+
+    name: str
+    live: bool = False
+    size_wh: tuple[int, int] | None = None
+    fps: float | None = None
+    frame_count: int | None = None
+
+    @abstractmethod
+    def read(self) -> Frame | None:
+        """The next frame, or None at the end of the stream.
+
+        Raises:
+            SourceError: the stream broke and cannot go on.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives back the device or file."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (frame := self.read()) is not None:
+            yield frame
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
