@@ -1,0 +1,212 @@
+"""The custom ONNX nodes and their portable bodies.
+
+Each node of domain `sparsevit` comes with a model-local function in standard operators, so any ONNX runtime executes
+the file; TensorRT replaces the nodes by plugins of the same name. The bodies address tokens directly: a table of the
+map's row addresses per window is gathered by window id. The map's size is an attribute, so that the table folds into a
+constant when a file is opened, also where the batch is dynamic.
+
+Tokens of the zero padding have no address. They borrow the address of a real token of the same window: reads are masked
+to zero, and writes repeat that token's own value, so that no dummy row has to be appended to the map. The substitute is
+the window's first row or column or, where a shifted window starts inside the padding, the wrapped row or column 0.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx.defs import OpSchema
+
+DOMAIN = "sparsevit"
+VERSION = 1
+OPSET = 18
+#: Integers every node carries: the token map, the window, and the shift (0 or window_size // 2).
+ATTRIBUTES = ("height", "width", "window_size", "shift")
+
+_TABLES = """
+    ws = Constant <value_int: int = @window_size> ()
+    shift = Constant <value_int: int = @shift> ()
+    zero = Constant <value_int: int = 0> ()
+    one = Constant <value_int: int = 1> ()
+    zeros1 = Constant <value_ints: ints = [0]> ()
+    minus1 = Constant <value_ints: ints = [-1]> ()
+    height = Constant <value_int: int = @height> ()
+    width = Constant <value_int: int = @width> ()
+    ws_minus_one = Sub (ws, one)
+    height_rounded = Add (height, ws_minus_one)
+    width_rounded = Add (width, ws_minus_one)
+    window_rows_count = Div (height_rounded, ws)
+    window_columns_count = Div (width_rounded, ws)
+    padded_height = Mul (window_rows_count, ws)
+    padded_width = Mul (window_columns_count, ws)
+    ws1 = Unsqueeze (ws, zeros1)
+    window_shape = Concat <axis: int = 0> (minus1, ws1)
+    row_range = Range (zero, padded_height, one)
+    row_shifted = Add (row_range, shift)
+    row_rolled = Mod (row_shifted, padded_height)
+    rows = Reshape (row_rolled, window_shape)
+    column_range = Range (zero, padded_width, one)
+    column_shifted = Add (column_range, shift)
+    column_rolled = Mod (column_shifted, padded_width)
+    columns = Reshape (column_rolled, window_shape)
+    row_real = Less (rows, height)
+    column_real = Less (columns, width)
+    first_row = Gather <axis: int = 1> (rows, zeros1)
+    first_column = Gather <axis: int = 1> (columns, zeros1)
+    first_row_real = Less (first_row, height)
+    first_column_real = Less (first_column, width)
+    row_substitute = Where (first_row_real, first_row, zero)
+    column_substitute = Where (first_column_real, first_column, zero)
+    row_address = Where (row_real, rows, row_substitute)
+    column_address = Where (column_real, columns, column_substitute)
+    row_axes = Constant <value_ints: ints = [1, 3]> ()
+    column_axes = Constant <value_ints: ints = [0, 2]> ()
+    row_address4 = Unsqueeze (row_address, row_axes)
+    column_address4 = Unsqueeze (column_address, column_axes)
+    row_offset4 = Mul (row_address4, width)
+    address4 = Add (row_offset4, column_address4)
+    tokens = Mul (ws1, ws1)
+    table_shape = Concat <axis: int = 0> (minus1, tokens)
+    address_table = Reshape (address4, table_shape)
+    row_real4 = Unsqueeze (row_real, row_axes)
+    column_real4 = Unsqueeze (column_real, column_axes)
+    real4 = And (row_real4, column_real4)
+    real_table = Reshape (real4, table_shape)
+    padded_height_differs = Sub (padded_height, height)
+    padded_width_differs = Sub (padded_width, width)
+    padding = Add (padded_height_differs, padded_width_differs)
+    is_padded = Greater (padding, zero)
+"""
+
+_ROWS = """
+    x_shape = Shape (x)
+    batch1 = Shape <start: int = 0, end: int = 1> (x)
+    batch = Squeeze (batch1, zeros1)
+    area = Mul (height, width)
+    sample = Range (zero, batch, one)
+    sample_offset = Mul (sample, area)
+    sample_axes = Constant <value_ints: ints = [1, 2]> ()
+    sample_offset3 = Unsqueeze (sample_offset, sample_axes)
+    local_address = Gather (address_table, index)
+    address = Add (local_address, sample_offset3)
+    channels1 = Shape <start: int = 3, end: int = 4> (x)
+    row_shape = Concat <axis: int = 0> (minus1, channels1)
+    map_rows = Reshape (x, row_shape)
+"""
+
+_HEADER = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>'
+
+_WINDOW_SCORE = f"""{_HEADER}
+WindowScore <height, width, window_size, shift> (x) => (scores) {{
+    {_TABLES}
+    x32 = Cast <to: int = 1> (x)
+    channel_axis = Constant <value_ints: ints = [3]> ()
+    total = ReduceL1 <keepdims: int = 0> (x32, channel_axis)
+    channels1 = Shape <start: int = 3, end: int = 4> (x)
+    channels = Cast <to: int = 1> (channels1)
+    magnitude = Div (total, channels)
+    flat_shape = Constant <value_ints: ints = [0, -1]> ()
+    flat = Reshape (magnitude, flat_shape)
+    read = Gather <axis: int = 1> (flat, address_table)
+    real = Cast <to: int = 1> (real_table)
+    masked = Mul (read, real)
+    token_axis = Constant <value_ints: ints = [2]> ()
+    scores = ReduceL2 <keepdims: int = 0> (masked, token_axis)
+}}"""
+
+_WINDOW_GATHER = f"""{_HEADER}
+WindowGather <height, width, window_size, shift> (x, index) => (windows) {{
+    {_TABLES}
+    {_ROWS}
+    read = Gather (map_rows, address)
+    windows = If (is_padded) <
+        then_branch = masked () => (masked_windows) {{
+            real_bool = Gather (real_table, index)
+            real = CastLike (real_bool, x)
+            real_axes = Constant <value_ints: ints = [-1]> ()
+            real4d = Unsqueeze (real, real_axes)
+            masked_windows = Mul (read, real4d)
+        }},
+        else_branch = whole () => (whole_windows) {{
+            whole_windows = Identity (read)
+        }}
+    >
+}}"""
+
+_WINDOW_SCATTER = f"""{_HEADER}
+WindowScatter <height, width, window_size, shift> (x, windows, index) => (y) {{
+    {_TABLES}
+    {_ROWS}
+    address_axes = Constant <value_ints: ints = [-1]> ()
+    where_to = Unsqueeze (address, address_axes)
+    values = If (is_padded) <
+        then_branch = repeated () => (repeated_values) {{
+            token_range = Range (zero, ws, one)
+            unwrapped = Sub (ws, shift)
+            row_substitute_token = Where (first_row_real, zero, unwrapped)
+            column_substitute_token = Where (first_column_real, zero, unwrapped)
+            row_token = Where (row_real, token_range, row_substitute_token)
+            column_token = Where (column_real, token_range, column_substitute_token)
+            row_token4 = Unsqueeze (row_token, row_axes)
+            column_token4 = Unsqueeze (column_token, column_axes)
+            row_token_offset = Mul (row_token4, ws)
+            token4 = Add (row_token_offset, column_token4)
+            token_table = Reshape (token4, table_shape)
+            token = Gather (token_table, index)
+            index_shape = Shape (index)
+            count = ReduceProd <keepdims: int = 0> (index_shape)
+            ordinal = Range (zero, count, one)
+            ordinal_offset = Mul (ordinal, tokens)
+            ordinal_one = Constant <value_ints: ints = [1]> ()
+            ordinal_shape = Concat <axis: int = 0> (index_shape, ordinal_one)
+            ordinal_offset3 = Reshape <allowzero: int = 1> (ordinal_offset, ordinal_shape)
+            source = Add (token, ordinal_offset3)
+            window_rows = Reshape (windows, row_shape)
+            repeated_values = Gather (window_rows, source)
+        }},
+        else_branch = direct () => (direct_values) {{
+            direct_values = Identity (windows)
+        }}
+    >
+    replaced = ScatterND (map_rows, where_to, values)
+    y = Reshape (replaced, x_shape)
+}}"""
+
+
+def functions() -> list[onnx.FunctionProto]:
+    """Portable bodies of the nodes, to be added to `model.functions`."""
+    return [onnx.parser.parse_function(text) for text in (_WINDOW_SCORE, _WINDOW_GATHER, _WINDOW_SCATTER)]
+
+
+def register_schemas() -> None:
+    """Makes the nodes known to the onnx package of this process; the tracer looks them up there. Idempotent."""
+    attributes = [
+        OpSchema.Attribute(name, OpSchema.AttrType.INT, required=True) for name in ATTRIBUTES
+    ]
+    floats = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
+    types = [("T", floats, "map and windows"), ("I", ["tensor(int64)", "tensor(int32)"], "window ids")]
+
+    def parameter(name: str, type_name: str) -> OpSchema.FormalParameter:
+        return OpSchema.FormalParameter(name, type_name)
+
+    signatures = {
+        "WindowScore": ([parameter("x", "T")], [parameter("scores", "tensor(float)")], types[:1]),
+        "WindowGather": ([parameter("x", "T"), parameter("index", "I")], [parameter("windows", "T")], types),
+        "WindowScatter": (
+            [parameter("x", "T"), parameter("windows", "T"), parameter("index", "I")],
+            [parameter("y", "T")],
+            types,
+        ),
+    }
+    for name, (inputs, outputs, constraints) in signatures.items():
+        if onnx.defs.has(name, DOMAIN):
+            continue
+        onnx.defs.register_schema(
+            OpSchema(
+                name,
+                DOMAIN,
+                VERSION,
+                inputs=inputs,
+                outputs=outputs,
+                type_constraints=constraints,
+                attributes=attributes,
+            )
+        )
