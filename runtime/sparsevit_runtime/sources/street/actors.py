@@ -18,6 +18,7 @@ _CLOTHES: tuple[Color, ...] = (
     (35, 32, 30), (60, 50, 45), (90, 60, 40), (130, 80, 50), (45, 45, 120), (60, 110, 70), (130, 130, 130),
     (190, 190, 195), (40, 90, 140), (110, 60, 110), (60, 150, 170),
 )  # fmt: skip
+_BUS_PAINTS: tuple[Color, ...] = ((40, 40, 170), (150, 90, 40), (60, 150, 70), (210, 215, 215))
 _SKINS: tuple[Color, ...] = ((150, 175, 215), (110, 140, 190), (70, 95, 140), (50, 65, 95))
 
 #: Length, width, body top, roof, cabin from, cabin to (shares of the length from the front), all metres.
@@ -41,7 +42,7 @@ class Actor:
         speed: metres per second along z, or along x for those that cross.
         span: (first, last) coordinate of the path, which repeats.
         crossing: moves along x, there and back, instead of along z.
-        seed: of its looks.
+        looks: random numbers in [0, 1) that pick its size and colours.
         body: key of the car bodies, empty for people.
     """
 
@@ -50,7 +51,7 @@ class Actor:
     z: float
     speed: float
     span: tuple[float, float]
-    seed: int
+    looks: tuple[float, ...]
     crossing: bool = False
     body: str = ""
 
@@ -66,16 +67,23 @@ class Actor:
         return self.x, float(z), 1 if self.speed >= 0 else -1
 
 
+def draw_looks(random: np.random.RandomState) -> tuple[float, ...]:
+    return tuple(random.random_sample(8).tolist())
+
+
+def _choose(choices: tuple[Color, ...], number: float) -> Color:
+    return choices[int(number * len(choices))]
+
+
 def draw_actor(actor: Actor, time_s: float, view: View, light: Light, canvas: Canvas, label: int) -> None:
     """Draws an actor as it looks at a time; `label` goes to the canvas' ids."""
     x, z, way = actor.at(time_s)
-    random = np.random.RandomState(actor.seed)
     if actor.class_id == CAR:
-        _car(random, actor, x, z, way, view, light, canvas, label)
+        _car(actor, x, z, way, view, light, canvas, label)
     elif actor.class_id == PEDESTRIAN:
-        _pedestrian(random, actor, x, z, way, time_s, view, light, canvas, label)
+        _pedestrian(actor, x, z, way, time_s, view, light, canvas, label)
     else:
-        _cyclist(random, actor, x, z, way, time_s, view, light, canvas, label)
+        _cyclist(actor, x, z, way, time_s, view, light, canvas, label)
 
 
 def extent(actor: Actor, time_s: float, view: View) -> tuple[np.ndarray, float] | None:
@@ -94,11 +102,12 @@ def extent(actor: Actor, time_s: float, view: View) -> tuple[np.ndarray, float] 
     return np.stack([points.min(axis=0), points.max(axis=0)]), near
 
 
-def _car(random, actor, x, z, way, view: View, light: Light, canvas: Canvas, label: int) -> None:
+def _car(actor, x, z, way, view: View, light: Light, canvas: Canvas, label: int) -> None:
+    looks = actor.looks
     length, width, belt, roof, cabin_from, cabin_to = _BODIES[actor.body]
-    paint = np.array(_PAINTS[random.randint(len(_PAINTS))]) * random.uniform(0.85, 1.15)
+    paint = np.array(_choose(_PAINTS, looks[0])) * (0.85 + 0.3 * looks[1])
     if actor.body == "bus":
-        paint = np.array([(40, 40, 170), (150, 90, 40), (60, 150, 70), (210, 215, 215)][random.randint(4)])
+        paint = np.array(_choose(_BUS_PAINTS, looks[0]))
     rear_visible = way > 0
     near, far = z - length / 2, z + length / 2
     left, right = x - width / 2, x + width / 2
@@ -138,7 +147,7 @@ def _car(random, actor, x, z, way, view: View, light: Light, canvas: Canvas, lab
     p = view.project(points)  # 0..3 floor, 4..7 belt, 8..11 cabin foot, 12..15 roof; each left near, right near, ...
     bend_x = view.x - view.bend * z * z
     side = 1 if right < bend_x else (-1 if left > bend_x else 0)
-    glass = np.array([52, 48, 44]) * random.uniform(0.8, 1.4)
+    glass = np.array([52, 48, 44]) * (0.8 + 0.6 * looks[2])
 
     for wx in (left + 0.1, right - 0.1):
         tyre = view.project([[wx - 0.1, 0.0, near + 0.3], [wx + 0.1, 0.0, near + 0.3],
@@ -193,14 +202,15 @@ def _car(random, actor, x, z, way, view: View, light: Light, canvas: Canvas, lab
         canvas.paint(on_face(0.24, 0.22, 0.76, 0.46), tint((30, 30, 30)))
 
 
-def _pedestrian(random, actor, x, z, way, time_s, view: View, light: Light, canvas: Canvas, label: int) -> None:
+def _pedestrian(actor, x, z, way, time_s, view: View, light: Light, canvas: Canvas, label: int) -> None:
+    looks = actor.looks
     m = view.scale_at(z)
     foot = view.project([[x, 0, z]])[0]
-    height = random.uniform(1.55, 1.9)
-    coat, trousers = (_CLOTHES[random.randint(len(_CLOTHES))] for _ in range(2))
-    skin, hair = _SKINS[random.randint(len(_SKINS))], tuple(random.uniform(20, 80, 3))
+    height = 1.55 + 0.35 * looks[0]
+    coat, trousers = (_choose(_CLOTHES, looks[i]) for i in (1, 2))
+    skin, hair = _choose(_SKINS, looks[3]), (20 + 30 * looks[4], 20 + 45 * looks[4], 20 + 60 * looks[4])
     stride = abs(actor.speed) * 2.1
-    phase = np.sin((time_s + random.uniform(0, 3)) * stride * 2)
+    phase = np.sin((time_s + 3 * looks[5]) * stride * 2)
     swing = 0.26 * phase if actor.crossing else 0.10 * phase
     lift = abs(phase) * 0.02
 
@@ -231,18 +241,19 @@ def _pedestrian(random, actor, x, z, way, time_s, view: View, light: Light, canv
         canvas.line(spot(sign * w * 0.9, shoulder - 0.03), hand, 0.09 * m, tint(coat, 0.8), label)
     canvas.ellipse(spot(0, head), (0.095 * m, 0.125 * m), tint(skin), label)
     canvas.ellipse(spot(-0.02 * way, head + 0.05), (0.10 * m, 0.085 * m), tint(hair), label)
-    if random.rand() < 0.35:
+    if looks[6] < 0.35:
         bag = np.array([spot(w, hip + 0.25), spot(w + 0.16, hip + 0.25), spot(w + 0.16, hip - 0.1), spot(w, hip - 0.1)])
-        canvas.polygon(bag, tint(_CLOTHES[random.randint(len(_CLOTHES))]), label)
+        canvas.polygon(bag, tint(_choose(_CLOTHES, looks[7])), label)
 
 
-def _cyclist(random, actor, x, z, way, time_s, view: View, light: Light, canvas: Canvas, label: int) -> None:
+def _cyclist(actor, x, z, way, time_s, view: View, light: Light, canvas: Canvas, label: int) -> None:
+    looks = actor.looks
     m = view.scale_at(z)
     foot = view.project([[x, 0, z]])[0]
-    coat = ((60, 240, 210), *_CLOTHES)[random.randint(len(_CLOTHES) + 1)]
-    trousers, skin = _CLOTHES[random.randint(len(_CLOTHES))], _SKINS[random.randint(len(_SKINS))]
-    helmet = tuple(random.uniform(30, 230, 3))
-    pedal = time_s * abs(actor.speed) * 1.6 + random.uniform(0, 6)
+    coat = (60, 240, 210) if looks[0] < 0.2 else _choose(_CLOTHES, looks[1])
+    trousers, skin = _choose(_CLOTHES, looks[2]), _choose(_SKINS, looks[3])
+    helmet = tuple(30 + 200 * n for n in looks[4:7])
+    pedal = time_s * abs(actor.speed) * 1.6 + 6 * looks[7]
 
     def spot(dx, y):
         return foot[0] + dx * m, foot[1] - y * m
@@ -250,7 +261,7 @@ def _cyclist(random, actor, x, z, way, time_s, view: View, light: Light, canvas:
     def tint(color, shade=1.0):
         return light.color(tuple(np.array(color) * shade), z)
 
-    dark, frame = tint((25, 25, 25)), tint(tuple(random.uniform(20, 200, 3)))
+    dark, frame = tint((25, 25, 25)), tint(tuple(20 + 180 * n for n in looks[5:8]))
     shadow = view.project([[x - 0.4, 0, z - 0.3], [x + 0.4, 0, z - 0.3], [x + 0.4, 0, z + 0.3], [x - 0.4, 0, z + 0.3]])
     canvas.shade(shadow, 0.4)
     if actor.crossing:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..base import Truth
-from .actors import BODIES, Actor, body_length, draw_actor, extent
+from .actors import BODIES, Actor, body_length, draw_actor, draw_looks, extent
 from .canvas import Canvas
 from .classes import BICYCLIST, CAR, PEDESTRIAN
 from .layout import Layout, draw_layout
@@ -18,6 +18,9 @@ _SUPERSAMPLING = 2
 _FIRST_INSTANCE = 16
 _SMALLEST_BOX_PX = 4
 _NOISE_SIZE = 64
+
+#: x0, y0, x1, y1 in whole pixels inside the frame.
+Region = tuple[int, int, int, int]
 
 
 class StreetScene:
@@ -44,6 +47,12 @@ class StreetScene:
         for i, actor in enumerate(parked + self._movers):
             self._class_of_id[_FIRST_INSTANCE + i] = actor.class_id
         self._first_mover = _FIRST_INSTANCE + len(parked)
+        self._parked_regions: dict[int, Region] = {}
+        for i, actor in enumerate(parked):
+            seen = extent(actor, 0.0, self._layout.view)
+            region = None if seen is None else self._region(seen[0])
+            if region is not None:
+                self._parked_regions[_FIRST_INSTANCE + i] = region
         self._image, self._ids, self._depth = self._paint_still(random, parked)
         self._noise = _noise_tile(random, size_wh)
 
@@ -63,22 +72,29 @@ class StreetScene:
             seen = extent(actor, time_s, self._layout.view)
             if seen is not None:
                 present.append((seen[1], i, actor, seen[0]))
+        regions = dict(self._parked_regions)
         for near, i, actor, box in sorted(present, key=lambda item: -item[0]):
-            self._draw_behind(canvas, actor, time_s, self._first_mover + i, near, box)
+            region = self._region(box)
+            if region is not None:
+                regions[self._first_mover + i] = region
+                self._draw_behind(canvas, actor, time_s, self._first_mover + i, near, region)
         self._add_noise(image, index)
         label_map = cv2.LUT(ids, self._class_of_id)
-        xyxy, class_id = self._boxes(ids)
+        xyxy, class_id = self._boxes(ids, regions)
         return image, Truth(label_map, xyxy, class_id)
 
-    def _draw_behind(
-        self, canvas: Canvas, actor: Actor, time_s: float, label: int, near: float, box: np.ndarray
-    ) -> None:
-        """Draws a mover, then puts back what stands nearer to the camera."""
+    def _region(self, box: np.ndarray) -> Region | None:
+        """The part of the frame that a (2, 2) box of pixels covers, with a margin for rounded lines."""
         width, height = self.size_wh
         x0, y0 = max(0, int(box[0, 0]) - 2), max(0, int(box[0, 1]) - 2)
         x1, y1 = min(width, int(box[1, 0]) + 3), min(height, int(box[1, 1]) + 3)
-        if x0 >= x1 or y0 >= y1:
-            return
+        return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+    def _draw_behind(
+        self, canvas: Canvas, actor: Actor, time_s: float, label: int, near: float, region: Region
+    ) -> None:
+        """Draws a mover, then puts back what stands nearer to the camera."""
+        x0, y0, x1, y1 = region
         hidden = (self._depth[y0:y1, x0:x1] < near).view(np.uint8)
         some = bool(hidden.any())
         if some:
@@ -118,14 +134,12 @@ class StreetScene:
         tile = self._noise[dy : dy + height, dx : dx + width]
         cv2.add(image, tile, dst=image, dtype=cv2.CV_8U)
 
-    def _boxes(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _boxes(self, ids: np.ndarray, regions: dict[int, Region]) -> tuple[np.ndarray, np.ndarray]:
         xyxy, class_id = [], []
-        width = self.size_wh[0]
-        counts = np.bincount(ids.reshape(-1), minlength=256)
-        for label in np.flatnonzero(counts[_FIRST_INSTANCE:]) + _FIRST_INSTANCE:
-            x, y, w, h = cv2.boundingRect(cv2.inRange(ids, int(label), int(label)))
-            if min(w, h) >= _SMALLEST_BOX_PX and x < width:
-                xyxy.append((x, y, x + w, y + h))
+        for label, (x0, y0, x1, y1) in regions.items():
+            x, y, w, h = cv2.boundingRect(cv2.inRange(ids[y0:y1, x0:x1], label, label))
+            if min(w, h) >= _SMALLEST_BOX_PX:
+                xyxy.append((x0 + x, y0 + y, x0 + x + w, y0 + y + h))
                 class_id.append(self._class_of_id[label])
         return np.array(xyxy, np.float32).reshape(-1, 4), np.array(class_id, np.int64)
 
@@ -161,7 +175,7 @@ def _parked_cars(random: np.random.RandomState, layout: Layout) -> list[Actor]:
                 x = side * (layout.road_half - 1.1 + random.uniform(-0.1, 0.1))
                 # The sign of a speed of zero still says which end faces the camera.
                 speed = 0.0 * layout.direction(side)
-                cars.append(Actor(CAR, x, z + length / 2, speed, (0, 1), random.randint(2**31 - 1), body=body))
+                cars.append(Actor(CAR, x, z + length / 2, speed, (0, 1), draw_looks(random), body=body))
             z += length + random.choice([random.uniform(0.7, 1.6), random.uniform(4, 20)], p=[0.7, 0.3])
     return cars
 
@@ -175,19 +189,19 @@ def _movers(random: np.random.RandomState, layout: Layout) -> list[Actor]:
         z, last = random.uniform(6, 22), 180.0
         while z < last - 14:
             body = BODIES[random.choice(len(BODIES), p=[0.33, 0.23, 0.16, 0.15, 0.09, 0.04])]
-            actors.append(Actor(CAR, x, z, speed, (-12.0, last), random.randint(2**31 - 1), body=body))
+            actors.append(Actor(CAR, x, z, speed, (-12.0, last), draw_looks(random), body=body))
             z += body_length(body) + random.uniform(7, 45)
         outer = layout.road_half - (2.6 if layout.parked[side > 0] else 0.7)
         for _ in range(random.randint(0, 3)):
             actors.append(
                 Actor(BICYCLIST, side * outer, random.uniform(6, 60), way * random.uniform(3.5, 5.5), (-2.0, 110.0),
-                      random.randint(2**31 - 1))
+                      draw_looks(random))
             )  # fmt: skip
         for _ in range(random.randint(2, 9)):
             x_walk = side * (layout.road_half + random.uniform(0.7, layout.pavement[side > 0] - 0.4))
             actors.append(
                 Actor(PEDESTRIAN, x_walk, random.uniform(4, 45), random.choice([-1, 1]) * random.uniform(0.9, 1.6),
-                      (1.0, 75.0), random.randint(2**31 - 1))
+                      (1.0, 75.0), draw_looks(random))
             )  # fmt: skip
     if layout.crossing_z is not None:
         reach = (-layout.edge(-1) + 0.5, layout.edge(1) - 0.5)
@@ -195,11 +209,11 @@ def _movers(random: np.random.RandomState, layout: Layout) -> list[Actor]:
             z = layout.crossing_z + random.uniform(-1.2, 1.2)
             actors.append(
                 Actor(PEDESTRIAN, random.uniform(*reach), z, random.uniform(0.9, 1.6), reach,
-                      random.randint(2**31 - 1), crossing=True)
+                      draw_looks(random), crossing=True)
             )  # fmt: skip
         if random.rand() < 0.5:
             actors.append(
                 Actor(BICYCLIST, random.uniform(-3, 3), layout.crossing_z + 2.5, random.uniform(2.5, 4.5),
-                      (-layout.edge(-1) - 12, layout.edge(1) + 12), random.randint(2**31 - 1), crossing=True)
+                      (-layout.edge(-1) - 12, layout.edge(1) + 12), draw_looks(random), crossing=True)
             )  # fmt: skip
     return actors

@@ -27,7 +27,7 @@ def paint_sky(random: np.random.RandomState, layout: Layout, canvas: Canvas) -> 
     clear = random.rand() < 0.5
     top = np.array([225, 170, 115] if clear else [205, 200, 195], np.float32) * (low / 228.0)
     sky = top * (1 - rows) + low * rows
-    cloud = fractal_noise(random, (width // 4 + 1, height // 8 + 1), max(8, width // 12), 5)
+    cloud = fractal_noise(random, (width // 8 + 1, height // 3 + 1), max(8, width // 20), 5)
     cloud = cv2.resize(cloud, (width, height), interpolation=cv2.INTER_LINEAR)
     if clear:
         sky = sky + np.clip(cloud[..., None] * 1.6 - 0.1, 0, 1) * (low * 1.06 - sky)
@@ -77,8 +77,9 @@ def paint_ground(random: np.random.RandomState, layout: Layout, canvas: Canvas) 
     at = np.mod(x * 24, 511).astype(np.float32), np.mod(np.broadcast_to(z * 9, x.shape), 511).astype(np.float32)
     grain = cv2.remap(tile, at[0], at[1], cv2.INTER_LINEAR)
     wide = cv2.remap(tile, np.mod(at[0] * 0.11, 511), np.mod(at[1] * 0.11, 511), cv2.INTER_LINEAR)
-    fade = 1.0 / (1.0 + (z / 22.0) ** 2)
-    relief = 1.0 + 0.16 * grain * fade + 0.10 * wide
+    fine = cv2.remap(tile, np.mod(at[0] * 5.3, 511), np.mod(at[1] * 5.3, 511), cv2.INTER_LINEAR)
+    # Far away the grain is finer than a pixel and would only flicker.
+    relief = 1.0 + 0.16 * grain / (1.0 + (z / 22.0) ** 2) + 0.14 * fine / (1.0 + (z / 7.0) ** 2) + 0.12 * wide
 
     asphalt = np.array([1.02, 1.0, 0.98]) * random.uniform(70, 125)
     slab = np.array([0.95, 1.0, 1.03]) * random.uniform(105, 165)
@@ -257,16 +258,19 @@ def _tree(
     span = (foot[1] - top[1]) * (1 - crown_low)
     center_y = top[1] + span / 2
     half_w, half_h = span * random.uniform(0.4, 0.6), span * 0.5
-    for layer, (count, size) in enumerate(((26, 0.34), (70, 0.16), (160, 0.07))):
-        if layer == 2 and half_w < 25:
+    # Clumps of leaves: dark large ones inside, then smaller ones lit from above, then single leaves if they show.
+    lobes = random.uniform(0.8, 1.12, 9)
+    for count, size, dark in ((26, 0.34, 0.72), (90, 0.15, 0.9), (500, 0.05, 1.0), (900, 0.028, 1.08)):
+        if half_h * size < 1.5:
             break
-        for _ in range(count):
-            angle, radius = random.uniform(0, 2 * np.pi), np.sqrt(random.rand()) * (1.0 - size * 0.6)
+        angles, radii = random.uniform(0, 2 * np.pi, count), np.sqrt(random.random_sample(count))
+        radii *= np.interp(angles, np.linspace(0, 2 * np.pi, 9), np.append(lobes[:8], lobes[0])) - size * 0.6
+        sizes, tones = half_h * size * random.uniform(0.6, 1.3, count), random.uniform(0.65, 1.3, count)
+        for angle, radius, r, tone in zip(angles, radii, sizes, tones):
             dx, dy = np.cos(angle) * radius, np.sin(angle) * radius
-            r = half_h * size * random.uniform(0.7, 1.3)
-            lift = 0.78 - 0.32 * dy + 0.12 * dx * (1 if light.sun > 0.3 else 0)
-            color = light.color(tuple(green * lift * random.uniform(0.7, 1.25)), z)
-            canvas.ellipse((foot[0] + dx * half_w, center_y + dy * half_h), (r * 1.1, r), color, TREE)
+            lift = dark * (0.85 - 0.34 * dy + 0.12 * dx * (1 if light.sun > 0.3 else 0))
+            color = light.color(tuple(green * lift * tone), z)
+            canvas.ellipse((foot[0] + dx * half_w, center_y + dy * half_h), (r * 1.15, r), color, TREE)
 
 
 def _branch(random, canvas, start, angle, length, width, light, bark, z, depth) -> None:

@@ -37,7 +37,7 @@ def facade(random: np.random.RandomState, length_m: float, height_m: float, pixe
     width, height = max(8, int(length_m * pixels_per_m)), max(8, int(height_m * pixels_per_m))
     p = pixels_per_m
     brick = random.rand() < 0.55
-    base = np.array(pick(random, _BRICKS if brick else _PLASTERS), float) * random.uniform(0.8, 1.15)
+    base = np.array(pick(random, _BRICKS if brick else _PLASTERS), float) * random.uniform(0.75, 1.2)
     wall = np.empty((height, width, 3), np.float32)
     wall[:] = base
     wall *= 1.0 + 0.10 * fractal_noise(random, (width, height), max(2, int(3 * p)), 5)[..., None]
@@ -115,7 +115,7 @@ def _shopfront(
         cv2.rectangle(wall, (x0, y0), (x1, y1), tuple(glass), -1)
         for _ in range(4):
             gx, gy = random.randint(x0, max(x0 + 1, x1)), random.randint(y0, max(y0 + 1, y1))
-            spot = tuple(random.uniform(40, 200, 3))
+            spot = tuple(glass * 0.5 + random.uniform(20, 110) + random.uniform(-25, 25, 3))
             cv2.rectangle(wall, (gx, gy), (min(x1, gx + int(0.5 * p)), min(y1, gy + int(0.4 * p))), spot, -1)
 
 
