@@ -1,3 +1,112 @@
-"""Runs SparseViT models on camera frames. Needs no torch, no TensorRT and no CUDA."""
+"""Runs SparseViT models on camera frames. Needs no torch, no TensorRT and no CUDA.
+
+    import sparsevit_runtime
+
+    model = sparsevit_runtime.load("model.onnx")
+    result = model(frame, sparsity=0.6)
+    for result in model.stream("clip.mp4", sparsity=0.6):
+        ...
+
+Names are imported when first used, so that importing the package needs no library at all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "load": "model",
+    "bundled_models": "model",
+    "Model": "model",
+    "Stream": "pipeline",
+    "Result": "results",
+    "Detections": "results",
+    "Segmentation": "results",
+    "Features": "results",
+    "Timings": "results",
+    "WindowActivity": "activity",
+    "Letterbox": "letterbox",
+    "ModelCard": "card",
+    "Plan": "plan",
+    "probe_image": "probe",
+    "open_backend": "backends",
+    "Backend": "backends",
+    "open_source": "sources",
+    "Source": "sources.base",
+    "Frame": "sources.base",
+    "open_sink": "sinks",
+    "Sink": "sinks.base",
+    "draw_result": "draw",
+    "draw_segmentation": "draw",
+    "draw_detections": "draw",
+    "draw_activity": "draw",
+    "SparseViTError": "errors",
+    "ModelError": "errors",
+    "CardError": "errors",
+    "PlanError": "errors",
+    "FrameError": "errors",
+    "SourceError": "errors",
+    "SinkError": "errors",
+    "BackendError": "errors",
+    "MissingDependencyError": "errors",
+}
+
+__all__ = list(_HOME)
+
+if TYPE_CHECKING:
+    from .activity import WindowActivity as WindowActivity
+    from .backends import Backend as Backend
+    from .backends import open_backend as open_backend
+    from .card import ModelCard as ModelCard
+    from .draw import draw_activity as draw_activity
+    from .draw import draw_detections as draw_detections
+    from .draw import draw_result as draw_result
+    from .draw import draw_segmentation as draw_segmentation
+    from .errors import BackendError as BackendError
+    from .errors import CardError as CardError
+    from .errors import FrameError as FrameError
+    from .errors import MissingDependencyError as MissingDependencyError
+    from .errors import ModelError as ModelError
+    from .errors import PlanError as PlanError
+    from .errors import SinkError as SinkError
+    from .errors import SourceError as SourceError
+    from .errors import SparseViTError as SparseViTError
+    from .letterbox import Letterbox as Letterbox
+    from .model import Model as Model
+    from .model import bundled_models as bundled_models
+    from .model import load as load
+    from .pipeline import Stream as Stream
+    from .plan import Plan as Plan
+    from .probe import probe_image as probe_image
+    from .results import Detections as Detections
+    from .results import Features as Features
+    from .results import Result as Result
+    from .results import Segmentation as Segmentation
+    from .results import Timings as Timings
+    from .sinks import open_sink as open_sink
+    from .sinks.base import Sink as Sink
+    from .sources import open_source as open_source
+    from .sources.base import Frame as Frame
+    from .sources.base import Source as Source
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        from .dependencies import missing
+
+        raise missing("cv2") from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

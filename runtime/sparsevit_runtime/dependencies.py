@@ -1,0 +1,42 @@
+"""Libraries that may be absent, and what to install where. The only place that turns a failed import into advice."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from .errors import MissingDependencyError
+
+_ADVICE = {
+    "cv2": (
+        "OpenCV reads and draws frames. Laptop or x86: pip install opencv-python-headless. Jetson: use JetPack's own "
+        "(sudo apt install libopencv-python) and create the environment with --system-site-packages"
+    ),
+    "onnxruntime": (
+        "ONNX Runtime runs model files. Laptop or CPU: pip install onnxruntime. x86 with an NVIDIA GPU: "
+        "pip install onnxruntime-gpu (instead of onnxruntime, never beside it). Jetson: pip install onnxruntime for the "
+        "CPU, or NVIDIA's onnxruntime-gpu wheel for your JetPack"
+    ),
+    "supervision": "supervision draws boxes and holds its Detections. pip install 'sparsevit-edge[draw]'",
+}
+
+
+def missing(module: str) -> MissingDependencyError:
+    """The error that says how to get `module`."""
+    return MissingDependencyError(
+        f"{module} is not installed. {_ADVICE.get(module, f'pip install {module}')}", name=module
+    )
+
+
+def require(module: str) -> ModuleType:
+    """Imports an optional library.
+
+    Raises:
+        MissingDependencyError: it is not installed; the message names the package for each kind of machine.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:  # installed, but something it needs is not: that message is the useful one
+            raise
+        raise missing(module) from error

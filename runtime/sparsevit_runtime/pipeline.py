@@ -1,0 +1,193 @@
+"""The stream: capture and letterbox in one thread, inference in another, decoding in the consumer's.
+
+    source -> [capture thread: read, letterbox] -> prepared -> [inference thread: run] -> outputs -> [consumer: decode]
+
+Files wait for a slow consumer. A live source never waits: `prepared` is then a one-slot mailbox, and a frame nobody took
+is replaced by the next and counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from .channel import Channel, Closed
+from .errors import FrameError
+from .frames import check_frame
+from .letterbox import Letterbox
+from .model import Job
+from .results import Result
+from .sources import open_source
+from .sources.base import Frame, Source
+
+#: Frames a file's thread may be ahead of the next one; enough to ride over uneven decoding and drawing.
+_AHEAD = 2
+#: A thread that is still inside a driver's read after this long is left to end by itself.
+_JOIN_TIMEOUT_S = 5.0
+
+
+class Stream(Iterator[Result]):
+    """Results of a source's frames, in order.
+
+    Threads: one consumer. The worker threads start with the first result asked for and end with the last one, with
+    `close`, or when the stream is dropped half-way.
+
+    Attributes:
+        source: being read, for its name, size, frame rate and frame count.
+    """
+
+    def __init__(self, job: Job, source: str | Path | int | Source | Iterable[np.ndarray]) -> None:
+        """Opens the source; see `Model.stream`.
+
+        Raises:
+            SourceError: it cannot be opened.
+        """
+        self.source = _as_source(source)
+        self._results = _run(job, self.source)
+
+    def __next__(self) -> Result:
+        return next(self._results)
+
+    def close(self) -> None:
+        """Stops the threads and closes the source. Safe to repeat."""
+        self._results.close()
+        self.source.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """A frame on its way: `image` is its letterboxed buffer (1, h, w, 3) uint8, given back once inference is done."""
+
+    frame: Frame
+    image: np.ndarray
+    letterbox: Letterbox
+    timings: dict[str, float]
+
+
+def _run(job: Job, source: Source) -> Iterator[Result]:
+    # Buffers: one being filled, one being run, and as many as can wait in between.
+    waiting = 1 if source.live else _AHEAD
+    buffers: Channel[np.ndarray] = Channel(waiting + 2)
+    for _ in range(waiting + 2):
+        buffers.put(np.empty((1, *job.model.input_hw, 3), np.uint8))
+    prepared: Channel[_Prepared] = Channel(waiting, replace=source.live)
+    outputs: Channel[tuple[_Prepared, dict[str, np.ndarray]]] = Channel(waiting)
+    workers = [
+        threading.Thread(target=_worker, args=(_capture, prepared, job, source, buffers), daemon=True),
+        threading.Thread(target=_worker, args=(_infer, outputs, job, prepared, buffers), daemon=True),
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        while True:
+            try:
+                done, arrays = outputs.get()
+            except Closed:
+                return
+            yield job.result(
+                arrays,
+                0,
+                done.letterbox,
+                done.frame.image,
+                done.timings,
+                frame_index=done.frame.index,
+                timestamp_ns=done.frame.timestamp_ns,
+                dropped=prepared.replaced,
+            )
+    finally:
+        for channel in (buffers, prepared, outputs):
+            channel.abandon()
+        source.close()
+        for worker in workers:
+            if worker.is_alive():
+                worker.join(_JOIN_TIMEOUT_S)
+
+
+def _worker(work: Callable[..., None], out: Channel, *args: object) -> None:
+    """Runs a stage until its input ends. An error closes `out` behind the items before it, and so reaches the consumer."""
+    try:
+        work(out, *args)
+    except Closed:
+        out.close()
+    except Exception as error:  # noqa: BLE001 - raised again where the results are read
+        out.close(error)
+    else:
+        out.close()
+
+
+def _capture(prepared: Channel[_Prepared], job: Job, source: Source, buffers: Channel[np.ndarray]) -> None:
+    while True:
+        start = time.perf_counter()
+        frame = source.read()
+        if frame is None:
+            return
+        read = time.perf_counter()
+        frame = replace(frame, image=check_frame(frame.image))
+        image = buffers.get()
+        fitting = time.perf_counter()
+        letterbox = job.letterbox(frame.image, image[0])
+        timings = {"capture_ms": (read - start) * 1e3, "preprocess_ms": (time.perf_counter() - fitting) * 1e3}
+        lost = prepared.put(_Prepared(frame, image, letterbox, timings))
+        if lost is not None:
+            buffers.put(lost.image)
+
+
+def _infer(outputs: Channel, job: Job, prepared: Channel[_Prepared], buffers: Channel[np.ndarray]) -> None:
+    while True:
+        item = prepared.get()
+        start = time.perf_counter()
+        arrays = job.run(item.image)
+        item.timings["inference_ms"] = (time.perf_counter() - start) * 1e3
+        buffers.put(item.image)
+        outputs.put((item, arrays))
+
+
+class _Frames(Source):
+    """Frames the caller already has, as a source."""
+
+    name = "frames"
+
+    def __init__(self, frames: Iterable[np.ndarray]) -> None:
+        self._frames = iter(frames)
+        self._index = 0
+        self.frame_count = len(frames) if hasattr(frames, "__len__") else None
+
+    def read(self) -> Frame | None:
+        try:
+            image = next(self._frames)
+        except StopIteration:
+            return None
+        frame = Frame(image, self._index, time.time_ns())
+        self._index += 1
+        return frame
+
+    def close(self) -> None:
+        self._frames = iter(())
+
+
+def _as_source(source: str | Path | int | Source | Iterable[np.ndarray]) -> Source:
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, (str, Path, int)):
+        return open_source(source)
+    if isinstance(source, np.ndarray) and source.ndim == 3:
+        raise FrameError(
+            f"a stream takes several frames, got one of shape {source.shape}; call the model, or pass [frame]"
+        )
+    if isinstance(source, Iterable):
+        return _Frames(source)
+    raise FrameError(f"cannot stream from {type(source).__name__}; give a URI, a path, a camera index or frames")
