@@ -6,7 +6,7 @@ Activation Sparsity for Efficient High-Resolution Vision Transformer", CVPR 2023
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -217,10 +217,13 @@ class Stage(nn.Module):
             x = block(x, index)
         return x
 
-    def forward_keep(self, x: Tensor, keep: Sequence[int]) -> Tensor:
-        """The exported file's schedule: scored at the stage's input, one count per block pair."""
+    def forward_keep(self, x: Tensor, keep: Sequence[int], orders: Mapping[int, Tensor] | None = None) -> Tensor:
+        """The exported file's schedule: scored at the stage's input, one count per block pair.
+
+        `orders` (shift -> (B, nW) window ids) replaces the scoring.
+        """
         total = windows.window_kinds(*x.shape[1:3], self.blocks[0].window_size, 0).numel()
-        orders: dict[int, Tensor] = {}
+        orders = dict(orders or {})
         stage_input = x.detach()
         for j, block in enumerate(self.blocks):
             count = int(keep[j // 2])
@@ -296,6 +299,7 @@ class SparseViT(nn.Module):
         images: Tensor,
         ratios: Sequence[Sequence[float]] | None = None,
         keep: Sequence[int] | None = None,
+        orders: Sequence[Mapping[int, Tensor]] | None = None,
     ) -> list[Tensor]:
         """Feature maps of all stages.
 
@@ -303,6 +307,8 @@ class SparseViT(nn.Module):
             images: (B, 3, H, W) float, normalised RGB.
             ratios: pruning ratio per block, one list per stage, as the reference takes them; None for dense.
             keep: windows to compute per block pair, as an exported file takes them (SEMANTICS 4); not with `ratios`.
+            orders: with `keep`, per stage the window ids by descending score for each shift, each (B, nW), in place of
+                the network's own scores: compares two runtimes where rounding has swapped windows of equal score.
 
         Returns:
             One normed map (B, C, H, W) per stage, at strides 4, 8, 16, 32.
@@ -322,7 +328,7 @@ class SparseViT(nn.Module):
         start = 0
         for i, stage in enumerate(self.stages):
             if keep is not None:
-                x = stage.forward_keep(x, keep[start : start + pairs[i]])
+                x = stage.forward_keep(x, keep[start : start + pairs[i]], orders[i] if orders else None)
                 start += pairs[i]
             else:
                 x = stage.forward_ratios(x, ratios[i] if ratios is not None else [0.0] * self.depths[i])

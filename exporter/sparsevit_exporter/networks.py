@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -33,9 +33,10 @@ class SegmentationModel(nn.Module):
         images: Tensor,
         ratios: Sequence[Sequence[float]] | None = None,
         keep: Sequence[int] | None = None,
+        orders: Sequence[Mapping[int, Tensor]] | None = None,
     ) -> Tensor:
-        """(B, 3, H, W) normalised RGB -> logits (B, K, H/4, W/4); `ratios` and `keep` as in `SparseViT.forward`."""
-        return self.head(self.backbone(images, ratios, keep))
+        """(B, 3, H, W) normalised RGB -> logits (B, K, H/4, W/4); the others as in `SparseViT.forward`."""
+        return self.head(self.backbone(images, ratios, keep, orders))
 
 
 class DetectionModel(nn.Module):
@@ -54,9 +55,10 @@ class DetectionModel(nn.Module):
         images: Tensor,
         ratios: Sequence[Sequence[float]] | None = None,
         keep: Sequence[int] | None = None,
+        orders: Sequence[Mapping[int, Tensor]] | None = None,
     ) -> RawDetections:
         """(B, 3, H, W) normalised RGB -> one-to-one predictions at every location."""
-        return self.head(self.backbone(images, ratios, keep))
+        return self.head(self.backbone(images, ratios, keep, orders))
 
 
 HEADED_MODELS = {m.task: m for m in (SegmentationModel, DetectionModel)}

@@ -35,17 +35,17 @@ class SegmentationHead(nn.Module):
         return self.classify(self.refine(x))
 
 
-def decode_labels(logits: Tensor, height: int, width: int) -> Tensor:
+def decode_labels(logits: Tensor, scale: int, height: int, width: int) -> Tensor:
     """Label map from logits.
 
     Args:
-        logits: (B, K, h, w), where h and w cover the input (rounded up).
+        logits: (B, K, h, w).
+        scale: labels per logit along one side; the surplus beyond (height, width) is cropped.
         height, width: of the label map.
 
     Returns:
         (B, height, width) uint8.
     """
-    scale = -(-height // logits.shape[2])
     if scale > 1:
         logits = F.interpolate(logits.float(), scale_factor=float(scale), mode="bilinear", align_corners=False)
     return logits[:, :, :height, :width].argmax(1).to(torch.uint8)
