@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlsplit
-
 from ..errors import SourceError
 from .base import Frame, Source
+from .options import parse_number, parse_size, split_options
 from .street import STREET_CLASSES, StreetScene
 
 __all__ = ["STREET_CLASSES", "StreetScene", "SyntheticSource", "open_synthetic"]
 
-_ACCEPTED = (
-    "accepted: synthetic://street?size=WxH (64x64 to 4096x4096, default 960x540), seed=N (from 0, default 0), "
-    "frames=N (from 1, default 250), fps=F (above 0, at most 240, default 25)"
+_USAGE = (
+    "accepted: synthetic://street?size=WxH (each from 64 to 4096, default 960x540) &seed=N (from 0, default 0) "
+    "&frames=N (from 1, default 250) &fps=F (0.1 to 240, default 25)"
 )
 
 
@@ -52,24 +51,17 @@ def open_synthetic(uri: str) -> SyntheticSource:
     Raises:
         SourceError: another scene, an unknown key, or a value out of range.
     """
-    parts = urlsplit(uri)
-    scene = (parts.netloc + parts.path).strip("/")
+    head, options = split_options(uri, ("size", "seed", "frames", "fps"), _USAGE)
+    scene = head.partition("://")[2].strip("/")
     if scene != "street":
-        raise SourceError(f"{uri!r} names the scene {scene!r}; the only scene is 'street'. {_ACCEPTED}")
-    values: dict[str, str] = {}
-    for key, value in parse_qsl(parts.query, keep_blank_values=True):
-        if key not in ("size", "seed", "frames", "fps"):
-            raise SourceError(f"{uri!r} has the unknown key {key!r}; {_ACCEPTED}")
-        if key in values:
-            raise SourceError(f"{uri!r} gives {key!r} twice; {_ACCEPTED}")
-        values[key] = value
-    try:
-        size = tuple(int(n) for n in values.get("size", "960x540").lower().split("x"))
-        seed, frames, fps = int(values.get("seed", 0)), int(values.get("frames", 250)), float(values.get("fps", 25))
-    except ValueError as error:
-        raise SourceError(f"{uri!r} has a value that is not a number ({error}); {_ACCEPTED}") from None
-    if len(size) != 2 or not all(64 <= n <= 4096 for n in size):
-        raise SourceError(f"{uri!r} has the size {values['size']!r}; {_ACCEPTED}")
-    if not (0 <= seed < 2**32 and frames >= 1 and 0.0 < fps <= 240.0):
-        raise SourceError(f"{uri!r} has a value out of range (seed {seed}, frames {frames}, fps {fps}); {_ACCEPTED}")
-    return SyntheticSource((size[0], size[1]), seed, frames, fps)
+        raise SourceError(f"{uri!r} names the scene {scene!r}; the only scene is 'street'. {_USAGE}")
+
+    def number(key: str, default: str, smallest: float, largest: float, whole: bool = True) -> float:
+        return parse_number(uri, key, options.get(key, default), smallest, largest, _USAGE, whole)
+
+    return SyntheticSource(
+        parse_size(uri, options.get("size", "960x540"), 64, 4096, _USAGE),
+        seed=int(number("seed", "0", 0, 2**32 - 1)),
+        frames=int(number("frames", "250", 1, 10**9)),
+        fps=number("fps", "25", 0.1, 240, whole=False),
+    )

@@ -1,0 +1,166 @@
+"""Cameras on this machine: USB and other V4L2 devices, and CSI sensors of a Jetson."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sys
+
+import cv2
+
+from ..errors import SourceError
+from .base import Frame, Source
+from .capture import Capture, opencv_has
+from .options import parse_number, parse_size, split_options
+
+_USAGE = "accepted: N or /dev/videoN, then optionally ?size=WxH&fps=F&format=MJPG"
+_CSI_USAGE = "accepted: csi://N, then optionally ?size=WxH&fps=F&flip=0..7 (nvvidconv's flip-method)"
+#: A camera may miss a frame when the bus is busy; this many in a row mean that it is gone.
+_MISSED_FRAMES = 5
+
+
+class CameraSource(Source):
+    """Frames as a camera delivers them, stamped with the wall clock at arrival.
+
+    Args:
+        capture: an open capture; the source owns it from here on.
+        name: of the camera.
+        advice: the next step when no frame comes; ends the error message.
+
+    Raises:
+        SourceError: the first frame does not come.
+    """
+
+    live = True
+
+    def __init__(self, capture: Capture, name: str, advice: str):
+        self.name = name
+        self._capture = capture
+        self._advice = advice
+        self._index = 0
+        self._closed = False
+        self._pending = self._next()
+        height, width = self._pending[0].shape[:2]
+        self.size_wh = (width, height)
+        self.fps = capture.fps
+
+    def read(self) -> Frame | None:
+        if self._closed:
+            return None
+        got, self._pending = self._pending or self._next(), None
+        if got is None:
+            return None
+        index = self._index
+        self._index += 1
+        return Frame(got[0], index, got[1])
+
+    def close(self) -> None:
+        self._closed = True
+        self._capture.close()
+
+    def _next(self):
+        for _ in range(_MISSED_FRAMES):
+            got = self._capture.read()
+            if self._closed:
+                return None
+            if got is not None:
+                return got
+        self.close()
+        when = f"stopped after {self._index} frames" if self._index else "opened but delivers no frame"
+        raise SourceError(f"the camera {self.name} {when}; {self._advice}")
+
+
+def open_camera(uri: str) -> CameraSource:
+    """Opens ``N`` or ``/dev/videoN``, with options ``?size=WxH&fps=F&format=FOUR``.
+
+    Raises:
+        SourceError: no such camera, no permission, an unknown option, or no frame comes.
+    """
+    head, options = split_options(uri, ("size", "fps", "format"), _USAGE)
+    match = re.fullmatch(r"(?:/dev/video)?([0-9]{1,3})", head)
+    if match is None:
+        raise SourceError(f"{uri!r} names no camera; {_USAGE}")
+    index = int(match[1])
+    device = f"/dev/video{index}"
+    size = parse_size(uri, options["size"], 16, 16384, _USAGE) if "size" in options else None
+    fps = parse_number(uri, "fps", options["fps"], 0.1, 1000, _USAGE, whole=False) if "fps" in options else None
+    pixels = options.get("format", "")
+    if pixels and not (len(pixels) == 4 and pixels.isascii()):
+        raise SourceError(f"{uri!r} has the format {pixels!r}, which is not a four-letter code; {_USAGE}")
+    on_linux = sys.platform.startswith("linux")
+    if on_linux:
+        _check_device(device)
+    capture = Capture(index, cv2.CAP_V4L2 if on_linux and opencv_has("v4l/v4l2") else cv2.CAP_ANY)
+    advice = (
+        "another program may hold it (fuser -v /dev/video*), the cable may be loose, or it is a metadata device: try "
+        f"another one of {_devices()}"
+    )
+    if not capture.is_open:
+        raise SourceError(f"cannot open the camera {device}; {advice}")
+    # The pixel format goes first: it decides which sizes and rates the driver offers.
+    if pixels:
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*pixels))
+    if size:
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
+    if fps:
+        capture.set(cv2.CAP_PROP_FPS, fps)
+    # One buffer: a frame that waits in a queue is an old frame.
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return CameraSource(capture, device if on_linux else f"camera {index}", advice)
+
+
+def csi_pipeline(sensor: int, size_wh: tuple[int, int], fps: int, flip: int) -> str:
+    """GStreamer pipeline of a Jetson's CSI sensor that ends in BGR frames and drops old ones."""
+    width, height = size_wh
+    return (
+        f"nvarguscamerasrc sensor-id={sensor} ! "
+        f"video/x-raw(memory:NVMM), width={width}, height={height}, framerate={fps}/1, format=NV12 ! "
+        f"nvvidconv flip-method={flip} ! video/x-raw, format=BGRx ! videoconvert ! video/x-raw, format=BGR ! "
+        "appsink drop=true max-buffers=1 sync=false"
+    )
+
+
+def open_csi(uri: str) -> CameraSource:
+    """Opens ``csi://N``, with options ``?size=WxH&fps=F&flip=M``; 1280x720 at 30 by default.
+
+    Raises:
+        SourceError: OpenCV has no GStreamer, an unknown option, or no frame comes.
+    """
+    head, options = split_options(uri, ("size", "fps", "flip"), _CSI_USAGE)
+    sensor = parse_number(uri, "sensor", head.partition("://")[2].strip("/") or "0", 0, 15, _CSI_USAGE, whole=True)
+    size = parse_size(uri, options.get("size", "1280x720"), 16, 16384, _CSI_USAGE)
+    fps = parse_number(uri, "fps", options.get("fps", "30"), 1, 240, _CSI_USAGE, whole=True)
+    flip = parse_number(uri, "flip", options.get("flip", "0"), 0, 7, _CSI_USAGE, whole=True)
+    if not opencv_has("GStreamer"):
+        raise SourceError(
+            f"{uri!r} needs an OpenCV with GStreamer, and this one ({cv2.__version__}) has none. On a Jetson use "
+            "JetPack's (sudo apt install libopencv-python), in an environment made with --system-site-packages and "
+            "without opencv from pip"
+        )
+    capture = Capture(csi_pipeline(int(sensor), size, int(fps), int(flip)), cv2.CAP_GSTREAMER)
+    advice = (
+        "check the ribbon cable and that the sensor is configured (sudo /opt/nvidia/jetson-io/jetson-io.py), ask for a "
+        "mode it has (v4l2-ctl --list-formats-ext), and restart its service: sudo systemctl restart nvargus-daemon"
+    )
+    if not capture.is_open:
+        raise SourceError(f"cannot open {uri!r} at {size[0]}x{size[1]}, {fps:g} fps; {advice}")
+    return CameraSource(capture, f"csi://{int(sensor)}", advice)
+
+
+def _devices() -> str:
+    found = sorted(glob.glob("/dev/video*"), key=lambda name: (len(name), name))
+    return ", ".join(found) or "none (no /dev/video* on this machine)"
+
+
+def _check_device(device: str) -> None:
+    if not os.path.exists(device):
+        raise SourceError(
+            f"there is no camera {device}; cameras present: {_devices()}. Plug one in (in a container, pass --device "
+            f"{device}), or use a video file or synthetic://street"
+        )
+    if not os.access(device, os.R_OK | os.W_OK):
+        raise SourceError(
+            f"no permission to use {device}; join the group 'video' and log in again: sudo usermod -aG video $USER"
+        )

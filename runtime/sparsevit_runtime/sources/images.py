@@ -1,0 +1,120 @@
+"""Still images: one file, a folder, or a glob."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import SourceError
+from .base import Frame, Source
+from .video import FALLBACK_FPS, check_readable
+
+_log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif")
+)
+
+
+class ImageSource(Source):
+    """Images in order, as 8-bit BGR and turned the way their EXIF orientation says.
+
+    Images that do not decode are skipped with a warning that names them. Sizes may differ from frame to frame;
+    timestamps count at 25 per second.
+
+    Args:
+        name: what was asked for, for messages.
+        paths: files in order, at least one.
+
+    Raises:
+        SourceError: none of them decodes.
+    """
+
+    def __init__(self, name: str, paths: list[Path]):
+        self.name = name
+        self.frame_count = len(paths)
+        self._paths = iter(paths)
+        self._index = 0
+        self._pending = self._next_image()
+        if self._pending is None:
+            which = f"the image {name!r}" if len(paths) == 1 else f"any of the {len(paths)} images of {name!r}"
+            raise SourceError(
+                f"cannot decode {which}; damaged, not readable, or in a format this OpenCV ({cv2.__version__}) lacks. "
+                "Convert to PNG or JPEG"
+            )
+        if len(paths) == 1:
+            height, width = self._pending.shape[:2]
+            self.size_wh = (width, height)
+
+    def read(self) -> Frame | None:
+        image, self._pending = self._pending, None
+        if image is None:
+            image = self._next_image()
+        if image is None:
+            return None
+        index = self._index
+        self._index += 1
+        return Frame(image, index, round(index / FALLBACK_FPS * 1e9))
+
+    def close(self) -> None:
+        self._pending = None
+        self._paths = iter(())
+
+    def _next_image(self) -> np.ndarray | None:
+        for path in self._paths:
+            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if image is not None:
+                return image
+            _log.warning("skipped %s: it does not decode as an image", path)
+        return None
+
+
+def open_image(path: Path) -> ImageSource:
+    """Opens one image file. Raises SourceError when it is empty, may not be read, or does not decode."""
+    check_readable(path)
+    return ImageSource(str(path), [path])
+
+
+def open_folder(path: Path) -> ImageSource:
+    """Opens the images of a folder, not of its subfolders, in natural order: 2.png before 10.png.
+
+    Raises:
+        SourceError: the folder holds no images, or none decodes.
+    """
+    try:
+        names = [p for p in path.iterdir() if p.is_file()]
+    except OSError as error:
+        raise SourceError(f"cannot list the folder {str(path)!r} ({error.strerror}); check its permissions") from error
+    images = [p for p in names if p.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        found = sorted({p.suffix.lower() or "no suffix" for p in names})
+        raise SourceError(
+            f"the folder {str(path)!r} holds no images (found: {', '.join(found[:8]) or 'no files'}); accepted suffixes: "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}. Name a video inside it, or a glob for its subfolders: {path}/**/*.jpg"
+        )
+    return ImageSource(str(path), sorted(images, key=_natural))
+
+
+def open_glob(pattern: str) -> ImageSource:
+    """Opens the images that match a glob, in natural order; ``**`` crosses folders.
+
+    Raises:
+        SourceError: nothing matches, or none decodes.
+    """
+    paths = [Path(p) for p in glob.glob(pattern, recursive=True)]
+    images = [p for p in paths if p.is_file()]
+    if not images:
+        raise SourceError(
+            f"no file matches {pattern!r}; check the folder, and quote the pattern so that the shell leaves it alone"
+        )
+    return ImageSource(pattern, sorted(images, key=_natural))
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """Orders digits by value and the rest by letters."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", str(path))]

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+
+from sparsevit_runtime.errors import SourceError
+from sparsevit_runtime.sources import open_source
+
+
+def write_image(path, value, shape=(48, 64, 3), dtype=np.uint8):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full(shape, value, dtype))
+    return path
+
+
+def values(source):
+    return [int(frame.image[0, 0, 0]) for frame in source]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "value"),
+    [
+        ((48, 64), np.uint8, 70),
+        ((48, 64, 3), np.uint8, 70),
+        ((48, 64, 4), np.uint8, 70),
+        ((48, 64), np.uint16, 70 * 257),
+    ],
+)
+def test_one_image_becomes_bgr(tmp_path, shape, dtype, value):
+    with open_source(write_image(tmp_path / "a.png", value, shape, dtype)) as source:
+        assert (source.size_wh, source.frame_count, source.live) == ((64, 48), 1, False)
+        frame = source.read()
+        assert source.read() is None
+    assert (frame.image.shape, frame.image.dtype) == ((48, 64, 3), np.uint8)
+    assert abs(int(frame.image.max()) - 70) <= 1
+    assert (frame.index, frame.timestamp_ns, frame.truth) == (0, 0, None)
+
+
+def test_exif_orientation_turns_the_image(tmp_path):
+    done, jpeg = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))
+    assert done
+    # An APP1 segment with one TIFF entry: orientation (0x0112) = 6, a quarter turn.
+    tiff = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+    body = b"Exif\x00\x00" + tiff
+    data = jpeg.tobytes()
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + data[2:])
+    assert open_source(path).read().image.shape == (64, 48, 3)
+
+
+def test_a_folder_in_natural_order_without_its_other_files(tmp_path):
+    for name, value in (("10.png", 100), ("2.png", 20), ("1.PNG", 10)):
+        write_image(tmp_path / name, value)
+    (tmp_path / "notes.txt").write_text("x")
+    write_image(tmp_path / "sub" / "3.png", 30)
+    with open_source(str(tmp_path)) as source:
+        assert source.frame_count == 3
+        assert values(source) == [10, 20, 100]
+
+
+def test_images_of_different_sizes(tmp_path):
+    write_image(tmp_path / "a.png", 1, (10, 20, 3))
+    write_image(tmp_path / "b.png", 2, (30, 40, 3))
+    source = open_source(tmp_path)
+    assert source.size_wh is None
+    assert [f.image.shape for f in source] == [(10, 20, 3), (30, 40, 3)]
+
+
+def test_timestamps_count_at_25_per_second(tmp_path):
+    for i in range(3):
+        write_image(tmp_path / f"{i}.png", i)
+    assert [f.timestamp_ns for f in open_source(tmp_path)] == [0, 40_000_000, 80_000_000]
+
+
+def test_globs(tmp_path):
+    write_image(tmp_path / "a" / "x2.png", 2)
+    write_image(tmp_path / "a" / "x10.png", 10)
+    write_image(tmp_path / "a" / "y1.png", 99)
+    write_image(tmp_path / "b" / "x1.png", 1)
+    assert values(open_source(f"{tmp_path}/a/x*.png")) == [2, 10]
+    assert values(open_source(f"{tmp_path}/**/x[12].png")) == [2, 1]
+
+
+def test_a_name_with_brackets_is_a_file_first(tmp_path):
+    assert values(open_source(write_image(tmp_path / "a[1].png", 7))) == [7]
+
+
+def test_unreadable_images_are_named_and_skipped(tmp_path, caplog):
+    write_image(tmp_path / "1.png", 10)
+    (tmp_path / "2.png").write_bytes(b"not a png")
+    write_image(tmp_path / "3.png", 30)
+    with caplog.at_level(logging.WARNING):
+        frames = list(open_source(tmp_path))
+    assert [f.index for f in frames] == [0, 1]
+    assert "2.png" in caplog.text
+    assert "1.png" not in caplog.text
+
+
+def test_none_readable(tmp_path):
+    for name in ("1.png", "2.jpg"):
+        (tmp_path / name).write_bytes(b"broken")
+    with pytest.raises(SourceError, match="any of the 2 images"):
+        open_source(tmp_path)
+    with pytest.raises(SourceError, match="the image"):
+        open_source(tmp_path / "1.png")
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [("{}", "holds no images"), ("{}/empty.png", "empty"), ("{}/*.bmp", "no file matches"), ("{}/none.png", "no file")],
+)
+def test_nothing_there(tmp_path, uri, message):
+    (tmp_path / "empty.png").touch()
+    folder = tmp_path / "only_text"
+    folder.mkdir()
+    (folder / "a.txt").write_text("x")
+    with pytest.raises(SourceError, match=message):
+        open_source(uri.format(folder if uri == "{}" else tmp_path))
+
+
+def test_a_closed_source_has_ended(tmp_path):
+    source = open_source(write_image(tmp_path / "a.png", 1))
+    source.close()
+    source.close()
+    assert source.read() is None

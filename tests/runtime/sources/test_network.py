@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+
+from sparsevit_runtime.errors import SourceError
+from sparsevit_runtime.sources import open_source
+from sparsevit_runtime.sources.capture import opencv_has
+from sparsevit_runtime.sources.network import NetworkSource, hide_password
+
+needs_ffmpeg = pytest.mark.skipif(not opencv_has("FFMPEG"), reason="this OpenCV has no FFmpeg to read http streams")
+
+_FRAMES_PER_CONNECTION = 8
+
+
+@pytest.fixture
+def camera():
+    """A network camera: a multipart JPEG stream that breaks after some frames; `refuse` lets it hang up at once."""
+    jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+
+    class Camera(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.server.refuse:
+                self.send_error(503)
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg)
+            try:
+                for _ in range(_FRAMES_PER_CONNECTION):
+                    self.wfile.write(part)
+            except OSError:
+                self.close_connection = True
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+    server.refuse = False
+    server.url = f"http://127.0.0.1:{server.server_port}/live"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@needs_ffmpeg
+def test_a_broken_stream_is_taken_up_again_and_counted(camera, caplog):
+    with NetworkSource(camera.url, backoff_s=(0.01, 0.01)) as source, caplog.at_level(logging.WARNING):
+        assert (source.live, source.size_wh, source.reconnects) == (True, (64, 48), 0)
+        frames = [source.read() for _ in range(2 * _FRAMES_PER_CONNECTION)]
+        assert source.reconnects >= 1
+    assert [f.index for f in frames] == list(range(len(frames)))
+    assert all(f.image.shape == (48, 64, 3) for f in frames)
+    assert "is back (reconnect 1)" in caplog.text
+
+
+@needs_ffmpeg
+def test_a_stream_that_does_not_come_back_is_an_error(camera):
+    source = NetworkSource(camera.url, backoff_s=(0.01, 0.01))
+    camera.refuse = True
+    with pytest.raises(SourceError, match="did not come back in 2 attempts"):
+        for _ in range(_FRAMES_PER_CONNECTION + 1):
+            source.read()
+    source.close()
+
+
+@needs_ffmpeg
+def test_closing_ends_the_wait_for_a_reconnect(camera):
+    source = NetworkSource(camera.url, backoff_s=(60.0,))
+    threading.Timer(0.2, source.close).start()
+    start = time.monotonic()
+    while source.read() is not None:
+        pass
+    assert time.monotonic() - start < 10
+    assert source.read() is None
+
+
+@needs_ffmpeg
+def test_open_source_takes_http_streams(camera):
+    with open_source(camera.url) as source:
+        assert source.live
+        assert source.read().timestamp_ns > 1_600_000_000 * 10**9
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_nobody_there(scheme):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with pytest.raises(SourceError, match="cannot open the stream") as caught:
+        open_source(f"{scheme}://me:secret@127.0.0.1:{port}/live")
+    assert "secret" not in str(caught.value)
+
+
+@needs_ffmpeg
+def test_a_silent_server_times_out():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        start = time.monotonic()
+        with pytest.raises(SourceError, match="within 400 ms"):
+            NetworkSource(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live", open_timeout_ms=400)
+        assert time.monotonic() - start < 5
+
+
+def test_a_malformed_address_is_an_error():
+    with pytest.raises(SourceError, match="address is not valid"):
+        open_source("rtsp://[::1/live")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://10.0.0.2/live", "rtsp://10.0.0.2/live"),
+        ("rtsp://me:pw@10.0.0.2:554/live?x=1", "rtsp://***@10.0.0.2:554/live?x=1"),
+        ("rtsp://me:p@w@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
+    ],
+)
+def test_passwords_are_hidden(url, shown):
+    assert hide_password(url) == shown

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from sparsevit_runtime.errors import SourceError
+from sparsevit_runtime.sources import open_source
+
+
+@pytest.mark.parametrize("uri", ["", "  ", None, True, 1.5, b"a.mp4", "ftp://host/a.mp4", "gopher://x"])
+def test_what_is_no_source_lists_what_is(uri):
+    with pytest.raises(SourceError, match="accepted: a camera index"):
+        open_source(uri)
+
+
+def test_a_missing_file_names_its_neighbours(tmp_path):
+    (tmp_path / "clip1.mp4").touch()
+    with pytest.raises(SourceError, match=r"files like it there: clip1\.mp4"):
+        open_source(tmp_path / "clip.mp4")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(SourceError, match="does not exist either"):
+        open_source(tmp_path / "nowhere" / "clip.mp4")
