@@ -1,0 +1,77 @@
+"""What a sink is: takes results, and the annotated picture where it wants one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import SinkError
+from ..frames import check_frame
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ..results import Result
+
+
+class StopStream(Exception):
+    """The person watching asked to stop. Not an error: end the loop and close everything as at the end of the stream."""
+
+
+class Sink(ABC):
+    """Takes results in order, in one thread.
+
+    As a context manager it closes at the end, also when `StopStream` passes through, and aborts on any other exception.
+
+    Attributes:
+        name: where the results go, for messages.
+        needs_image: whether `write` wants the annotated image; drawing is skipped when no sink does.
+    """
+
+    name: str
+    needs_image: bool = False
+
+    @abstractmethod
+    def write(self, result: Result, image: np.ndarray | None = None) -> None:
+        """Takes one result.
+
+        Args:
+            result: of the frame.
+            image: (H, W, 3) uint8 BGR, annotated; may be None when `needs_image` is False.
+
+        Raises:
+            SinkError: it cannot be written.
+            FrameError: the image is not a frame.
+            StopStream: the person watching asked to stop.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Completes what was written and puts it in place. Safe to repeat.
+
+        Raises:
+            SinkError: it cannot be completed; nothing half-written stays.
+        """
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Gives up: removes what is not complete. Safe to repeat, and after `close` without effect."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or issubclass(kind, StopStream):
+            self.close()
+        else:
+            self.abort()
+
+    def _checked(self, image: np.ndarray | None) -> np.ndarray:
+        if image is None:
+            raise SinkError(f"{self.name} shows pictures and got none; pass the annotated image to write()")
+        return check_frame(image)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+
+from sparsevit_runtime.errors import FrameError, SinkError
+from sparsevit_runtime.sinks import StopStream, open_sink
+
+
+def read_back(path):
+    capture = cv2.VideoCapture(str(path))
+    fps, images = capture.get(cv2.CAP_PROP_FPS), []
+    while (got := capture.read())[0]:
+        images.append(got[1])
+    capture.release()
+    return fps, images
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.avi", "OUT.MP4"])
+@pytest.mark.parametrize(("fps", "expected"), [(None, 25.0), (12.5, 12.5), (29.97, 29.97)])
+def test_frames_come_back(tmp_path, result_of, picture, name, fps, expected):
+    with open_sink(tmp_path / name, fps=fps) as sink:
+        assert sink.needs_image
+        for i in range(5):
+            sink.write(result_of(i), picture(40 * i))
+        assert not (tmp_path / name).exists()
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    got_fps, images = read_back(tmp_path / name)
+    assert got_fps == pytest.approx(expected, abs=0.01)
+    assert [image.shape for image in images] == [(48, 64, 3)] * 5
+    np.testing.assert_allclose([image.mean() for image in images], [0, 40, 80, 120, 160], atol=6)
+
+
+def test_odd_sizes_lose_their_last_row_and_column(tmp_path, result_of, picture):
+    with open_sink(tmp_path / "a.mp4") as sink:
+        sink.write(result_of(), picture(9, (65, 49)))
+    assert read_back(tmp_path / "a.mp4")[1][0].shape == (48, 64, 3)
+
+
+def test_another_size_is_an_error_and_nothing_stays(tmp_path, result_of, picture):
+    with (
+        pytest.raises(SinkError, match=r"started with 64x48 and frame 1 is 32x48"),
+        open_sink(tmp_path / "a.mp4") as sink,
+    ):
+        sink.write(result_of(0), picture())
+        sink.write(result_of(1), picture(0, (32, 48)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_abort_keeps_an_earlier_video(tmp_path, result_of, picture):
+    (tmp_path / "a.mp4").write_bytes(b"earlier")
+    sink = open_sink(tmp_path / "a.mp4")
+    sink.write(result_of(), picture())
+    sink.abort()
+    sink.abort()
+    sink.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+    assert (tmp_path / "a.mp4").read_bytes() == b"earlier"
+
+
+def test_close_replaces_an_earlier_video_and_may_be_repeated(tmp_path, result_of, picture):
+    (tmp_path / "a.mp4").write_bytes(b"earlier")
+    sink = open_sink(tmp_path / "a.mp4")
+    sink.write(result_of(), picture())
+    sink.close()
+    sink.close()
+    sink.abort()
+    assert len(read_back(tmp_path / "a.mp4")[1]) == 1
+    with pytest.raises(SinkError, match="closed"):
+        sink.write(result_of(), picture())
+
+
+def test_without_frames_there_is_no_video(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING), open_sink(tmp_path / "a.mp4"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    assert "no frame was written" in caplog.text
+
+
+def test_stopping_keeps_the_video_so_far(tmp_path, result_of, picture):
+    with pytest.raises(StopStream), open_sink(tmp_path / "a.mp4") as sink:
+        sink.write(result_of(), picture())
+        raise StopStream
+    assert len(read_back(tmp_path / "a.mp4")[1]) == 1
+
+
+def test_a_video_that_was_not_written_whole_is_an_error(tmp_path, result_of, picture):
+    sink = open_sink(tmp_path / "a.mp4")
+    sink.write(result_of(), picture())
+    (part,) = tmp_path.iterdir()
+    part.unlink()
+    with pytest.raises(SinkError, match="MB are free"):
+        sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (None, SinkError, "annotated image"),
+        (np.zeros((48, 64), np.uint8), FrameError, "grey"),
+        (np.zeros((1, 1, 3), np.uint8), SinkError, "2x2"),
+    ],
+)
+def test_what_is_no_picture(tmp_path, result_of, image, error, message):
+    with pytest.raises(error, match=message), open_sink(tmp_path / "a.mp4") as sink:
+        sink.write(result_of(), image)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), 1e9])
+def test_rates_out_of_range(tmp_path, fps):
+    with pytest.raises(SinkError, match="frames per second"):
+        open_sink(tmp_path / "a.mp4", fps=fps)
+
+
+def test_two_sinks_for_one_path_do_not_disturb_each_other(tmp_path, result_of, picture):
+    first, second = open_sink(tmp_path / "a.mp4"), open_sink(tmp_path / "a.mp4")
+    for i in range(3):
+        first.write(result_of(i), picture())
+    second.write(result_of(), picture())
+    second.close()
+    first.close()
+    assert len(read_back(tmp_path / "a.mp4")[1]) == 3
