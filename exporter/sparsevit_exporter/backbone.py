@@ -306,7 +306,7 @@ class SparseViT(nn.Module):
         Args:
             images: (B, 3, H, W) float, normalised RGB.
             ratios: pruning ratio per block, one list per stage, as the reference takes them; None for dense.
-            keep: windows to compute per block pair, as an exported file takes them (SEMANTICS 4); not with `ratios`.
+            keep: windows to compute per block pair, as an exported file takes them (docs/semantics.md, keep); not with `ratios`.
             orders: with `keep`, per stage the window ids by descending score for each shift, each (B, nW), in place of
                 the network's own scores: compares two runtimes where rounding has swapped windows of equal score.
 

@@ -41,7 +41,7 @@ def _addresses(x: Tensor, index: Tensor, window_size: int, shift: int) -> Tensor
 
 
 def window_score(x: Tensor, window_size: int, shift: int) -> Tensor:
-    """L2 norm over each window of the tokens' mean absolute activation (SEMANTICS 3 and 4).
+    """L2 norm over each window of the tokens' mean absolute activation (docs/semantics.md, scoring).
 
     Args:
         x: (B, H, W, C).
@@ -132,7 +132,7 @@ def window_kinds(height: int, width: int, window_size: int, shift: int) -> Tenso
 
 @lru_cache(maxsize=8)
 def shift_masks(window_size: int, shift: int) -> Tensor:
-    """Additive attention masks of the four window kinds, (4, T, T) float32 of 0 and -100 (SEMANTICS 11).
+    """Additive attention masks of the four window kinds, (4, T, T) float32 of 0 and -100 (docs/semantics.md, attention).
 
     In a window of the last row, the rolled map's lowest `shift` rows come from the top of the image: another region.
     """

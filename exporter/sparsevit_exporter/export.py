@@ -1,0 +1,222 @@
+"""One network in, one ONNX file out: traced, compared with PyTorch, described by its card, written whole."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+import sparsevit_runtime
+import torch
+from sparsevit_runtime.card import (
+    CARD_KEY,
+    ArchitectureCard,
+    CheckCard,
+    ClassCard,
+    InputCard,
+    MetricCard,
+    ModelCard,
+    TrainingCard,
+    WindowCard,
+)
+from sparsevit_runtime.errors import ExportError
+from sparsevit_runtime.files import write_whole
+from sparsevit_runtime.geometry import StageGeometry, stage_geometries
+from sparsevit_runtime.plan import Plan
+from sparsevit_runtime.probe import probe_image
+from torch import nn
+
+from . import parity
+from .deploy import DeployedBackbone, DeployedModel
+from .trace import store_weights_in_half, trace, without_outputs
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+#: Outputs that answer the task; the parity tensors beside them are dropped from the file.
+_ANSWERS = {"segmentation": ["labels"], "detection": ["boxes", "scores", "classes"]}
+#: Sampled positions per output recorded in the card.
+_RECORDED = 256
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a network is exported.
+
+    Attributes:
+        height, width: input size in pixels.
+        name: of the model, in its card.
+        precision: of the graph.
+        fixed: freezes this plan into the graph; None makes `keep` an input.
+        half_weights: stores the weights of an fp32 graph in half precision: half the file, float32 arithmetic. The graph
+            is first compared with full weights, then with the rounded ones at the tolerance of half precision.
+        layout: ``camera`` for uint8 BGR frames, ``normalized`` for float32 RGB tensors.
+        mean, std: RGB normalisation the network was trained with, in bytes.
+        detections: boxes returned per image (detection).
+        label_stride: pixels per label, 1, 2 or 4 (segmentation).
+    """
+
+    height: int
+    width: int
+    name: str = "sparsevit"
+    precision: Literal["fp32", "fp16"] = "fp32"
+    fixed: Plan | None = None
+    half_weights: bool = False
+    layout: Literal["camera", "normalized"] = "camera"
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+    detections: int = 100
+    label_stride: int = 2
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ExportError(f"the input size is {self.height}x{self.width}; both sides must be at least 1 pixel")
+        if self.precision not in parity.TOLERANCES:
+            raise ExportError(f"precision {self.precision!r} is not one of {sorted(parity.TOLERANCES)}")
+        if self.label_stride not in (1, 2, 4):
+            raise ExportError(f"label_stride is {self.label_stride}; the head's logits allow 1, 2 or 4")
+
+
+def export(
+    network: nn.Module,
+    path: str | Path,
+    options: ExportOptions,
+    classes: Sequence[ClassCard] = (),
+    training: TrainingCard | None = None,
+    metrics: Sequence[MetricCard] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> parity.ParityReport:
+    """Writes the ONNX file, if it computes what the network computes.
+
+    Args:
+        network: `SparseViT`, `SegmentationModel` or `DetectionModel`; left untouched.
+        path: the file; written whole or not at all.
+        options: geometry, precision and plan.
+        classes, training, metrics: for the card.
+        progress: told the name of each step before it starts.
+
+    Returns:
+        The parity report. Where it does not hold nothing is written.
+
+    Raises:
+        ExportError: the options do not fit the network, or it cannot be traced.
+        PlanError: the fixed plan does not fit the network.
+        SinkError: the file cannot be written.
+    """
+    network = copy.deepcopy(network).eval().float().cpu()
+    backbone = getattr(network, "backbone", network)
+    stages = stage_geometries(options.height, options.width, backbone.depths, backbone.window_size)
+    fixed = None if options.fixed is None else Plan.parse(options.fixed, backbone.depths)
+    if network_classes := getattr(network, "head_config", {}).get("num_classes"):
+        if len(classes) != network_classes:
+            raise ExportError(f"the head has {network_classes} classes, {len(classes)} are named; name each class once")
+    input_card = InputCard(
+        height=options.height,
+        width=options.width,
+        layout=options.layout,
+        mean=tuple(options.mean),
+        std=tuple(options.std),
+    )
+    progress("tracing")
+    proto = trace(_deploy(network, options, fixed, stages), stages)
+    report = parity.compare(proto, network, input_card, stages, options.precision, fixed, progress)
+    if options.half_weights and report.holds:
+        store_weights_in_half(proto)
+        rounded = parity.compare(proto, network, input_card, stages, "fp16", fixed, progress)
+        report = parity.ParityReport(options.precision, report.rows + rounded.rows)
+    if not report.holds:
+        return report
+    progress("recording")
+    proto = without_outputs(proto, [o.name for o in proto.graph.output if _is_answer(o.name, network)])
+    card = ModelCard(
+        name=options.name,
+        task=getattr(network, "task", "backbone"),
+        precision=options.precision,
+        input=input_card,
+        windows=WindowCard(
+            window_size=backbone.window_size,
+            depths=backbone.depths,
+            fixed=None if fixed is None else fixed.ratios,
+        ),
+        architecture=ArchitectureCard(
+            embed_dim=backbone.embed_dim,
+            num_heads=backbone.num_heads,
+            parameters=sum(p.numel() for p in network.parameters()),
+        ),
+        classes=tuple(classes),
+        checks=_record(proto, input_card, stages, fixed),
+        metrics=tuple(metrics),
+        training=training,
+        producer=f"sparsevit-edge {sparsevit_runtime.__version__}, torch {torch.__version__.split('+')[0]}",
+    )
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, card.to_json()
+    onnx.checker.check_model(proto)
+    progress("writing")
+    write_whole(path, proto.SerializeToString())
+    return report
+
+
+def _deploy(
+    network: nn.Module, options: ExportOptions, fixed: Plan | None, stages: Sequence[StageGeometry]
+) -> DeployedModel:
+    network = copy.deepcopy(network)
+    backbone = DeployedBackbone(
+        getattr(network, "backbone", network),
+        options.height,
+        options.width,
+        options.mean,
+        options.std,
+        options.layout == "camera",
+        fixed,
+        torch.float16 if options.precision == "fp16" else torch.float32,
+    )
+    detections = min(options.detections, sum(s.height * s.width for s in stages[1:]))
+    return DeployedModel(network, backbone, options.height, options.width, detections, options.label_stride).eval()
+
+
+def _is_answer(name: str, network: nn.Module) -> bool:
+    task = getattr(network, "task", "backbone")
+    answers = _ANSWERS.get(task)
+    is_order = name.startswith(("windows", "shifted_windows"))
+    return is_order or (name in answers if answers is not None else True)
+
+
+def _record(
+    proto: onnx.ModelProto, input_card: InputCard, stages: Sequence[StageGeometry], fixed: Plan | None
+) -> tuple[CheckCard, ...]:
+    """Runs the file on a probe image and samples its answers, for `sparsevit check`."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs() if "windows" not in o.name]
+    checks = []
+    for seed, keep in enumerate([None] if fixed is not None else parity.record_keeps(stages)):
+        frames = probe_image(input_card.height, input_card.width, seed)[None]
+        feed = {"image": frames if input_card.layout == "camera" else parity.normalize(frames, input_card).numpy()}
+        if keep is not None:
+            feed["keep"] = np.array(keep, dtype=np.int64)
+        outputs = []
+        for name, value in zip(names, session.run(names, feed), strict=True):
+            count = min(_RECORDED, value.size)
+            positions = np.sort(np.random.RandomState(seed).permutation(value.size)[:count])
+            exact = value.dtype.kind in "iu"
+            outputs.append(
+                CheckCard.Output(
+                    name=name,
+                    shape=value.shape,
+                    positions=tuple(positions.tolist()),
+                    values=tuple(float(f"{v:.6g}") for v in value.flatten()[positions].tolist()),
+                    atol=0.0 if exact else 2e-3,
+                    rtol=0.0 if exact else 2e-3,
+                    # another processor rounds differently, which may move a label at a class border or swap two windows
+                    min_agreement=0.98,
+                )
+            )
+        checks.append(CheckCard(seed=seed, keep=keep, outputs=tuple(outputs)))
+    return tuple(checks)

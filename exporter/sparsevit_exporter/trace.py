@@ -1,0 +1,137 @@
+"""From a deployed module to an ONNX graph with the window nodes in it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from sparsevit_runtime.errors import ExportError
+from sparsevit_runtime.geometry import StageGeometry
+from sparsevit_runtime.plan import dense_keep
+
+from . import nodes, ops
+from .deploy import DeployedModel
+
+#: Initialisers below this many elements stay in float32 when weights are stored in half precision.
+_SMALL = 256
+
+
+def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelProto:
+    """Traces the module with a dynamic batch.
+
+    Args:
+        model: in eval mode; its backbone says whether `keep` is an input and how the image is laid out.
+        stages: window geometry of the input size.
+
+    Returns:
+        A checked model with all outputs of `model.forward`, the window functions included.
+
+    Raises:
+        ExportError: the tracer or the checker refused the graph.
+    """
+    height, width = model.height, model.width
+    camera = model.backbone.patch_embed.camera
+    image = torch.zeros((2, height, width, 3), dtype=torch.uint8) if camera else torch.zeros(2, 3, height, width)
+    inputs = (image,) if model.backbone.plan is not None else (image, torch.from_numpy(dense_keep(stages)))
+    names = ["image", "keep"][: len(inputs)]
+    shapes = {"image": {0: torch.export.Dim("batch")}, "keep": None}
+    with torch.inference_mode():
+        outputs = list(model(*inputs))
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.onnx.export(
+                model,
+                inputs,
+                dynamo=True,
+                opset_version=nodes.OPSET,
+                input_names=names,
+                output_names=outputs,
+                dynamic_shapes={name: shapes[name] for name in names},
+                custom_translation_table=ops.onnx_translations(),
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ExportError(f"the network cannot be traced: {error}") from error
+    proto = program.model_proto
+    _strip(proto)
+    used = {n.op_type for n in proto.graph.node if n.domain == nodes.DOMAIN}
+    del proto.opset_import[:]
+    proto.opset_import.append(helper.make_opsetid("", nodes.OPSET))
+    if used:
+        proto.opset_import.append(helper.make_opsetid(nodes.DOMAIN, nodes.VERSION))
+        proto.functions.extend(f for f in nodes.functions() if f.name in used)
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def without_outputs(proto: onnx.ModelProto, keep: Sequence[str]) -> onnx.ModelProto:
+    """A copy whose graph has only the outputs in `keep`, and only the nodes and weights these need."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    graph = copy.graph
+    outputs = [o for o in graph.output if o.name in keep]
+    needed = {o.name for o in outputs}
+    nodes_kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            nodes_kept.append(node)
+            needed.update(node.input)
+    nodes_kept.reverse()
+    weights = [w for w in graph.initializer if w.name in needed]
+    for field, kept in ((graph.output, outputs), (graph.node, nodes_kept), (graph.initializer, weights)):
+        kept = list(kept)
+        del field[:]
+        field.extend(kept)
+    return copy
+
+
+def store_weights_in_half(proto: onnx.ModelProto) -> None:
+    """Stores large float32 weights as float16 followed by a cast, in place.
+
+    The graph still computes in float32; runtimes fold the casts when they open the file.
+    """
+    graph = proto.graph
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < _SMALL:
+            continue
+        name = tensor.name
+        half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}/half")
+        tensor.CopyFrom(half)
+        casts.append(helper.make_node("Cast", [f"{name}/half"], [name], to=TensorProto.FLOAT))
+    for position, node in enumerate(casts):
+        graph.node.insert(position, node)
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Removes the tracer's annotations: stack traces with local paths, and intermediate types that would go stale."""
+    del proto.metadata_props[:]
+    proto.doc_string = ""
+    graph = proto.graph
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    graph.doc_string = ""
+    graph.name = "sparsevit"
+    for item in [*graph.node, *graph.input, *graph.output, *graph.initializer]:
+        del item.metadata_props[:]
+        item.doc_string = ""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the tracer's remarks about optional packages and its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
