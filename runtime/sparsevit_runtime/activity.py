@@ -142,7 +142,7 @@ class WindowActivity:
     def frame_mask(self, stage: int, block: int) -> np.ndarray:
         """The same on the frame, (H, W) bool."""
         part = self.stages[stage]
-        return self.letterbox.map_to_frame(part.token_mask(block), part.cell_size)
+        return self.letterbox.cells_to_frame(part.token_mask(block), part.cell_size)
 
     def frame_boxes(self, stage: int, block: int) -> np.ndarray:
         """Outlines of the computed windows, (N, 4) float32 xyxy in frame pixels; those in the borders are left out."""
@@ -163,7 +163,7 @@ class WindowActivity:
 
     def frame_heat(self) -> np.ndarray:
         """`token_heat` on the frame, (H, W) float32 in 0..1."""
-        return self.letterbox.map_to_frame(self.token_heat(), self.stages[0].cell_size)
+        return self.letterbox.cells_to_frame(self.token_heat(), self.stages[0].cell_size)
 
 
 def _counts_of_keep(keep: Sequence[int], stages: Sequence[StageGeometry]) -> list[list[int]]:

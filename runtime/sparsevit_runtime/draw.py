@@ -139,7 +139,7 @@ def draw_activity(
     dim = cv2.convertScaleAbs(dim, dst=dim, alpha=_DIMMED)
     if stage is None:
         # Blended on the token grid's own levels: one table look-up per frame pixel instead of a float image.
-        heat = activity.letterbox.map_to_frame(
+        heat = activity.letterbox.cells_to_frame(
             np.rint(activity.token_heat() * 255).astype(np.uint8), activity.stages[0].cell_size
         )
         weights = cv2.cvtColor(heat, cv2.COLOR_GRAY2BGR)

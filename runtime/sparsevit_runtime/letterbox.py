@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import cv2
@@ -102,24 +103,53 @@ class Letterbox:
             np.float32
         )
 
-    def map_to_frame(self, cells: np.ndarray, cell_size: int | None = None) -> np.ndarray:
-        """Maps a grid over the input to the frame; each frame pixel takes the cell its centre falls in.
+    def map_to_frame(self, label_map: np.ndarray) -> np.ndarray:
+        """Maps labels over the input to the frame.
+
+        Each frame pixel takes the label its centre falls in; along the borders, the nearest one whose own centre is on
+        the frame, because a label centred in the border describes the border.
 
         Args:
-            cells: (h, w) of any dtype.
-            cell_size: input pixels along a side of a cell; None when the grid covers the input evenly.
+            label_map: (h, w) of any dtype, covering the input evenly.
 
         Returns:
             (H, W), same dtype.
         """
-        (input_h, input_w), (frame_w, frame_h) = self.input_hw, self.frame_wh
-        rows, columns = cells.shape
-        cell_h, cell_w = (cell_size, cell_size) if cell_size else (input_h / rows, input_w / columns)
-        x = ((np.arange(frame_w) + 0.5) * self.scale_wh[0] + self.left) / cell_w
-        y = ((np.arange(frame_h) + 0.5) * self.scale_wh[1] + self.top) / cell_h
-        x = np.minimum(x.astype(np.intp), columns - 1)
-        y = np.minimum(y.astype(np.intp), rows - 1)
-        return cells.take(x, axis=1).take(y, axis=0)  # columns first: that array is still small
+        rows, columns = label_map.shape
+        (frame_w, frame_h), (width, height) = self.frame_wh, self.size_wh
+        x = _cells(frame_w, self.left, width, self.input_hw[1] / columns, inside=True)
+        y = _cells(frame_h, self.top, height, self.input_hw[0] / rows, inside=True)
+        return label_map.take(x, axis=1).take(y, axis=0)  # columns first: that array is still small
+
+    def cells_to_frame(self, cells: np.ndarray, cell_size: int) -> np.ndarray:
+        """Maps a grid of square cells from the input's upper left corner to the frame: each frame pixel takes the cell
+        its centre falls in.
+
+        Args:
+            cells: (h, w) of any dtype; the last row and column may reach beyond the input.
+            cell_size: input pixels along a side of a cell.
+
+        Returns:
+            (H, W), same dtype.
+        """
+        (frame_w, frame_h), (width, height) = self.frame_wh, self.size_wh
+        x = _cells(frame_w, self.left, width, cell_size)
+        y = _cells(frame_h, self.top, height, cell_size)
+        return cells.take(x, axis=1).take(y, axis=0)
+
+
+def _cells(length: int, start: int, size: int, cell: float, inside: bool = False) -> np.ndarray:
+    """Along one axis, the cell of each frame pixel, (length,) intp.
+
+    Args:
+        length: of the frame in its own pixels.
+        start, size: of the scaled frame in the input.
+        cell: input pixels per cell.
+        inside: only cells centred on the frame, where there are any.
+    """
+    index = (((np.arange(length) + 0.5) * (size / length) + start) / cell).astype(np.intp)
+    first, last = math.ceil(start / cell - 0.5), math.ceil((start + size) / cell - 0.5) - 1
+    return index.clip(first, last) if inside and first <= last else index
 
 
 def _expect(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -21,7 +21,7 @@ from .channel import Channel, Closed
 from .errors import FrameError
 from .frames import check_frame
 from .letterbox import Letterbox
-from .model import Job
+from .job import Job
 from .results import Result
 from .sources import open_source
 from .sources.base import Frame, Source
@@ -83,12 +83,16 @@ def _run(job: Job, source: Source) -> Iterator[Result]:
     waiting = 1 if source.live else _AHEAD
     buffers: Channel[np.ndarray] = Channel(waiting + 2)
     for _ in range(waiting + 2):
-        buffers.put(np.empty((1, *job.model.input_hw, 3), np.uint8))
+        buffers.put(np.empty((1, *job.input_hw, 3), np.uint8))
     prepared: Channel[_Prepared] = Channel(waiting, replace=source.live)
     outputs: Channel[tuple[_Prepared, dict[str, np.ndarray]]] = Channel(waiting)
     workers = [
-        threading.Thread(target=_worker, args=(_capture, prepared, job, source, buffers), daemon=True),
-        threading.Thread(target=_worker, args=(_infer, outputs, job, prepared, buffers), daemon=True),
+        threading.Thread(
+            target=_worker, args=(_capture, prepared, job, source, buffers), name="sparsevit-capture", daemon=True
+        ),
+        threading.Thread(
+            target=_worker, args=(_infer, outputs, job, prepared, buffers), name="sparsevit-inference", daemon=True
+        ),
     ]
     try:
         for worker in workers:

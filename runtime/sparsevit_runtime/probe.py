@@ -21,10 +21,10 @@ def probe_image(height: int, width: int, seed: int) -> np.ndarray:
     random = np.random.RandomState(seed)
 
     def blocks(size: int, low: int, high: int, channels: int) -> np.ndarray:
-        grid = random.randint(low, high, (-(-height // size), -(-width // size), channels))
+        grid = random.randint(low, high, (-(-height // size), -(-width // size), channels), np.int32)
         return grid.repeat(size, axis=0).repeat(size, axis=1)[:height, :width]
 
     base = blocks(32, 40, 216, 3)
     contrast = blocks(48, 0, 9, 1) ** 2  # 0 to 64: flat patches beside loud ones
-    noise = random.randint(-64, 65, (height, width, 3))
+    noise = random.randint(-64, 65, (height, width, 3), np.int32)
     return np.clip(base + blocks(8, -24, 25, 3) * contrast // 64 + noise * contrast // 64, 0, 255).astype(np.uint8)

@@ -1,0 +1,33 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # `import tiny` from any test folder
+
+import tiny
+from sparsevit_runtime.model import Model, load
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Model]:
+    """Writes a tiny model with the given properties (`tiny.write_model`) and loads it."""
+    models = []
+
+    def make(**properties) -> Model:
+        path = tiny.write_model(tmp_path / f"tiny{len(models)}.onnx", **properties)
+        models.append(load(path, threads=1))
+        return models[-1]
+
+    yield make
+    for model in models:
+        model.close()
+
+
+@pytest.fixture
+def frame() -> np.ndarray:
+    """(64, 96, 3) uint8 BGR: a brightness ramp, twice the tiny models' input."""
+    y, x = np.mgrid[:64, :96]
+    return np.stack([x * 2, y * 3, x + y], axis=-1).astype(np.uint8)
