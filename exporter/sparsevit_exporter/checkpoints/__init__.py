@@ -1,0 +1,113 @@
+"""Checkpoint readers: the reference and mmdetection, Microsoft's Swin, HuggingFace's Swin, and our own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sparsevit_runtime.errors import CheckpointError
+
+from . import huggingface, microsoft, native, reference
+from .architecture import build_backbone
+from .files import read_sidecar, read_state
+from .loaded import IMAGENET_MEAN, IMAGENET_STD, LoadedCheckpoint
+from .states import KeyMismatch, listing, unwrap
+
+__all__ = ["FORMATS", "LoadedCheckpoint", "load_checkpoint"]
+
+logger = logging.getLogger(__name__)
+
+_SCHEMES = {form.name: form for form in (reference.FORMAT, microsoft.FORMAT, huggingface.FORMAT)}
+FORMATS = (native.NAME, *_SCHEMES)
+
+
+def load_checkpoint(
+    path: str | Path, *, format: str = "auto", config: Mapping[str, Any] | None = None
+) -> LoadedCheckpoint:
+    """Reads a checkpoint and builds its network.
+
+    Checkpoints of other projects give their backbone; keys of a detector's other parts are ignored, counted in the
+    log and listed in `LoadedCheckpoint.ignored`. Nothing in a file is executed.
+
+    Args:
+        path: `.pth`, `.pt`, `.bin`, `.safetensors`, or a HuggingFace directory.
+        format: one of `FORMATS`, or ``auto`` to tell it from the keys. ``reference`` reads the backbone alone out of a
+            native checkpoint.
+        config: arguments of `SparseViT` that replace those inferred from the weights' shapes. Another `window_size`
+            interpolates the relative position biases.
+
+    Raises:
+        CheckpointError: the file cannot be read, is of no known format, or its keys do not fit: missing and unknown
+            keys inside the backbone are named, and so is the format that fits best.
+    """
+    if format not in ("auto", *FORMATS):
+        raise CheckpointError(f"there is no checkpoint format {format!r}; choose one of auto, {', '.join(FORMATS)}")
+    raw = read_state(path)
+    try:
+        if format == native.NAME and not native.matches(raw):
+            raise CheckpointError(f"it lacks the mark of our own format (format: {native.MAGIC!r}); use format='auto'")
+        if format == native.NAME or (format == "auto" and native.matches(raw)):
+            return _load_native(raw, config)
+        return _load_foreign(path, raw, format, config)
+    except KeyMismatch as error:
+        raise KeyMismatch(f"{path}: {error}") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _load_native(raw: Mapping[str, Any], config: Mapping[str, Any] | None) -> LoadedCheckpoint:
+    try:
+        return native.load(raw, config)
+    except KeyMismatch as error:
+        raise KeyMismatch(
+            f"read as native: {error}. It was changed after it was saved, or by another version; save it again"
+        ) from error
+
+
+def _load_foreign(
+    path: str | Path, raw: Mapping[str, Any], name: str, config: Mapping[str, Any] | None
+) -> LoadedCheckpoint:
+    state = unwrap(raw)
+    closest = max(_SCHEMES.values(), key=lambda form: form.count(state))
+    hits = closest.count(state)
+    if not hits:
+        raise CheckpointError(
+            f"none of its {len(state)} keys is a Swin Transformer's; the first are {listing(state)}. "
+            f"Known formats: {', '.join(FORMATS)}"
+        )
+    form = closest if name == "auto" else _SCHEMES[name]
+    sidecars = form is huggingface.FORMAT
+    if sidecars:
+        huggingface.check_config(read_sidecar(path, "config.json") or {})
+    try:
+        parts = form.convert(state)
+        backbone = build_backbone(parts, config)
+    except KeyMismatch as error:
+        advice = (
+            f"use format={closest.name!r}"
+            if form is not closest
+            else "it is incomplete, or a variant of Swin that SparseViT does not have"
+        )
+        raise KeyMismatch(
+            f"read as {form.name}: {error}. Closest format: {closest.name} ({hits} of {len(state)} keys); {advice}"
+        ) from error
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    if sidecars:
+        preprocessor = read_sidecar(path, "preprocessor_config.json") or {}
+        mean, std = huggingface.normalisation(preprocessor) or (mean, std)
+    if parts.leftovers:
+        logger.info("%s: %d keys are not needed (%s)", path, len(parts.leftovers), listing(parts.leftovers))
+    if parts.outside:
+        logger.warning(
+            "%s: %d keys outside the backbone are ignored (%s)", path, len(parts.outside), listing(parts.outside)
+        )
+    return LoadedCheckpoint(
+        network=backbone.eval(),
+        task="backbone",
+        format=form.name,
+        mean=mean,
+        std=std,
+        ignored=(*parts.outside, *parts.leftovers),
+    )

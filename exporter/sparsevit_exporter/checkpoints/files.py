@@ -1,0 +1,144 @@
+"""Files to raw dictionaries. Nothing in a checkpoint is ever executed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from sparsevit_runtime.errors import CheckpointError, MissingDependencyError
+
+#: Weights of a HuggingFace directory, the preferred one first.
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_TORCH_SUFFIXES = (".pth", ".pt", ".bin")
+_LFS_POINTER = b"version https://git-lfs"
+_RESAVE = (
+    "where it was written, and only if you trust it, keep the weights alone: "
+    "ckpt = torch.load(path, weights_only=False); torch.save({'state_dict': ckpt['state_dict']}, 'weights.pth')"
+)
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """The dictionary a checkpoint holds, as stored.
+
+    Args:
+        path: `.pth`, `.pt` or `.bin` (PyTorch), `.safetensors`, or a HuggingFace directory with one of `WEIGHT_FILES`.
+
+    Returns:
+        The root dictionary; tensors on the CPU.
+
+    Raises:
+        CheckpointError: no such file, an empty, truncated or foreign one, or one that holds more than tensors and
+            plain Python values.
+    """
+    file = weights_file(Path(path))
+    with _opened(file) as stream:
+        head = stream.read(len(_LFS_POINTER))
+    if not head:
+        raise CheckpointError(f"{file} is empty (0 bytes); copy or download it again")
+    if head == _LFS_POINTER:
+        raise CheckpointError(f"{file} is a Git LFS pointer, not the weights; run `git lfs pull` in its repository")
+    raw = _read_safetensors(file) if file.suffix.lower() == ".safetensors" else _read_torch(file)
+    if not isinstance(raw, dict):
+        raise CheckpointError(
+            f"{file} holds a {type(raw).__name__}, not a dictionary of tensors; save a state dict: "
+            "torch.save({'state_dict': net.state_dict()}, 'weights.pth')"
+        )
+    return raw
+
+
+def weights_file(path: Path) -> Path:
+    """The file that holds the weights: `path`, or the one inside the directory `path`.
+
+    Raises:
+        CheckpointError: it does not exist or its name ends in nothing we read.
+    """
+    if path.is_dir():
+        for name in WEIGHT_FILES:
+            if (path / name).is_file():
+                return path / name
+        if any((path / f"{name}.index.json").is_file() for name in WEIGHT_FILES):
+            raise CheckpointError(
+                f"the weights in {path} are split over several files; save them as one: "
+                "net.save_pretrained(folder, max_shard_size='100GB')"
+            )
+        raise CheckpointError(f"{path} is a directory without {' or '.join(WEIGHT_FILES)}; give the checkpoint file")
+    if not path.exists():
+        raise CheckpointError(f"there is no checkpoint at {path}; check the path")
+    known = (*_TORCH_SUFFIXES, ".safetensors")
+    if path.suffix.lower() not in known:
+        raise CheckpointError(
+            f"{path.name} ends in {path.suffix or 'no suffix'!r}; checkpoints end in {', '.join(known)}, "
+            "or are a HuggingFace directory"
+        )
+    return path
+
+
+def read_sidecar(path: str | Path, name: str) -> dict[str, Any] | None:
+    """A JSON file of the HuggingFace directory that `path` is, or whose weights file `path` is.
+
+    Returns:
+        The JSON object; None when `path` is another kind of checkpoint or the directory lacks `name`.
+
+    Raises:
+        CheckpointError: the file is not a JSON object.
+    """
+    path = Path(path)
+    if not path.is_dir() and path.name not in WEIGHT_FILES:
+        return None
+    file = (path if path.is_dir() else path.parent) / name
+    if not file.is_file():
+        return None
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is not JSON ({error}); download it again, or remove it") from error
+    if not isinstance(document, dict):
+        raise CheckpointError(f"{file} holds a {type(document).__name__}, not a JSON object; download it again")
+    return document
+
+
+def _opened(file: Path):
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be opened ({error.strerror}); check its permissions") from error
+
+
+def _read_safetensors(file: Path) -> dict[str, Any]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise MissingDependencyError(f"{file} needs safetensors; run: pip install safetensors") from error
+    try:
+        return load_file(file, device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(_damaged(file, "safetensors", error)) from error
+
+
+def _read_torch(file: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if refused is None:
+            raise CheckpointError(_damaged(file, "PyTorch", "")) from error
+        raise CheckpointError(
+            f"{file} holds Python objects besides tensors ({refused[1]}), and loading those can run code; {_RESAVE}"
+        ) from error
+    except Exception as error:  # the unpickler meets arbitrary bytes: KeyError, EOFError, RuntimeError, ...
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{file} is a TorchScript archive; save the state dict of the original module instead"
+            ) from error
+        raise CheckpointError(_damaged(file, "PyTorch", error if isinstance(error, RuntimeError) else "")) from error
+
+
+def _damaged(file: Path, kind: str, error: Exception | str) -> str:
+    detail = str(error).partition("\n")[0].partition(". ")[0]
+    what = f"{file} ({file.stat().st_size} bytes) is truncated or not a {kind} file"
+    return f"{what}{f' ({detail})' if detail else ''}; copy or download it again"

@@ -1,0 +1,140 @@
+"""This project's own training checkpoints: a network, its classes, its input and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sparsevit_runtime.card import ClassCard, MetricCard
+from sparsevit_runtime.errors import CheckpointError
+from torch import nn
+
+from ..backbone import SparseViT
+from ..networks import HEADED_MODELS
+from . import reference
+from .architecture import build_backbone, check_finite, infer_config
+from .loaded import LoadedCheckpoint
+from .states import KeyMismatch, check_fit, listing, unwrap
+
+NAME = "native"
+MAGIC = "sparsevit-edge"
+VERSION = 1
+_HEAD = "head."
+
+_Positive = Annotated[int, Field(ge=1)]
+_Scale = Annotated[float, Field(gt=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Backbone(_Part):
+    embed_dim: _Positive
+    depths: tuple[_Positive, ...]
+    num_heads: tuple[_Positive, ...]
+    window_size: _Positive
+
+
+class _Head(_Part):
+    num_classes: _Positive
+    channels: _Positive
+
+
+class _Config(_Part):
+    backbone: _Backbone
+    head: _Head | None = None
+
+
+class _Input(_Part):
+    height: _Positive | None = None
+    width: _Positive | None = None
+    mean: tuple[float, float, float]
+    std: tuple[_Scale, _Scale, _Scale]
+
+
+class _Header(_Part):
+    version: Literal[1]
+    task: Literal["backbone", "segmentation", "detection"]
+    config: _Config
+    input: _Input
+    classes: tuple[ClassCard, ...] = ()
+    training: dict[str, Any] = {}
+    metrics: tuple[MetricCard, ...] = ()
+
+
+def matches(raw: Mapping[str, Any]) -> bool:
+    """Whether a raw checkpoint says it is one of ours."""
+    return raw.get("format") == MAGIC
+
+
+def load(raw: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> LoadedCheckpoint:
+    """Rebuilds the network the file describes.
+
+    Args:
+        raw: root dictionary of the file.
+        overrides: as for `build_backbone`.
+
+    Raises:
+        CheckpointError: a newer version, an invalid header, or weights that do not fit it.
+    """
+    header = _header(raw)
+    state = unwrap({"state_dict": raw.get("state_dict", {})})
+    parts = reference.convert(state)
+    inferred, recorded = _Backbone.model_validate(infer_config(parts.weights)), header.config.backbone
+    if inferred != recorded:
+        raise KeyMismatch(f"its weights are of {inferred.model_dump()}, its config says {recorded.model_dump()}")
+    backbone = build_backbone(parts, overrides)
+    if header.task == "backbone":
+        network: nn.Module = backbone
+        if parts.outside:
+            raise KeyMismatch(f"its task is backbone, yet it has {listing(parts.outside)}")
+    else:
+        network = _with_head(backbone, header, {key: state[key] for key in parts.outside})
+    return LoadedCheckpoint(
+        network=network.eval(),
+        task=header.task,
+        format=NAME,
+        classes=header.classes,
+        mean=header.input.mean,
+        std=header.input.std,
+        input_hw=(header.input.height, header.input.width) if header.input.height and header.input.width else None,
+        training=header.training,
+        metrics=header.metrics,
+    )
+
+
+def _header(raw: Mapping[str, Any]) -> _Header:
+    version = raw.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise CheckpointError(
+            f"it has version {version} of our format, this version reads up to {VERSION}; upgrade sparsevit-edge"
+        )
+    try:
+        header = _Header.model_validate({k: v for k, v in raw.items() if k in _Header.model_fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise CheckpointError(
+            f"its header is invalid: {where}: {first['msg']} ({error.error_count()} problem(s)); save it again "
+            "with this version"
+        ) from error
+    if header.task != "backbone":
+        if header.config.head is None:
+            raise CheckpointError(f"its task is {header.task}, but its config has no head; save it again")
+        if len(header.classes) != header.config.head.num_classes:
+            raise CheckpointError(
+                f"it names {len(header.classes)} classes, its head has {header.config.head.num_classes}; save it again"
+            )
+    return header
+
+
+def _with_head(backbone: SparseViT, header: _Header, weights: dict[str, torch.Tensor]) -> nn.Module:
+    network = HEADED_MODELS[header.task](backbone, **header.config.head.model_dump())
+    expected = {_HEAD + name: tensor for name, tensor in network.head.state_dict().items()}
+    check_fit(expected, weights)
+    check_finite(weights, {})
+    network.head.load_state_dict({name.removeprefix(_HEAD): tensor for name, tensor in weights.items()})
+    return network

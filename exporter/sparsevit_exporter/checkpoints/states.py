@@ -1,0 +1,178 @@
+"""State dicts on their way into the backbone: unwrapping, finding the backbone among other parts, bookkeeping."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparsevit_runtime.errors import CheckpointError
+from torch import Tensor
+
+
+class KeyMismatch(CheckpointError):
+    """The keys or shapes are not those of the format the file was read as."""
+
+
+@dataclass(slots=True)
+class BackboneState:
+    """A checkpoint sorted into parts.
+
+    Attributes:
+        weights: tensors under the reference's names.
+        origins: the file's own key of each of them.
+        unknown: keys inside the backbone that have no counterpart in SparseViT.
+        leftovers: keys inside the backbone that it does not need (buffers that are rebuilt, a classifier).
+        outside: keys of other parts, e.g. a detector's neck.
+    """
+
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    def add(self, name: str, key: str, tensor: Tensor) -> None:
+        """Files `tensor`, found under `key`, as the reference's `name`."""
+        if name in self.weights:
+            raise KeyMismatch(f"{self.origins[name]} and {key} both stand for {name}; keep one of them")
+        self.weights[name] = tensor
+        self.origins[name] = key
+
+
+#: Names that stand for nothing SparseViT needs: masks it builds itself, a classifier and the norm before it.
+CLASSIFIER_LEFTOVER = re.compile(r"(\.|^)attn_mask$|^norm\.(weight|bias)$|^head\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One naming scheme.
+
+    Attributes:
+        name: as given to `load_checkpoint`.
+        pattern: matches the keys typical of the scheme, anywhere in a longer key.
+        convert: sorts a state dict of this scheme; raises `KeyMismatch`.
+    """
+
+    name: str
+    pattern: re.Pattern[str]
+    convert: Callable[[Mapping[str, Tensor]], BackboneState]
+
+    def count(self, keys: Iterable[str]) -> int:
+        """How many of the keys look like this scheme's."""
+        return sum(self.pattern.search(key) is not None for key in keys)
+
+
+def unwrap(raw: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint: those under `state_dict`, else `model`, else the root, as the reference takes them.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    for wrapper in ("state_dict", "model"):
+        if isinstance(raw.get(wrapper), Mapping):
+            raw = raw[wrapper]
+            break
+    tensors = {key: value for key, value in raw.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(
+            f"it holds no tensors, only {listing(map(str, raw)) or 'an empty dictionary'}; save the network's state "
+            "dict at the root or under 'state_dict'"
+        )
+    return tensors
+
+
+def find_prefix(state: Mapping[str, Tensor], anchor: str) -> str:
+    """What stands before the backbone's own names, e.g. ``module.backbone.``; one key ends in `anchor` and tells.
+
+    Raises:
+        KeyMismatch: no key ends so, or several do.
+    """
+    prefixes = sorted(key[: -len(anchor)] for key in state if key == anchor or key.endswith(f".{anchor}"))
+    if not prefixes:
+        raise KeyMismatch(f"none of its {len(state)} keys is or ends in {anchor}; the first are {listing(state)}")
+    if len(prefixes) > 1:
+        raise KeyMismatch(
+            f"it holds {len(prefixes)} backbones, under {listing(p or 'the root' for p in prefixes)}; save one of them"
+        )
+    return prefixes[0]
+
+
+def sort_keys(
+    state: Mapping[str, Tensor],
+    name_inside: Callable[[str], str | None],
+    leftover: re.Pattern[str],
+    rename: Callable[[str], str | None],
+) -> BackboneState:
+    """Sorts a state dict.
+
+    Args:
+        state: of the file.
+        name_inside: key -> name inside the backbone; None for keys of other parts.
+        leftover: names the backbone does not need.
+        rename: name -> the reference's name; None when there is none.
+
+    Raises:
+        KeyMismatch: two keys stand for one name.
+    """
+    parts = BackboneState()
+    for key, tensor in state.items():
+        name = name_inside(key)
+        if name is None:
+            parts.outside.append(key)
+        elif leftover.search(name):
+            parts.leftovers.append(key)
+        elif (renamed := rename(name)) is None:
+            parts.unknown.append(key)
+        else:
+            parts.add(renamed, key, tensor)
+    return parts
+
+
+def behind(prefix: str) -> Callable[[str], str | None]:
+    """A `name_inside` for backbones whose keys all start with `prefix`."""
+    return lambda key: key[len(prefix) :] if key.startswith(prefix) else None
+
+
+def check_fit(
+    expected: Mapping[str, Tensor],
+    given: Mapping[str, Tensor],
+    unknown: Iterable[str] = (),
+    origins: Mapping[str, str] | None = None,
+) -> None:
+    """Compares names and shapes.
+
+    Args:
+        expected: of the network.
+        given: of the checkpoint, under the network's names.
+        unknown: further keys of the checkpoint that have no counterpart.
+        origins: the checkpoint's own key of each of `given`, for messages.
+
+    Raises:
+        KeyMismatch: naming the first few that are missing, unknown or of another shape.
+    """
+    origins = origins or {}
+    missing = [name for name in expected if name not in given]
+    unknown = [*unknown, *(origins.get(name, name) for name in given if name not in expected)]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} of the network's names missing ({listing(missing)})")
+    if unknown:
+        problems.append(f"{len(unknown)} unknown keys ({listing(unknown)})")
+    if problems:
+        raise KeyMismatch(", ".join(problems))
+    shapes = [
+        f"{origins.get(name, name)} is {tuple(tensor.shape)}, the network's {tuple(expected[name].shape)}"
+        for name, tensor in given.items()
+        if tensor.shape != expected[name].shape
+    ]
+    if shapes:
+        raise KeyMismatch(f"other shapes: {listing(shapes, '; ')}")
+
+
+def listing(items: Iterable[str], separator: str = ", ", limit: int = 3) -> str:
+    """The first few of them, and how many more there are."""
+    items = list(items)
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return separator.join(items[:limit]) + more
