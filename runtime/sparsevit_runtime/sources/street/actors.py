@@ -177,7 +177,8 @@ def _car(actor, x, z, way, view: View, light: Light, canvas: Canvas, label: int)
         canvas.paint(centre + (pane - centre) * 0.82, tint(glass))
         if actor.body == "van":
             canvas.paint(centre + (pane - centre) * 0.98, tint(paint, 0.85))
-    canvas.polygon(p[[12, 13, 14, 15]], tint(paint, 1.12), label)
+    top = paint * 0.35 + 85 if actor.body == "bus" else paint * 1.12
+    canvas.polygon(p[[12, 13, 14, 15]], tint(top), label)
     screen = p[[8, 9, 13, 12]]
     canvas.polygon(screen, tint(paint, 0.95), label)
     centre = screen.mean(axis=0)

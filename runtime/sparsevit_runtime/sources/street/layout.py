@@ -8,6 +8,9 @@ import numpy as np
 
 from .canvas import Light, View
 
+#: Distance at which the built street ends, in metres.
+FAR_M = 150.0
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -56,9 +59,9 @@ def draw_layout(random: np.random.RandomState, size_wh: tuple[int, int]) -> Layo
     parked = (road_half > 4.8 and random.rand() < 0.6, road_half > 4.8 and random.rand() < 0.6)
     focal = random.uniform(0.98, 1.25) * np.sqrt(width * height)
     if high:
-        y = random.uniform(3.6, 6.0)
+        y = random.uniform(4.8, 6.5)
         x = random.uniform(-0.8, 0.8) * road_half
-        horizon = random.uniform(0.20, 0.36) * height
+        horizon = random.uniform(0.16, 0.30) * height
     else:
         y = random.uniform(1.3, 1.9)
         x = random.choice([random.uniform(-0.25, 0.25), random.uniform(-1, 1) * (road_half - 0.6)])
@@ -79,7 +82,7 @@ def draw_layout(random: np.random.RandomState, size_wh: tuple[int, int]) -> Layo
 
 
 def _draw_light(random: np.random.RandomState) -> Light:
-    kind = random.choice(["bright", "overcast", "low sun", "dusk"], p=[0.35, 0.3, 0.15, 0.2])
+    kind = random.choice(["bright", "overcast", "low sun", "dusk"], p=[0.38, 0.3, 0.17, 0.15])
     jitter = random.uniform(0.95, 1.05, 3)
     if kind == "bright":
         gain, haze, sun = (
@@ -92,6 +95,6 @@ def _draw_light(random: np.random.RandomState) -> Light:
     elif kind == "low sun":
         gain, haze, sun = np.array([0.72, 0.86, 1.0]) * random.uniform(0.75, 1.05), (190, 215, 240), 0.9
     else:
-        gain, haze, sun = np.array([0.36, 0.32, 0.30]) * random.uniform(0.7, 1.2), (150, 140, 130), 0.05
+        gain, haze, sun = np.array([0.44, 0.40, 0.38]) * random.uniform(0.7, 1.2), (150, 140, 130), 0.05
     gain = gain * jitter
     return Light(tuple(gain.tolist()), haze, random.uniform(90, 320), float(sun))

@@ -9,13 +9,19 @@ import numpy as np
 
 from ..base import Truth
 from .actors import BODIES, Actor, body_length, draw_actor, draw_looks, extent
+from .backdrop import paint_ground, paint_sky
+from .buildings import Draw, building_line
 from .canvas import Canvas
 from .classes import BICYCLIST, CAR, PEDESTRIAN
+from .furniture import street_furniture
 from .layout import Layout, draw_layout
-from .scenery import building_line, paint_ground, paint_sky, street_furniture
 
 _SUPERSAMPLING = 2
+#: Above this many pixels the still picture is drawn at its own size, to stay within a small device's memory.
+_SUPERSAMPLED_PIXELS = 1920 * 1080
 _FIRST_INSTANCE = 16
+#: Chosen so that seed 0, the default, is a busy street by day.
+_SEED_OFFSET = 22
 _SMALLEST_BOX_PX = 4
 _NOISE_SIZE = 64
 
@@ -39,7 +45,7 @@ class StreetScene:
         self.size_wh = size_wh
         self.seed = seed
         self.fps = fps
-        random = np.random.RandomState(seed % (2**32))
+        random = np.random.RandomState((seed + _SEED_OFFSET) % 2**32)
         self._layout = draw_layout(random, size_wh)
         parked = _parked_cars(random, self._layout)
         self._movers = _movers(random, self._layout)
@@ -109,12 +115,12 @@ class StreetScene:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image, ids and depth of all that stands still, drawn larger and reduced."""
         width, height = self.size_wh
-        s = _SUPERSAMPLING
+        s = _SUPERSAMPLING if width * height <= _SUPERSAMPLED_PIXELS else 1
         layout = replace(self._layout, view=self._layout.view.scaled(s))
         image = np.empty((height * s, width * s, 3), np.uint8)
         ids = np.empty((height * s, width * s), np.uint8)
         depth = np.empty((height * s, width * s), np.float32)
-        canvas = Canvas(image, ids, smooth=False, depth=depth)
+        canvas = Canvas(image, ids, smooth=s == 1, depth=depth)
         paint_sky(random, layout, canvas)
         paint_ground(random, layout, canvas)
         items = building_line(random, layout) + street_furniture(random, layout)
@@ -144,7 +150,7 @@ class StreetScene:
         return np.array(xyxy, np.float32).reshape(-1, 4), np.array(class_id, np.int64)
 
 
-def _parked_item(actor: Actor, layout: Layout, label: int, near: float):
+def _parked_item(actor: Actor, layout: Layout, label: int, near: float) -> Draw:
     def draw(canvas: Canvas) -> None:
         canvas.z = near
         draw_actor(actor, 0.0, layout.view, layout.light, canvas, label)
@@ -214,6 +220,6 @@ def _movers(random: np.random.RandomState, layout: Layout) -> list[Actor]:
         if random.rand() < 0.5:
             actors.append(
                 Actor(BICYCLIST, random.uniform(-3, 3), layout.crossing_z + 2.5, random.uniform(2.5, 4.5),
-                      (-layout.edge(-1) - 12, layout.edge(1) + 12), draw_looks(random), crossing=True)
+                      reach, draw_looks(random), crossing=True)
             )  # fmt: skip
     return actors
