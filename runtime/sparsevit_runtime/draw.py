@@ -12,7 +12,7 @@ import numpy as np
 
 from .activity import WindowActivity
 from .dependencies import require
-from .errors import FrameError
+from .errors import FrameError, PlanError
 from .frames import check_frame
 from .results import Detections, Result, Segmentation
 
@@ -28,13 +28,13 @@ _DIMMED = 0.35
 def draw_result(
     image: np.ndarray, result: Result, *, legend: bool = True, hud: bool = True, stage: int | None = None
 ) -> np.ndarray:
-    """Draws whatever the result holds: its answer, its window activity when it has one, and a line of figures.
+    """Draws whatever the result holds: its answer, its window activity when it has one, and its figures.
 
     Args:
         image: (H, W, 3) uint8 BGR, the frame of the result.
         result: of that frame.
-        legend: name the classes of a segmentation.
-        hud: sparsity, windows computed and milliseconds in the upper left corner.
+        legend: name the classes of a segmentation, in the lower left corner.
+        hud: windows computed and milliseconds, in the upper left corner.
         stage: whose windows are shown; None for all blocks together.
 
     Returns:
@@ -44,16 +44,21 @@ def draw_result(
         FrameError: not a frame, or not of the result's size.
         MissingDependencyError: detections need supervision.
     """
+    image = _checked(image, result.image_wh)
+    # The answer goes over the dimmed picture, so that it stays readable where nothing was computed.
+    canvas = image if result.activity is None else _dimmed(image, result.activity, stage, None)
     if isinstance(result, Segmentation):
-        canvas = draw_segmentation(image, result, legend=legend)
+        canvas = draw_segmentation(canvas, result, legend=False)
     elif isinstance(result, Detections):
-        canvas = draw_detections(image, result)
-    else:
-        canvas = _checked(image, result.image_wh).copy()
+        canvas = draw_detections(canvas, result)
+    elif canvas is image:
+        canvas = image.copy()
     if result.activity is not None:
-        canvas = draw_activity(canvas, result.activity, stage=stage)
+        _outline(canvas, result.activity, stage, None)
+    if legend and isinstance(result, Segmentation):
+        _write_legend(canvas, result)
     if hud:
-        _write_panel(canvas, _figures(result), top_left=True)
+        _write_panel(canvas, _figures(result), top=True)
     return canvas
 
 
@@ -79,14 +84,10 @@ def draw_segmentation(
     table[: len(result.palette), 0] = result.palette[:, ::-1]
     tint = cv2.applyColorMap(result.label_map, table)
     canvas = cv2.addWeighted(image, 1.0 - opacity, tint, opacity, 0.0, dst=tint)
-    sample = result.label_map[::4, ::4]
-    pixels = np.bincount(sample.ravel(), minlength=len(result.names))
-    if pixels[len(result.names) :].any():
-        cv2.copyTo(image, (result.label_map >= len(result.names)).view(np.uint8), canvas)
+    if cv2.minMaxLoc(result.label_map)[1] >= len(result.palette):
+        cv2.copyTo(image, (result.label_map >= len(result.palette)).view(np.uint8), canvas)
     if legend:
-        present = np.flatnonzero(pixels[: len(result.names)] >= max(1, _LEGEND_SHARE * sample.size))
-        lines = [result.names[c] for c in present]
-        _write_panel(canvas, lines, top_left=False, colors=[result.palette[c, ::-1].tolist() for c in present])
+        _write_legend(canvas, result)
     return canvas
 
 
@@ -131,33 +132,43 @@ def draw_activity(
 
     Raises:
         FrameError: not a frame, or not of the activity's size.
+        PlanError: no such stage or block.
     """
     image = _checked(image, activity.letterbox.frame_wh)
-    shown = 0 if stage is None else stage
-    block = activity.stages[shown].geometry.depth - 1 if block is None else block
-    dim = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    dim = cv2.convertScaleAbs(dim, dst=dim, alpha=_DIMMED)
-    if stage is None:
-        # Blended on the token grid's own levels: one table look-up per frame pixel instead of a float image.
-        heat = activity.letterbox.cells_to_frame(
-            np.rint(activity.token_heat() * 255).astype(np.uint8), activity.stages[0].cell_size
-        )
-        weights = cv2.cvtColor(heat, cv2.COLOR_GRAY2BGR)
-        kept = cv2.multiply(image, weights, scale=1 / 255)
-        canvas = cv2.add(kept, cv2.multiply(dim, cv2.bitwise_not(weights), scale=1 / 255))
-    else:
-        canvas = dim
-        cv2.copyTo(image, activity.frame_mask(shown, block).view(np.uint8), canvas)
-    _outline(canvas, activity.frame_boxes(shown, block))
+    canvas = _dimmed(image, activity, stage, block)
+    _outline(canvas, activity, stage, block)
     return canvas
 
 
-def _outline(canvas: np.ndarray, boxes: np.ndarray) -> None:
-    """Draws the boxes' borders, one pixel wide; neighbours share theirs."""
+def _shown(activity: WindowActivity, stage: int | None, block: int | None) -> tuple[int, int]:
+    """The stage and block whose windows are outlined."""
+    stage = 0 if stage is None else stage
+    if not 0 <= stage < len(activity.stages):
+        raise PlanError(f"no stage {stage}; the model has stages 0 to {len(activity.stages) - 1}")
+    depth = activity.stages[stage].geometry.depth
+    block = depth - 1 if block is None else block
+    if not 0 <= block < depth:
+        raise PlanError(f"no block {block} in stage {stage}; it has blocks 0 to {depth - 1}")
+    return stage, block
+
+
+def _dimmed(image: np.ndarray, activity: WindowActivity, stage: int | None, block: int | None) -> np.ndarray:
+    dim = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    dim = cv2.convertScaleAbs(dim, dst=dim, alpha=_DIMMED)
+    if stage is not None or block is not None:
+        return cv2.copyTo(image, activity.frame_mask(*_shown(activity, stage, block)).view(np.uint8), dim)
+    heat = np.rint(activity.token_heat() * 255).astype(np.uint8)
+    heat = activity.letterbox.cells_to_frame(heat, activity.stages[0].cell_size)
+    weights = cv2.cvtColor(heat, cv2.COLOR_GRAY2BGR)
+    bright = cv2.multiply(image, weights, scale=1 / 255)
+    return cv2.add(bright, cv2.multiply(dim, cv2.bitwise_not(weights), dst=dim, scale=1 / 255), dst=bright)
+
+
+def _outline(canvas: np.ndarray, activity: WindowActivity, stage: int | None, block: int | None) -> None:
+    """Draws the borders of the computed windows, one pixel wide, in place; neighbours share theirs."""
     height, width = canvas.shape[:2]
-    corners = np.rint(boxes).astype(np.int32)
-    corners[:, 0::2] = corners[:, 0::2].clip(0, width - 1)
-    corners[:, 1::2] = corners[:, 1::2].clip(0, height - 1)
+    corners = np.rint(activity.frame_boxes(*_shown(activity, stage, block))).astype(np.int32)
+    corners = corners.clip(0, (width - 1, height - 1) * 2)
     rectangles = corners[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
     cv2.polylines(canvas, list(rectangles), True, _OUTLINE, 1)
 
@@ -173,13 +184,22 @@ def _checked(image: np.ndarray, image_wh: tuple[int, int]) -> np.ndarray:
 
 
 def _figures(result: Result) -> list[str]:
+    share = result.window_share
     lines = [
-        f"windows {result.window_share:.0%}" + (" (dense)" if result.window_share == 1.0 else ""),
+        "all windows computed" if share == 1.0 else f"{share:.0%} of windows computed",
         f"inference {result.timings.inference_ms:.1f} ms",
     ]
     if result.dropped:
-        lines.append(f"dropped {result.dropped}")
+        lines.append(f"{result.dropped} frames dropped")
     return lines
+
+
+def _write_legend(canvas: np.ndarray, result: Segmentation) -> None:
+    sample = result.label_map[::4, ::4]
+    pixels = np.bincount(sample.ravel(), minlength=len(result.names))[: len(result.names)]
+    present = np.flatnonzero(pixels >= max(1, _LEGEND_SHARE * sample.size))
+    colors = [result.palette[c, ::-1].tolist() for c in present]
+    _write_panel(canvas, [result.names[c] for c in present], top=False, colors=colors)
 
 
 def _text_scale(canvas: np.ndarray) -> float:
@@ -187,9 +207,9 @@ def _text_scale(canvas: np.ndarray) -> float:
 
 
 def _write_panel(
-    canvas: np.ndarray, lines: Sequence[str], *, top_left: bool, colors: Sequence[Sequence[int]] | None = None
+    canvas: np.ndarray, lines: Sequence[str], *, top: bool, colors: Sequence[Sequence[int]] | None = None
 ) -> None:
-    """Writes lines on a darkened corner, each behind a square of its colour; in place."""
+    """Writes lines on a darkened left corner, each behind a square of its colour; in place."""
     if not lines:
         return
     scale = _text_scale(canvas)
@@ -197,11 +217,11 @@ def _write_panel(
     indent = step if colors else step // 3
     width = indent + max(cv2.getTextSize(line, _FONT, scale, 1)[0][0] for line in lines) + step // 3
     height = step * len(lines) + step // 3
-    top = 0 if top_left else max(0, canvas.shape[0] - height)
-    panel = canvas[top : top + height, :width]
+    first = 0 if top else max(0, canvas.shape[0] - height)
+    panel = canvas[first : first + height, :width]
     panel //= 3
     for i, line in enumerate(lines):
-        y = top + step * i + step // 6
+        y = first + step * i + step // 6
         if colors:
             corner = (step // 4, y + step // 4)
             cv2.rectangle(canvas, corner, (corner[0] + step // 2, corner[1] + step // 2), colors[i], -1)

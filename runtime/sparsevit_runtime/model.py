@@ -21,6 +21,8 @@ from .probe import probe_image
 from .results import Result
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from .pipeline import Stream
     from .sources.base import Source
 
@@ -188,7 +190,7 @@ class Model:
         with self._lock:
             self.backend.close()
 
-    def __enter__(self) -> Model:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

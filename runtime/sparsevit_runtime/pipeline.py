@@ -14,17 +14,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .channel import Channel, Closed
 from .errors import FrameError
 from .frames import check_frame
-from .letterbox import Letterbox
 from .job import Job
+from .letterbox import Letterbox
 from .results import Result
 from .sources import open_source
 from .sources.base import Frame, Source
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: Frames a file's thread may be ahead of the next one; enough to ride over uneven decoding and drawing.
 _AHEAD = 2
@@ -59,7 +63,7 @@ class Stream(Iterator[Result]):
         self._results.close()
         self.source.close()
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

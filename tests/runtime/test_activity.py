@@ -24,7 +24,7 @@ def make(size=(36, 52), keep=(10, 5, 2), frame_wh=(104, 72)):
 
 
 def test_each_block_computes_a_prefix_of_the_list_of_its_parity():
-    activity, orders, stages = make()
+    activity, orders, _ = make()
     for i, counts in enumerate(([10, 10], [5, 5, 2, 2])):
         for j, count in enumerate(counts):
             order = orders[f"{'shifted_' if j % 2 else ''}windows{i}"]

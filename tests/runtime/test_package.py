@@ -26,6 +26,7 @@ def run(blocked: set[str], body: str) -> str:
     where = str(Path(sparsevit_runtime.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {where!r})\n{program}"],
+        check=False,
         capture_output=True,
         text=True,
         timeout=60,
@@ -89,4 +90,4 @@ def test_every_public_name_is_there():
         assert getattr(sparsevit_runtime, name) is not None
     assert set(sparsevit_runtime.__all__) <= set(dir(sparsevit_runtime))
     with pytest.raises(AttributeError, match="no attribute 'lood'"):
-        sparsevit_runtime.lood
+        getattr(sparsevit_runtime, "lood")  # noqa: B009 - a plain access reads as a useless expression

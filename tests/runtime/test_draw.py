@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+from sparsevit_runtime.activity import WindowActivity
+from sparsevit_runtime.draw import draw_activity, draw_detections, draw_result, draw_segmentation
+from sparsevit_runtime.errors import FrameError, PlanError
+from sparsevit_runtime.geometry import stage_geometries
+from sparsevit_runtime.letterbox import Letterbox
+from sparsevit_runtime.results import Detections, Features, Segmentation
+
+NAMES = ("road", "car", "tree")
+PALETTE = np.array([[90, 90, 90], [200, 0, 100], [0, 200, 0]], np.uint8)
+HEIGHT, WIDTH = 320, 480
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.RandomState(0).randint(60, 200, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+
+
+def segmentation(**change) -> Segmentation:
+    label_map = np.zeros((HEIGHT, WIDTH), np.uint8)
+    label_map[:, 240:] = 1
+    values = {"image_wh": (WIDTH, HEIGHT), "label_map": label_map, "names": NAMES, "palette": PALETTE}
+    return Segmentation(**{**values, **change})
+
+
+def detections(count: int = 1) -> Detections:
+    return Detections(
+        image_wh=(WIDTH, HEIGHT),
+        xyxy=np.array([[100, 100, 200, 180]], np.float32)[:count],
+        confidence=np.array([0.8], np.float32)[:count],
+        class_id=np.array([1])[:count],
+        names=NAMES,
+    )
+
+
+def activity() -> WindowActivity:
+    """The upper half of the windows of block 0, the shifted ones likewise; the frame is ten times the input."""
+    stages = stage_geometries(32, 48, (2,), 2)  # 4x6 windows of 8 input pixels
+    orders = {"windows0": np.arange(24), "shifted_windows0": np.arange(24)}
+    return WindowActivity.from_orders(orders, stages, Letterbox((WIDTH, HEIGHT), (32, 48)), keep=[12])
+
+
+def is_grey(pixels: np.ndarray) -> bool:
+    return bool((np.ptp(pixels.astype(int), axis=-1) == 0).all())
+
+
+def test_the_tint_is_the_palettes(image):
+    drawn = draw_segmentation(image, segmentation(), opacity=0.25, legend=False)
+    for columns, rgb in ((slice(0, 240), PALETTE[0]), (slice(240, None), PALETTE[1])):
+        expected = 0.75 * image[:, columns] + 0.25 * rgb[::-1].astype(float)
+        assert np.abs(drawn[:, columns] - expected).max() <= 1
+
+
+def test_void_stays_untinted(image):
+    label_map = np.full((HEIGHT, WIDTH), 2, np.uint8)
+    label_map[10:20, 30:40] = 255
+    drawn = draw_segmentation(image, segmentation(label_map=label_map), legend=False)
+    same = (drawn == image).all(axis=2)
+    assert same[10:20, 30:40].all() and same.sum() < 200
+
+
+def test_the_legend_names_what_is_present(image):
+    with_legend = draw_segmentation(image, segmentation())
+    changed = (with_legend != draw_segmentation(image, segmentation(), legend=False)).any(axis=2)
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    assert rows[-1] == HEIGHT - 1 and columns[0] == 0 and columns[-1] < WIDTH / 2 and rows[0] > HEIGHT / 2
+    swatches = [(with_legend == rgb[::-1]).all(axis=2).any() for rgb in PALETTE]
+    assert swatches == [True, True, False]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_boxes_and_names(image, count):
+    drawn = draw_detections(image, detections(count))
+    changed = (drawn != image).any(axis=2)
+    assert changed.any() == bool(count)
+    if count:
+        assert changed[100:180, 100].all() and changed[180, 100:200].all()
+        assert not changed[110:170, 110:190].any() and not changed[:, 260:].any()
+
+
+def test_what_was_not_computed_is_dim_and_grey(image):
+    drawn = draw_activity(image, activity(), stage=0, block=0)
+    below = drawn[170:]
+    assert is_grey(below) and below.mean() < 0.5 * image.mean()
+    inside = np.zeros((HEIGHT, WIDTH), bool)
+    for y in range(0, 160, 80):
+        for x in range(0, WIDTH, 80):
+            inside[y + 2 : y + 78, x + 2 : x + 78] = True
+    assert (drawn[inside] == image[inside]).all()
+    assert len(np.unique(drawn[80, :, :].reshape(-1, 3), axis=0)) == 1  # an outline runs along the row
+
+
+def test_shifted_windows_are_drawn_where_they_lie(image):
+    drawn = draw_activity(image, activity(), stage=0, block=1)  # by one token, 40 frame pixels
+    assert is_grey(drawn[:38]) and is_grey(drawn[210:]) and not is_grey(drawn[45:115, 45:115])
+
+
+def test_all_blocks_together_blend(image):
+    drawn = draw_activity(image, activity())
+    both, none = drawn[50:70, 50:70], drawn[220:, 50:70]
+    assert np.abs(both.astype(int) - image[50:70, 50:70]).max() <= 1
+    assert is_grey(none) and none.mean() < 0.5 * image.mean()
+    half = drawn[5:30, 5:30].astype(float)  # computed by block 0 only
+    grey = image[5:30, 5:30].astype(float) @ [0.114, 0.587, 0.299]
+    assert np.abs(half - (0.5 * image[5:30, 5:30] + 0.5 * 0.35 * grey[..., None])).max() < 3
+
+
+@pytest.mark.parametrize(
+    ("stage", "block", "message"),
+    [(1, None, "no stage 1"), (-1, None, "no stage -1"), (0, 2, "no block 2"), (None, 7, "no block 7")],
+)
+def test_other_stages_and_blocks_are_refused(image, stage, block, message):
+    with pytest.raises(PlanError, match=message):
+        draw_activity(image, activity(), stage=stage, block=block)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [segmentation(), detections(), Features(image_wh=(WIDTH, HEIGHT), maps=())],
+    ids=["labels", "boxes", "maps"],
+)
+@pytest.mark.parametrize("with_activity", [False, True])
+def test_any_result_is_drawn_on_a_new_image(image, result, with_activity):
+    kwargs = {name: getattr(result, name) for name in type(result).__dataclass_fields__}
+    result = type(result)(**{**kwargs, "activity": activity() if with_activity else None, "dropped": 2})
+    before = image.copy()
+    drawn = draw_result(image, result)
+    assert (image == before).all() and drawn.shape == image.shape and not np.shares_memory(drawn, image)
+    plain = draw_result(image, result, hud=False, legend=False)
+    hud = (drawn != plain).any(axis=2)[: HEIGHT // 4]
+    assert hud[:10, :10].any() and not hud[:, WIDTH // 2 :].any()
+
+
+def test_the_answer_stays_readable_where_nothing_was_computed(image):
+    result = segmentation(activity=activity())
+    drawn = draw_result(image, result, legend=False, hud=False)
+    assert (
+        np.abs(drawn[250:, 5:235].reshape(-1, 3).mean(axis=0) - drawn[250:, 245:].reshape(-1, 3).mean(axis=0)).max()
+        > 20
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3)])
+def test_tiny_frames(size):
+    result = segmentation(label_map=np.zeros(size, np.uint8), image_wh=size[::-1], dropped=1)
+    assert draw_result(np.zeros((*size, 3), np.uint8), result).shape == (*size, 3)
+
+
+@pytest.mark.parametrize("draw", [draw_segmentation, draw_result])
+@pytest.mark.parametrize("bad", [np.zeros((HEIGHT, WIDTH - 1, 3), np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8), None])
+def test_other_images_are_refused(draw, bad):
+    with pytest.raises(FrameError):
+        draw(bad, segmentation())
+    with pytest.raises(FrameError):
+        draw_activity(bad, activity())
