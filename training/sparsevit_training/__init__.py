@@ -1,0 +1,1 @@
+"""Sparsity-aware training and evaluation of SparseViT models."""

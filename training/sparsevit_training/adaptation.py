@@ -1,0 +1,330 @@
+"""Sparsity-aware adaptation: training with another random plan at every step.
+
+Afterwards one set of weights serves every sparsity (Chen et al., "SparseViT", CVPR 2023, section 3.3).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import cv2
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
+from sparsevit_exporter.backbone import SparseViT
+from sparsevit_exporter.networks import SegmentationModel
+from sparsevit_runtime.errors import CheckpointError, SparseViTError
+from torch import nn
+
+from .batches import Batch, BatchMaker, common_classes, pixel_counts
+from .checkpoint import load_for_resume, model_document, save_whole, start_from
+from .datasets import Dataset, open_dataset
+from .ema import ModelEma
+from .losses import SegmentationLoss, class_weights
+from .monitor import miou_at
+from .recipe import Recipe, changed_keys
+from .schedule import Schedule
+from .teacher import FeatureDistillation, Teacher
+from .training_log import TrainingLog
+
+log = logging.getLogger(__name__)
+
+#: Steps in a row without a finite loss after which a run gives up.
+MAX_BAD_STEPS = 20
+
+
+class TrainingError(SparseViTError):
+    """Training cannot go on."""
+
+
+def adapt(recipe: Recipe, resume: bool = True, progress: bool = False, stop_at: int | None = None) -> Path:
+    """Runs a recipe to its end, or goes on where an earlier run of it stopped.
+
+    Writes ``last.pth`` (everything, to go on from), ``model.pth`` (averaged weights, for the exporter) and ``log.csv`` into
+    the recipe's output folder; both checkpoints are replaced as a whole, at intervals and at the end.
+
+    Args:
+        recipe: validated, see `recipe.load_recipe`.
+        resume: go on from ``last.pth`` when there is one; False starts over.
+        progress: show bars on the terminal.
+        stop_at: stop, with a checkpoint, before this step.
+
+    Returns:
+        Path of ``model.pth``.
+
+    Raises:
+        DatasetError: data missing, empty or mismatched.
+        CheckpointError: ``last.pth`` is damaged or of another model.
+        TrainingError: the loss is not finite for many steps in a row.
+    """
+    return Adaptation(recipe, resume, progress).run(stop_at)
+
+
+class Adaptation:
+    """One session of a run; arguments as for `adapt`."""
+
+    def __init__(self, recipe: Recipe, resume: bool = True, progress: bool = False) -> None:
+        self.recipe = recipe
+        self.show_progress = progress
+        self.device = choose_device(recipe.device)
+        self.dtype = choose_autocast(recipe.precision, self.device)
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
+        cv2.setNumThreads(1)
+        recipe.output.mkdir(parents=True, exist_ok=True)
+        self._last = recipe.output / "last.pth"
+        self._exportable = recipe.output / "model.pth"
+
+        self.datasets = [open_dataset(d, recipe.cache_mb, self._track("reading data")) for d in recipe.data]
+        self.classes = common_classes(self.datasets)
+        self.monitored: Dataset | None = None
+        if recipe.monitor.data is not None:
+            self.monitored = open_dataset(recipe.monitor.data, recipe.cache_mb)
+            common_classes([self.datasets[0] if self.datasets[0].classes else self.monitored, self.monitored])
+
+        self.schedule = Schedule(recipe.schedule)
+        teacher = Teacher(recipe.teacher, recipe.threads) if recipe.teacher else None
+        self.batches = BatchMaker(recipe, self.datasets, lambda step: self.schedule.progress(step), teacher)
+        self._build()
+        self.step = 0
+        self.metrics: list[dict] = []
+        if resume and self._last.exists():
+            self._restore()
+
+    def _build(self) -> None:
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        self.model = build_model(recipe, len(self.classes))
+        if recipe.model.start is not None:
+            start_from(self.model, recipe.model.start)
+        self.model.to(self.device)
+        self.distillation: FeatureDistillation | None = None
+        if self.batches.teacher_channels:
+            first = recipe.teacher.first_stage
+            channels = self.model.backbone.channels[first : first + len(self.batches.teacher_channels)]
+            self.distillation = FeatureDistillation(channels, self.batches.teacher_channels).to(self.device)
+        counts = pixel_counts(self.datasets, [d.share for d in recipe.data], len(self.classes))
+        weights = class_weights(counts, recipe.loss.weight_power)
+        self.loss = SegmentationLoss(weights, recipe.loss.label_smoothing, recipe.loss.lovasz).to(self.device)
+        self.ema = ModelEma(self.model, recipe.optimizer.ema_decay)
+        self.optimizer = build_optimizer([self.model, self.distillation], recipe)
+
+    def run(self, stop_at: int | None = None) -> Path:
+        """Trains up to the end, or to `stop_at`; returns the path of the exportable checkpoint."""
+        recipe = self.recipe
+        end = recipe.schedule.steps if stop_at is None else min(stop_at, recipe.schedule.steps)
+        columns = ["step", "progress", "lr", "loss", "segmentation", "distillation", "pruned", "step_s", "elapsed_s"]
+        columns += [f"miou_{round(100 * r)}" for r in recipe.monitor.ratios]
+        csv_log = TrainingLog(recipe.output / "log.csv", columns, self.step)
+        window = _Averages()
+        saved_s = window_s = self.schedule.elapsed_s
+        bar = self._bar()
+        task = bar.add_task(recipe.name, total=1.0, completed=0.0, note="")
+        note = ""
+        try:
+            with bar:
+                for step, batch in self.batches.stream(self.step, end, ahead=self.device.type != "cpu"):
+                    if batch.progress >= 1.0:
+                        break
+                    self._train_step(step, batch, window)
+                    self.step = step + 1
+                    elapsed = self.schedule.elapsed_s
+                    scores: dict[str, float] = {}
+                    if self.monitored is not None and self.step % recipe.monitor.every_steps == 0:
+                        scores = self._measure()
+                        note = " ".join(f"{k} {v:.1f}" for k, v in scores.items())
+                    if scores or self.step % recipe.log_every == 0:
+                        means = window.take()
+                        step_s = (elapsed - window_s) / max(means.pop("count"), 1)
+                        window_s = self.schedule.elapsed_s
+                        csv_log.write(
+                            step=step,
+                            progress=batch.progress,
+                            lr=self.optimizer.param_groups[0]["lr"],
+                            step_s=step_s,
+                            elapsed_s=elapsed,
+                            **means,
+                            **scores,
+                        )
+                        bar.update(task, note=f"step {self.step}  loss {means['loss']:.3f}  {note}")
+                    bar.update(task, completed=batch.progress)
+                    if elapsed - saved_s > 60 * recipe.save_every_minutes:
+                        self.save()
+                        saved_s = elapsed
+        finally:
+            csv_log.close()
+            if self.step:
+                self.save()
+        return self._exportable
+
+    def _train_step(self, step: int, batch: Batch, window: _Averages) -> None:
+        recipe = self.recipe
+        factor = self.schedule.lr_factor(step, batch.progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.optimizer.lr * factor
+        torch.manual_seed((recipe.seed * 1_000_003 + step) % 2**31)  # stochastic depth, the same after a resume
+        self.model.train()
+        images = batch.images.to(self.device)
+        distilled = torch.zeros((), device=self.device)
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            maps = self.model.backbone(images, keep=batch.keep)
+            logits = self.model.head(maps)
+            if self.distillation is not None:
+                first = recipe.teacher.first_stage
+                targets = [t.to(self.device) for t in batch.targets]
+                distilled = self.distillation(maps[first : first + len(targets)], targets)
+        segmented = self.loss(logits, batch.labels.to(self.device))
+        weight = _between(recipe.teacher.weight, recipe.teacher.final_weight, batch.progress) if recipe.teacher else 0.0
+        loss = segmented + weight * distilled
+        self.optimizer.zero_grad(set_to_none=True)
+        if not torch.isfinite(loss):
+            window.bad_step()
+            if window.bad_in_a_row >= MAX_BAD_STEPS:
+                raise TrainingError(
+                    f"the loss was not finite for {MAX_BAD_STEPS} steps up to step {step}; lower optimizer.lr, or set "
+                    "precision to fp32, and resume from the last checkpoint"
+                )
+            return
+        loss.backward()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, recipe.optimizer.clip_norm)
+        self.optimizer.step()
+        self.ema.update(self.model)
+        window.add(loss=loss, segmentation=segmented, distillation=distilled, pruned=batch.pruned)
+
+    def _measure(self) -> dict[str, float]:
+        found = miou_at(
+            self.ema.model, self.monitored, self.recipe.input, self.recipe.monitor.ratios, self.device, self.dtype
+        )
+        name = f"{self.monitored.name} monitor"
+        self.metrics = [
+            {"name": "mIoU", "dataset": name, "ratio": r, "value": 100 * v, "unit": "%"} for r, v in found.items()
+        ]
+        return {f"miou_{round(100 * r)}": 100 * v for r, v in found.items()}
+
+    def save(self) -> None:
+        """Writes both checkpoints."""
+        document = model_document(
+            self.ema.model, self.classes, self.recipe, {"steps": self.step, "seed": self.recipe.seed}, self.metrics
+        )
+        save_whole(document, self._exportable)
+        resume = {
+            "step": self.step,
+            "elapsed_s": self.schedule.elapsed_s,
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "distillation": self.distillation.state_dict() if self.distillation is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "metrics": self.metrics,
+            "recipe": self.recipe.model_dump_json(),
+        }
+        save_whole({**document, "resume": resume}, self._last)
+
+    def _restore(self) -> None:
+        document = load_for_resume(self._last, self.device)
+        state = document["resume"]
+        try:
+            self.model.load_state_dict(state["model"])
+            self.ema.load_state_dict(state["ema"])
+            if self.distillation is not None:
+                self.distillation.load_state_dict(state["distillation"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise CheckpointError(
+                f"{self._last} belongs to another model or recipe ({error}); give the run another output folder, or "
+                "start over"
+            ) from error
+        changed = changed_keys(Recipe.model_validate_json(state["recipe"]), self.recipe)
+        if changed:
+            log.warning("%s was started with another recipe; changed since: %s", self._last, ", ".join(changed))
+        self.step = state["step"]
+        self.metrics = state["metrics"]
+        self.schedule = Schedule(self.recipe.schedule, state["elapsed_s"])
+        log.info("resumed %s at step %d", self._last, self.step)
+
+    def _bar(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>5.1f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(stderr=True),
+            disable=not self.show_progress,
+        )
+
+    def _track(self, what: str) -> Callable[[list], Iterable] | None:
+        if not self.show_progress:
+            return None
+        return lambda items: track(items, what, console=Console(stderr=True))
+
+
+class _Averages:
+    """Running means since they were last taken, and the count of steps in a row that had no finite loss."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self.bad_in_a_row = 0
+
+    def add(self, **values: torch.Tensor | float) -> None:
+        self.bad_in_a_row = 0
+        self._count += 1
+        for key, value in values.items():
+            self._sums[key] = self._sums.get(key, 0.0) + float(
+                value.detach() if isinstance(value, torch.Tensor) else value
+            )
+
+    def bad_step(self) -> None:
+        self.bad_in_a_row += 1
+
+    def take(self) -> dict[str, float]:
+        count = max(self._count, 1)
+        means = {key: value / count for key, value in self._sums.items()}
+        means = {"loss": float("nan"), **means, "count": self._count}
+        self._sums, self._count = {}, 0
+        return means
+
+
+def build_model(recipe: Recipe, num_classes: int) -> SegmentationModel:
+    """The network of a recipe with fresh weights."""
+    m = recipe.model
+    backbone = SparseViT(m.embed_dim, m.depths, m.num_heads, m.window_size, m.drop_path_rate)
+    return SegmentationModel(backbone, num_classes, m.head_channels)
+
+
+def build_optimizer(modules: Iterable[nn.Module | None], recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices and filters alone: not on norms, biases and bias tables."""
+    decayed, plain = [], []
+    for module in filter(None, modules):
+        for name, parameter in module.named_parameters():
+            is_plain = parameter.ndim <= 1 or name.endswith("relative_position_bias_table")
+            (plain if is_plain else decayed).append(parameter)
+    settings = recipe.optimizer
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``: CUDA when there is one; otherwise what PyTorch makes of the name."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
+    """Autocast type: ``auto`` is bf16 where the hardware multiplies it, None (fp32) elsewhere."""
+    if precision == "auto":
+        if device.type == "cuda":
+            supported = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            supported = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if supported else None
+    return torch.bfloat16 if precision == "bf16" else None
+
+
+def _between(start: float, end: float, progress: float) -> float:
+    return start + (end - start) * progress

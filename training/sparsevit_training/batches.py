@@ -1,0 +1,189 @@
+"""Batches as a pure function of the recipe and the step.
+
+Nothing is drawn from a running generator: step n of a resumed run sees the very batch, crop size and plan that it would
+have seen without the break.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sparsevit_runtime.errors import DatasetError
+from sparsevit_runtime.geometry import stage_geometries
+from torch import Tensor
+
+from .augmentation import crop_sample, jitter_colors, paste_classes
+from .datasets import IGNORE, ClassInfo, Dataset
+from .plan_sampler import keep_of_ratios, sample_ratios
+from .recipe import Recipe
+from .teacher import Teacher
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Everything one step needs.
+
+    Attributes:
+        images: (B, 3, H, W) float32, normalised RGB.
+        labels: (B, H, W) uint8, `IGNORE` where void.
+        targets: the teacher's features; empty without a teacher.
+        keep: windows per block pair; None for a dense step.
+        pruned: mean ratio of the plan over the block pairs.
+        progress: of the training, 0..1, at this step.
+    """
+
+    images: Tensor
+    labels: Tensor
+    targets: list[Tensor]
+    keep: tuple[int, ...] | None
+    pruned: float
+    progress: float
+
+
+def normalize(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB, normalised, channels last in memory."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).permute(0, 3, 1, 2).float()
+    return (tensor - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+
+
+def common_classes(datasets: Sequence[Dataset]) -> tuple[ClassInfo, ...]:
+    """The classes of the labelled data sets.
+
+    Raises:
+        DatasetError: none is labelled, or they disagree.
+    """
+    labelled = [d for d in datasets if d.classes]
+    if not labelled:
+        raise DatasetError("no data set of the recipe has labels; add a semantic_folder or the street to `data`")
+    first = labelled[0]
+    for other in labelled[1:]:
+        expected, found = [c.name for c in first.classes], [c.name for c in other.classes]
+        if expected != found:
+            raise DatasetError(
+                f"{other.name} has classes {found}, {first.name} has {expected}; data sets that are mixed must "
+                "list the same classes in the same order"
+            )
+    return first.classes
+
+
+class BatchMaker:
+    """Makes the batch of any step.
+
+    Args:
+        recipe: of the run.
+        datasets: one per entry of `recipe.data`.
+        progress_of: progress of the training at a step, 0..1.
+        teacher: optional; calibrated here.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        datasets: Sequence[Dataset],
+        progress_of: Callable[[int], float],
+        teacher: Teacher | None = None,
+    ) -> None:
+        self._recipe = recipe
+        self._datasets = list(datasets)
+        self._progress_of = progress_of
+        self._teacher = teacher
+        self.teacher_channels: list[int] = []
+        if teacher is not None:
+            rng = np.random.default_rng([recipe.seed, 2])
+            crop = recipe.crops[0].height, recipe.crops[0].width
+            views = [self._view(rng, crop, 0.0, labelled_only=False)[0] for _ in range(32)]
+            self.teacher_channels = teacher.calibrate(np.stack(views))
+
+    def make(self, step: int) -> Batch:
+        """The batch of this step."""
+        recipe = self._recipe
+        progress = self._progress_of(step)
+        rng = np.random.default_rng([recipe.seed, 1, step])
+        crops = [c for c in recipe.crops if c.since <= progress <= c.until] or list(recipe.crops)
+        crop = crops[_weighted(rng, [c.share for c in crops])]
+        size = crop.height, crop.width
+        views = [self._composed(rng, size, progress) for _ in range(crop.batch)]
+        images = np.stack([v[0] for v in views])
+        labels = np.stack([v[1] for v in views])
+        ratios = sample_ratios(recipe.model.depths, recipe.plans, rng)
+        stages = stage_geometries(*size, recipe.model.depths, recipe.model.window_size)
+        flat = [r for stage in ratios for r in stage]
+        return Batch(
+            images=normalize(images, recipe.input.mean, recipe.input.std),
+            labels=torch.from_numpy(labels),
+            targets=self._teacher(images) if self._teacher else [],
+            keep=keep_of_ratios(ratios, stages),
+            pruned=sum(flat) / len(flat),
+            progress=progress,
+        )
+
+    def _composed(
+        self, rng: np.random.Generator, size: tuple[int, int], progress: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        settings = self._recipe.augmentation
+        image, label = self._view(rng, size, progress, labelled_only=False)
+        if settings.rare_classes and rng.random() < settings.paste_probability and (label != IGNORE).any():
+            donor_image, donor_label = self._view(rng, size, progress, labelled_only=True)
+            count = rng.integers(1, len(settings.rare_classes) + 1)
+            classes = tuple(rng.choice(settings.rare_classes, count, replace=False).tolist())
+            image, label = paste_classes(image, label, donor_image, donor_label, classes)
+        return jitter_colors(image, settings, rng), label
+
+    def _view(
+        self, rng: np.random.Generator, size: tuple[int, int], progress: float, labelled_only: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        pool = [
+            (d, e.share)
+            for d, e in zip(self._datasets, self._recipe.data, strict=True)
+            if progress <= e.until and (d.classes or not labelled_only)
+        ]
+        if not pool:
+            raise DatasetError(
+                f"no data set is left at progress {progress:.2f} (all have `until` below it); "
+                "raise `until` of a labelled one to 1"
+            )
+        dataset = pool[_weighted(rng, [share for _, share in pool])][0]
+        return crop_sample(dataset[int(rng.integers(len(dataset)))], size, self._recipe.augmentation, rng)
+
+    def stream(self, first: int, end: int, ahead: bool) -> Iterator[tuple[int, Batch]]:
+        """Batches of steps `first` to `end` - 1.
+
+        Args:
+            first, end: steps.
+            ahead: make the next batch in a thread while the caller works on this one. Right when the caller computes on a
+                GPU; on a CPU the two would only fight for its cores.
+        """
+        if not ahead:
+            for step in range(first, end):
+                yield step, self.make(step)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+            pending = pool.submit(self.make, first) if first < end else None
+            for step in range(first, end):
+                batch = pending.result()
+                if step + 1 < end:
+                    pending = pool.submit(self.make, step + 1)
+                yield step, batch
+
+
+def pixel_counts(datasets: Sequence[Dataset], shares: Sequence[float], num_classes: int) -> Tensor:
+    """Labelled pixels per class, each data set brought to its share of the draws; (K,) float64."""
+    total = np.zeros(num_classes)
+    for dataset, share in zip(datasets, shares, strict=True):
+        if not dataset.classes:
+            continue
+        counts = np.zeros(256)
+        for index in range(len(dataset)):
+            counts += np.bincount(dataset[index].label.ravel(), minlength=256)
+        counts = counts[:num_classes]
+        total += share * counts / max(counts.sum(), 1)
+    return torch.from_numpy(total)
+
+
+def _weighted(rng: np.random.Generator, shares: Sequence[float]) -> int:
+    edges = np.cumsum(shares)
+    return int(np.searchsorted(edges, rng.random() * edges[-1], side="right").clip(0, len(edges) - 1))

@@ -1,0 +1,45 @@
+"""Datasets: labelled folders, the synthetic street, unlabelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..recipe import SemanticFolderData, StreetData, TrainingData
+from .base import IGNORE, ClassInfo, Dataset, Sample, SkippedSample
+from .images import UnlabelledImages
+from .semantic_folder import SemanticFolder, read_classes
+from .street import SyntheticStreet
+
+__all__ = [
+    "IGNORE",
+    "ClassInfo",
+    "Dataset",
+    "Sample",
+    "SemanticFolder",
+    "SkippedSample",
+    "SyntheticStreet",
+    "UnlabelledImages",
+    "open_dataset",
+    "read_classes",
+]
+
+
+def open_dataset(
+    recipe: TrainingData, cache_mb: int = 2048, progress: Callable[[list], Iterable] | None = None
+) -> Dataset:
+    """Opens what a recipe describes; raises DatasetError as the dataset's class does."""
+    if isinstance(recipe, SemanticFolderData):
+        return SemanticFolder(
+            recipe.root,
+            recipe.splits,
+            recipe.void,
+            every=recipe.every,
+            offset=recipe.offset,
+            exclude=recipe.exclude,
+            cache_mb=cache_mb,
+            progress=progress,
+        )
+    if isinstance(recipe, StreetData):
+        size_wh = recipe.width, recipe.height
+        return SyntheticStreet(recipe.scenes, recipe.frames_per_scene, size_wh, recipe.seed, progress=progress)
+    return UnlabelledImages(recipe.paths, recipe.frames_per_clip, cache_mb=cache_mb, progress=progress)

@@ -1,0 +1,109 @@
+"""What every dataset gives: decoded samples by index, and the names of those that had to be skipped."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Label of pixels that take no part in loss and metrics.
+IGNORE = 255
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassInfo:
+    """One class: its name and display colour (RGB)."""
+
+    name: str
+    color: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One decoded sample.
+
+    Attributes:
+        image: (H, W, 3) uint8 BGR.
+        label: (H, W) uint8 class ids, `IGNORE` where void; None for an unlabelled image.
+        name: for messages.
+    """
+
+    image: np.ndarray
+    label: np.ndarray | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedSample:
+    """A sample that could not be used, and why."""
+
+    name: str
+    reason: str
+
+
+class BadSample(Exception):
+    """Raised by a reader for one unusable sample; the dataset names it and goes on without it."""
+
+
+class Dataset(ABC):
+    """Samples by index. `classes` is empty for unlabelled data; `skipped` names what was left out."""
+
+    name: str
+    classes: tuple[ClassInfo, ...] = ()
+    skipped: tuple[SkippedSample, ...] = ()
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class CachedSamples:
+    """Reads every sample once to check it, and keeps as many decoded as fit the limit.
+
+    Args:
+        keys: what the reader understands, one per sample.
+        read: decodes one sample; raises BadSample when it is unusable.
+        cache_mb: decoded samples kept in memory, in MiB; the rest are read again at each use.
+        progress: called with the keys, returns them while showing progress; None shows nothing.
+    """
+
+    def __init__(
+        self,
+        keys: Iterable,
+        read: Callable[[object], Sample],
+        cache_mb: int,
+        progress: Callable[[list], Iterable] | None = None,
+    ) -> None:
+        self._read = read
+        self._keys: list = []
+        self._cache: dict[int, Sample] = {}
+        skipped = []
+        room = cache_mb * 2**20
+        keys = list(keys)
+        for key in progress(keys) if progress else keys:
+            try:
+                sample = read(key)
+            except BadSample as error:
+                skipped.append(SkippedSample(str(key), str(error)))
+                log.warning("skipped %s: %s", key, error)
+                continue
+            size = sample.image.nbytes + (0 if sample.label is None else sample.label.nbytes)
+            if size <= room:
+                room -= size
+                self._cache[len(self._keys)] = sample
+            self._keys.append(key)
+        self.skipped = tuple(skipped)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._cache.get(index)
+        return self._read(self._keys[index]) if sample is None else sample

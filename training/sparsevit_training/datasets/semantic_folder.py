@@ -1,0 +1,138 @@
+"""Semantic segmentation folders in the layout of CamVid.
+
+ROOT/classes.txt                 one class a line: "id name R G B"
+ROOT/SPLIT/images/NAME.jpg|png
+ROOT/SPLIT/labels/NAME.png       8-bit grey, pixel value = class id
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from sparsevit_runtime.errors import DatasetError
+
+from .base import IGNORE, BadSample, CachedSamples, ClassInfo, Dataset, Sample
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+_LAYOUT = (
+    'expected ROOT/classes.txt ("id name R G B" a line), ROOT/SPLIT/images/*.jpg|png and ROOT/SPLIT/labels/*.png '
+    "(8-bit grey, pixel value = class id)"
+)
+
+
+def read_classes(path: str | Path) -> dict[int, ClassInfo]:
+    """Reads a class list, one ``id name R G B`` a line.
+
+    Raises:
+        DatasetError: no such file, or a line of another form.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"no readable class list at {path} ({error}); {_LAYOUT}") from error
+    classes = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        fields = line.split()
+        try:
+            index, *color = (int(fields[i]) for i in (0, -3, -2, -1))
+            name = " ".join(fields[1:-3])
+        except (ValueError, IndexError):
+            name = ""
+        if not name:
+            raise DatasetError(f'{path}:{number} is {line!r}; expected "id name R G B", such as "0 Sky 128 128 128"')
+        classes[index] = ClassInfo(name, tuple(color))
+    if not classes:
+        raise DatasetError(f"{path} is empty; {_LAYOUT}")
+    return classes
+
+
+class SemanticFolder(Dataset):
+    """Images with label maps, from one or more splits of a folder.
+
+    Args:
+        root: the folder.
+        splits: names of sub-folders, concatenated in this order; within a split samples are sorted by name.
+        void: class ids that take no part in loss and metrics. They must be the highest ids, so that the others
+            number from 0 without a gap. 255 is always void.
+        every: take every n-th sample of the concatenation only; with `offset` the first one taken.
+        exclude: turn `every` around: take the samples that it would leave out.
+        cache_mb: decoded samples kept in memory, MiB.
+        progress: see `CachedSamples`.
+
+    Raises:
+        DatasetError: nothing there, another layout, or no usable sample.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        splits: Sequence[str],
+        void: Sequence[int] = (),
+        every: int = 1,
+        offset: int = 0,
+        exclude: bool = False,
+        cache_mb: int = 2048,
+        progress: Callable[[list], Iterable] | None = None,
+    ) -> None:
+        root = Path(root)
+        self.name = root.name
+        listed = read_classes(root / "classes.txt")
+        ids = sorted(i for i in listed if i not in void)
+        if ids != list(range(len(ids))) or not ids:
+            raise DatasetError(
+                f"{root / 'classes.txt'} has class ids {sorted(listed)} with void {list(void)}; the other ids must count "
+                "up from 0 without a gap. List the void ids in the recipe, or renumber the labels"
+            )
+        self.classes = tuple(listed[i] for i in ids)
+        # Label value -> training id; 254 marks values that the class list does not know.
+        self._ids = np.full(256, 254, np.uint8)
+        self._ids[: len(ids)] = np.arange(len(ids))
+        self._ids[[i for i in void if 0 <= i < 256] + [255]] = IGNORE
+
+        pairs = []
+        for split in splits:
+            images = sorted(p for p in (root / split / "images").glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not images:
+                found = sorted(p.name for p in root.glob("*")) if root.is_dir() else "no such folder"
+                raise DatasetError(f"no images in {root / split / 'images'}; {_LAYOUT}. Found in {root}: {found}")
+            pairs += [(p, root / split / "labels" / f"{p.stem}.png") for p in images]
+        chosen = set(range(offset, len(pairs), every))
+        pairs = [p for i, p in enumerate(pairs) if (i in chosen) != exclude]
+        self._samples = CachedSamples(pairs, self._read, cache_mb, progress)
+        self.skipped = self._samples.skipped
+        if not len(self._samples):
+            first = f"; first: {self.skipped[0].name}: {self.skipped[0].reason}" if self.skipped else ""
+            raise DatasetError(
+                f"none of the {len(pairs)} samples of {root} ({list(splits)}) is usable{first}. {_LAYOUT}"
+            )
+
+    def _read(self, pair: tuple[Path, Path]) -> Sample:
+        image_path, label_path = pair
+        image = cv2.imread(str(image_path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise BadSample("the image cannot be decoded")
+        if not label_path.is_file():
+            raise BadSample(f"no label at {label_path}")
+        label = cv2.imread(str(label_path), cv2.IMREAD_UNCHANGED)
+        if label is None or label.ndim != 2 or label.dtype != np.uint8:
+            what = "cannot be decoded" if label is None else f"is {label.dtype} of shape {label.shape}"
+            raise BadSample(f"the label {label_path} {what}; expected 8-bit grey")
+        if label.shape != image.shape[:2]:
+            raise BadSample(f"the label is {label.shape}, the image {image.shape[:2]} (height, width)")
+        label = self._ids[label]
+        if (label == 254).any():
+            raise BadSample(f"the label {label_path} has values outside the {len(self.classes)} classes and void")
+        return Sample(image, label, image_path.name)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples[index]

@@ -1,0 +1,94 @@
+"""Losses of semantic segmentation."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .datasets.base import IGNORE
+
+
+def class_weights(pixel_counts: Tensor, power: float) -> Tensor:
+    """Weights ``frequency ** -power``, scaled so that the mean over pixels is 1; classes never seen weigh as the rarest.
+
+    Args:
+        pixel_counts: (K,) labelled pixels per class.
+
+    Returns:
+        (K,) float32.
+    """
+    counts = pixel_counts.double()
+    if not (counts > 0).any():
+        return torch.ones(len(counts))
+    frequency = counts / counts.sum()
+    frequency = torch.where(counts > 0, frequency, frequency[counts > 0].min())
+    weights = frequency**-power
+    return (weights / (weights * frequency).sum()).float()
+
+
+def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Lovasz extension of the mean Jaccard loss over the classes present (Berman et al., CVPR 2018).
+
+    Args:
+        probabilities: (N, K) float32, without ignored pixels.
+        labels: (N,) int64.
+
+    Returns:
+        Scalar; 0 when N is 0.
+    """
+    if not len(labels):
+        return probabilities.sum() * 0.0
+    present = torch.bincount(labels, minlength=probabilities.shape[1]) > 0  # (K,)
+    truth = F.one_hot(labels, probabilities.shape[1]).to(probabilities.dtype)[:, present]  # (N, P)
+    errors = (truth - probabilities[:, present]).abs()
+    errors, order = errors.sort(dim=0, descending=True)
+    truth = truth.gather(0, order)
+    total = truth.sum(0)
+    intersection = total - truth.cumsum(0)
+    union = total + (1 - truth).cumsum(0)
+    jaccard = 1 - intersection / union
+    gradient = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])  # (N, P)
+    return (errors * gradient).sum(0).mean()
+
+
+class SegmentationLoss(torch.nn.Module):
+    """Weighted cross-entropy at half the image's resolution and, when asked for, Lovasz-softmax on a part of the pixels.
+
+    Args:
+        weights: (K,) class weights.
+        label_smoothing: of the cross-entropy.
+        lovasz: weight of the Lovasz term.
+    """
+
+    def __init__(self, weights: Tensor, label_smoothing: float, lovasz: float) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights)
+        self.label_smoothing = label_smoothing
+        self.lovasz = lovasz
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            logits: (B, K, H/4, W/4).
+            labels: (B, H, W) uint8, `IGNORE` where void.
+
+        Returns:
+            Scalar float32; 0 (with gradient) when every pixel is ignored.
+        """
+        half = labels[:, ::2, ::2].long()
+        if not (half != IGNORE).any():
+            return logits.float().sum() * 0.0
+        fine = F.interpolate(logits.float(), half.shape[1:], mode="bilinear", align_corners=False)  # (B, K, H/2, W/2)
+        loss = F.cross_entropy(fine, half, self.weights, ignore_index=IGNORE, label_smoothing=self.label_smoothing)
+        if self.lovasz:
+            loss = loss + self.lovasz * self._lovasz(fine, half)
+        return loss
+
+    def _lovasz(self, logits: Tensor, labels: Tensor) -> Tensor:
+        # Sorting dominates the cost; every 8th pixel estimates the same areas.
+        labels = labels[:, 1::4, ::2].flatten()
+        chosen = labels != IGNORE
+        flat = logits[:, :, 1::4, ::2].permute(0, 2, 3, 1).flatten(0, 2)[chosen]  # (N, K)
+        return lovasz_softmax(flat.softmax(1), labels[chosen])

@@ -1,0 +1,286 @@
+"""The training recipe: one YAML file, validated as a whole before anything is read or computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from sparsevit_runtime.errors import SparseViTError
+
+
+class RecipeError(SparseViTError, ValueError):
+    """A recipe cannot be read, or says something impossible."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _DataPart(_Part):
+    """What all training data sets share.
+
+    Attributes:
+        share: weight with which samples are drawn, relative to the other data sets.
+        until: progress of the training (0 to 1) after which no more samples are drawn.
+    """
+
+    share: float = Field(default=1.0, gt=0)
+    until: float = Field(default=1.0, gt=0, le=1)
+
+
+class SemanticFolderData(_DataPart):
+    """Labelled folder in CamVid layout; see `datasets.SemanticFolder`."""
+
+    kind: Literal["semantic_folder"]
+    root: Path
+    splits: tuple[str, ...] = Field(min_length=1)
+    void: tuple[int, ...] = ()
+    every: int = Field(default=1, ge=1)
+    offset: int = Field(default=0, ge=0)
+    exclude: bool = False
+
+
+class StreetData(_DataPart):
+    """Rendered street with CamVid's classes; see `datasets.SyntheticStreet`."""
+
+    kind: Literal["street"]
+    scenes: int = Field(default=48, ge=1)
+    frames_per_scene: int = Field(default=6, ge=1)
+    width: int = Field(default=640, ge=32)
+    height: int = Field(default=480, ge=32)
+    seed: int = 1000
+
+
+class UnlabelledData(_DataPart):
+    """Images and clips without labels, used by distillation alone; see `datasets.UnlabelledImages`."""
+
+    kind: Literal["unlabelled"]
+    paths: tuple[Path, ...] = Field(min_length=1)
+    frames_per_clip: int = Field(default=48, ge=1)
+
+
+TrainingData = Annotated[SemanticFolderData | StreetData | UnlabelledData, Field(discriminator="kind")]
+
+
+class ModelRecipe(_Part):
+    """Architecture; the number of classes comes from the data. `start` is a checkpoint to fine-tune from."""
+
+    embed_dim: int = Field(default=32, ge=1)
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (1, 2, 4, 8)
+    window_size: int = Field(default=7, ge=2)
+    drop_path_rate: float = Field(default=0.1, ge=0, lt=1)
+    head_channels: int = Field(default=64, ge=1)
+    start: Path | None = None
+
+
+class InputRecipe(_Part):
+    """What the deployed network sees: input size and RGB normalisation."""
+
+    height: int = Field(ge=32)
+    width: int = Field(ge=32)
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+
+class CropRecipe(_Part):
+    """A crop size in pixels, the batch size that goes with it, and how often it is drawn from progress `since` on."""
+
+    height: int = Field(ge=32)
+    width: int = Field(ge=32)
+    batch: int = Field(ge=1)
+    share: float = Field(default=1.0, gt=0)
+    since: float = Field(default=0.0, ge=0, lt=1)
+    until: float = Field(default=1.0, gt=0, le=1)
+
+
+class AugmentationRecipe(_Part):
+    """Ranges of the random views.
+
+    Attributes:
+        scale: least and greatest size of a view's pixels against the image's.
+        aspect: greatest log ratio of horizontal to vertical scale.
+        color: strength of the photometric jitter; 0 turns it off.
+        rare_classes: class ids that some crops are centred on and that are pasted between views.
+    """
+
+    scale: tuple[float, float] = (0.7, 2.1)
+    aspect: float = Field(default=0.1, ge=0)
+    rotation_degrees: float = Field(default=3.0, ge=0)
+    flip_probability: Share = 0.5
+    color: float = Field(default=1.0, ge=0)
+    blur_probability: Share = 0.1
+    noise_probability: Share = 0.1
+    rare_classes: tuple[int, ...] = ()
+    rare_crop_probability: Share = 0.0
+    paste_probability: Share = 0.0
+    pad_value: int = Field(default=114, ge=0, le=255)
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale {self.scale} must be two positive numbers in ascending order")
+        return self
+
+
+class PlanRecipe(_Part):
+    """Which plans are drawn: ratios per block pair from `ratios`, sorted within a stage; dense with `dense_share`."""
+
+    ratios: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    dense_share: Share = 0.3
+
+
+class LossRecipe(_Part):
+    """Cross-entropy with class weights ``frequency ** -weight_power``, plus a weighted Lovasz-softmax term."""
+
+    weight_power: float = Field(default=0.4, ge=0, le=1)
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    lovasz: float = Field(default=0.0, ge=0)
+
+
+class TeacherRecipe(_Part):
+    """Feature distillation from a convolutional ONNX network.
+
+    Attributes:
+        path: the ONNX file; its one input is (1, 3, H, W) float32 BGR 0..255.
+        features: for each student stage from `first_stage` on, the names of inner tensors to match, concatenated.
+        strides: pixels per cell of those tensors.
+        weight, final_weight: of the loss at the start and at the end, linear in between.
+    """
+
+    path: Path
+    features: tuple[tuple[str, ...], ...] = Field(min_length=1)
+    strides: tuple[int, ...]
+    first_stage: int = Field(default=1, ge=0)
+    weight: float = Field(default=1.0, ge=0)
+    final_weight: float = Field(default=0.1, ge=0)
+
+    @model_validator(mode="after")
+    def _same_length(self):
+        if len(self.features) != len(self.strides):
+            raise ValueError(f"{len(self.features)} groups of features but {len(self.strides)} strides")
+        return self
+
+
+class OptimizerRecipe(_Part):
+    """AdamW; norms, biases and bias tables do not decay."""
+
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float = Field(default=1.0, gt=0)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+
+
+class ScheduleRecipe(_Part):
+    """Linear warm-up, then a cosine to `final_lr` of the peak.
+
+    Attributes:
+        steps: of the whole training.
+        budget_minutes: when given, progress is the larger of the shares of steps done and of minutes spent, so that the
+            schedule ends in time on a machine of unknown speed. Such a run is not reproducible to the bit.
+    """
+
+    steps: int = Field(ge=1)
+    warmup_steps: int = Field(default=300, ge=0)
+    final_lr: float = Field(default=0.01, ge=0, le=1)
+    budget_minutes: float | None = Field(default=None, gt=0)
+
+
+class MonitorRecipe(_Part):
+    """What is watched while training, at which ratios, and how often."""
+
+    data: SemanticFolderData | None = None
+    ratios: tuple[float, ...] = (0.0, 0.5)
+    every_steps: int = Field(default=1000, ge=1)
+
+
+class Recipe(_Part):
+    """A complete training run.
+
+    Attributes:
+        name: of the run and of its folder.
+        seed: of everything random.
+        output: folder of checkpoints and log.
+        save_every_minutes: wall-clock time between checkpoints.
+        precision: ``auto`` is bf16 autocast where the device is fast at it, else fp32.
+    """
+
+    name: str
+    task: Literal["segmentation"] = "segmentation"
+    seed: int = 0
+    output: Path
+    input: InputRecipe
+    model: ModelRecipe = ModelRecipe()
+    data: tuple[TrainingData, ...] = Field(min_length=1)
+    crops: tuple[CropRecipe, ...] = Field(min_length=1)
+    augmentation: AugmentationRecipe = AugmentationRecipe()
+    plans: PlanRecipe = PlanRecipe()
+    loss: LossRecipe = LossRecipe()
+    teacher: TeacherRecipe | None = None
+    optimizer: OptimizerRecipe = OptimizerRecipe()
+    schedule: ScheduleRecipe
+    monitor: MonitorRecipe = MonitorRecipe()
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    cache_mb: int = Field(default=2048, ge=0)
+    save_every_minutes: float = Field(default=5.0, gt=0)
+    log_every: int = Field(default=20, ge=1)
+    data_note: str = ""
+    licence_note: str = ""
+
+
+def load_recipe(path: str | Path, overrides: dict | None = None) -> Recipe:
+    """Reads a YAML recipe.
+
+    Args:
+        path: the file. Relative paths inside it are relative to the current folder, as on a command line.
+        overrides: dotted keys to values, e.g. ``{"schedule.steps": 100, "data.0.root": "/data/camvid"}``.
+
+    Raises:
+        RecipeError: unreadable, not YAML, or not a valid recipe; says which key is wrong.
+    """
+    try:
+        document = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"recipe {path} is not readable YAML ({error})") from error
+    if not isinstance(document, dict):
+        raise RecipeError(f"recipe {path} holds {type(document).__name__}; expected keys and values")
+    for key, value in (overrides or {}).items():
+        _assign(document, key, value)
+    return parse_recipe(document, str(path))
+
+
+def parse_recipe(document: dict, origin: str = "the recipe") -> Recipe:
+    """Validates a recipe given as plain dictionaries; raises RecipeError as `load_recipe`."""
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc'])) or '(recipe)'}: {e['msg']}" for e in error.errors()[:5]]
+        raise RecipeError(f"{origin} has {error.error_count()} problem(s):\n" + "\n".join(lines)) from error
+
+
+def changed_keys(before: Recipe, after: Recipe) -> list[str]:
+    """Top-level keys whose values differ, leaving out where and how fast a run takes place."""
+    places = {"output", "device", "threads", "cache_mb", "save_every_minutes", "log_every", "precision"}
+    return [k for k in type(after).model_fields if k not in places and getattr(before, k) != getattr(after, k)]
+
+
+def _assign(document: dict, key: str, value: object) -> None:
+    *parents, last = key.split(".")
+    node: object = document
+    try:
+        for part in parents:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        if isinstance(node, list):
+            node[int(last)] = value
+        else:
+            node[last] = value
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise RecipeError(f"override {key!r} does not lead to a value of the recipe ({error})") from error

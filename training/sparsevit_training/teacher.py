@@ -1,0 +1,137 @@
+"""Feature distillation from a small convolutional detector (cf. Romero et al., "FitNets").
+
+There is no pretrained backbone to start from; a detector trained on COCO supervises the feature maps of every image
+instead, labelled or not. Only training sees it: nothing of it is exported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+import torch.nn.functional as F
+from onnx.utils import Extractor
+from sparsevit_runtime.errors import ModelError
+from torch import Tensor, nn
+
+from .recipe import TeacherRecipe
+
+
+class Teacher:
+    """Runs the detector up to the chosen inner tensors, on the CPU.
+
+    Args:
+        recipe: the file and its tensors.
+        threads: of the session; None lets ONNX Runtime decide.
+
+    Raises:
+        ModelError: not a readable ONNX file, or no such tensors in it.
+    """
+
+    def __init__(self, recipe: TeacherRecipe, threads: int | None = None) -> None:
+        names = [name for group in recipe.features for name in group]
+        try:
+            model = onnx.load(str(recipe.path))
+        except Exception as error:  # protobuf raises its own types
+            raise ModelError(f"the teacher {recipe.path} is not a readable ONNX file ({error})") from error
+        known = {name for node in model.graph.node for name in node.output}
+        missing = [name for name in names if name not in known]
+        if missing or len(model.graph.input) != 1:
+            raise ModelError(
+                f"the teacher {recipe.path} has no tensors {missing} or not exactly one input "
+                f"({[i.name for i in model.graph.input]}); list existing tensors under teacher.features"
+            )
+        self._input = model.graph.input[0].name
+        part = Extractor(model).extract_model([self._input], names)
+        del part.graph.value_info[:]  # shapes of the whole network at its own input size
+        for value in [*part.graph.input, *part.graph.output]:
+            for i, dim in enumerate(value.type.tensor_type.shape.dim):
+                if i != 1:
+                    dim.dim_param = f"{value.name}_{i}"
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads:
+            options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it shares the cores with training
+        self._session = onnxruntime.InferenceSession(
+            part.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self._names = names
+        self._groups = [len(group) for group in recipe.features]
+        self._multiple = max(recipe.strides)
+        self._statistics: list[tuple[np.ndarray, np.ndarray]] | None = None
+
+    def _features(self, images: np.ndarray) -> list[np.ndarray]:
+        """(B, h, w, 3) uint8 BGR -> one (B, C, h/stride, w/stride) float32 array per group."""
+        pad = [(0, -n % self._multiple) for n in images.shape[1:3]]
+        images = np.pad(images, [(0, 0), *pad, (0, 0)], constant_values=114)
+        outputs = self._session.run(self._names, {self._input: images.transpose(0, 3, 1, 2).astype(np.float32)})
+        groups, start = [], 0
+        for count in self._groups:
+            groups.append(np.concatenate(outputs[start : start + count], axis=1))
+            start += count
+        return groups
+
+    def calibrate(self, images: np.ndarray) -> list[int]:
+        """Measures mean and spread of every channel on some images, (B, h, w, 3) uint8 BGR.
+
+        Returns:
+            Channels per group.
+        """
+        features = self._features(images)
+        self._statistics = [
+            (f.mean((0, 2, 3), keepdims=True), f.std((0, 2, 3), keepdims=True) + 0.05 * f.std()) for f in features
+        ]
+        return [f.shape[1] for f in features]
+
+    def __call__(self, images: np.ndarray) -> list[Tensor]:
+        """Standardised features.
+
+        Args:
+            images: (B, h, w, 3) uint8 BGR, any size; padded to whole cells of the coarsest features.
+
+        Returns:
+            One (B, C, ceil(h/stride), ceil(w/stride)) bf16 tensor per group, coarse ones with the padding's cells.
+        """
+        if self._statistics is None:
+            raise ModelError("the teacher was used before calibrate(); calibrate it on some training views first")
+        return [
+            torch.from_numpy((f - mean) / std).to(torch.bfloat16)
+            for f, (mean, std) in zip(self._features(images), self._statistics, strict=True)
+        ]
+
+
+class FeatureDistillation(nn.Module):
+    """Projects student maps onto the teacher's features; 1 minus the cosine similarity per position, averaged.
+
+    Args:
+        student_channels: of the stages matched.
+        teacher_channels: of the groups, as `Teacher.calibrate` returns them.
+    """
+
+    def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(
+            nn.Conv2d(s, t, 1) for s, t in zip(student_channels, teacher_channels, strict=True)
+        )
+
+    def forward(self, maps: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            maps: the student's (B, C_i, H_i, W_i).
+            targets: the teacher's (B, T_i, h_i, w_i) at the same strides, at least as large.
+
+        Returns:
+            Scalar float32.
+        """
+        total = maps[0].new_zeros((), dtype=torch.float32)
+        for projection, student, target in zip(self.projections, maps, targets, strict=True):
+            height, width = (min(a, b) for a, b in zip(student.shape[2:], target.shape[2:], strict=True))
+            predicted = projection(student)[:, :, :height, :width]
+            target = target[:, :, :height, :width]
+            total = total + (1 - F.cosine_similarity(predicted, target, dim=1).float()).mean()
+        return total / len(self.projections)

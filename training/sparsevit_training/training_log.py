@@ -1,0 +1,37 @@
+"""The CSV log of a run; continues, without duplicate steps, when a run is resumed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+
+class TrainingLog:
+    """Appends rows to a CSV file; each row is flushed.
+
+    Args:
+        path: the file; created with a header when absent.
+        columns: the first one counts steps.
+        resume_step: rows of this and later steps are dropped, they will be written again.
+    """
+
+    def __init__(self, path: Path, columns: list[str], resume_step: int) -> None:
+        self._columns = columns
+        kept: list[dict] = []
+        if resume_step and path.exists():
+            with path.open(newline="") as file:
+                kept = [r for r in csv.DictReader(file) if (r[columns[0]] or "").isdigit()]
+            kept = [r for r in kept if int(r[columns[0]]) < resume_step]
+        self._file = path.open("w", newline="")
+        self._writer = csv.DictWriter(self._file, columns, extrasaction="ignore")
+        self._writer.writeheader()
+        self._writer.writerows(kept)
+        self._file.flush()
+
+    def write(self, **values: object) -> None:
+        """Writes one row; columns that are not given stay empty."""
+        self._writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in values.items()})
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
