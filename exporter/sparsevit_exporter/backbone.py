@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from sparsevit_runtime.errors import PlanError
 from sparsevit_runtime.geometry import PATCH_SIZE
 from sparsevit_runtime.plan import kept_windows
-from torch import Tensor, nn
 
 from . import windows
 
@@ -306,7 +307,8 @@ class SparseViT(nn.Module):
         Args:
             images: (B, 3, H, W) float, normalised RGB.
             ratios: pruning ratio per block, one list per stage, as the reference takes them; None for dense.
-            keep: windows to compute per block pair, as an exported file takes them (docs/semantics.md, keep); not with `ratios`.
+            keep: windows to compute per block pair, as an exported file takes them (docs/semantics.md);
+                not with `ratios`.
             orders: with `keep`, per stage the window ids by descending score for each shift, each (B, nW), in place of
                 the network's own scores: compares two runtimes where rounding has swapped windows of equal score.
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from sparsevit_runtime.errors import ExportError
 from sparsevit_runtime.geometry import PATCH_SIZE, StageGeometry, stage_geometries
 from sparsevit_runtime.plan import Plan, kept_windows
-from torch import Tensor, nn
 
 from . import ops, windows
 from .backbone import Block, PatchEmbed, PatchMerging, SparseViT, Stage
@@ -36,8 +37,8 @@ class DeployedPatchEmbed(nn.Module):
             weight = weight / torch.tensor(std, dtype=torch.float64).view(1, 3, 1, 1)
             weight = weight.flip(1)  # BGR
         self.register_buffer("mean", torch.tensor(list(mean)[::-1], dtype=torch.float32))  # BGR
-        # The reference pads the normalised image with zeros, the mean in bytes: where the size needs padding the mean is
-        # subtracted first, otherwise it goes into the bias.
+        # The reference pads the normalised image with zeros, the mean in bytes: where the size needs padding the mean
+        # is subtracted first, otherwise it goes into the bias.
         self.register_buffer("weight", weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1).float())  # (C, 48)
         self.register_buffer("bias_centred", bias.float())
         folded = bias - (weight * torch.tensor(list(mean)[::-1], dtype=torch.float64).view(1, 3, 1, 1)).sum((1, 2, 3))
@@ -274,7 +275,13 @@ class DeployedModel(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, backbone: DeployedBackbone, height: int, width: int, detections: int, label_stride: int
+        self,
+        network: nn.Module,
+        backbone: DeployedBackbone,
+        height: int,
+        width: int,
+        detections: int,
+        label_stride: int,
     ) -> None:
         super().__init__()
         self.backbone = backbone

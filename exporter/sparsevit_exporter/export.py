@@ -11,8 +11,10 @@ from typing import Literal
 import numpy as np
 import onnx
 import onnxruntime
-import sparsevit_runtime
 import torch
+from torch import nn
+
+import sparsevit_runtime
 from sparsevit_runtime.card import (
     CARD_KEY,
     ArchitectureCard,
@@ -29,7 +31,6 @@ from sparsevit_runtime.files import write_whole
 from sparsevit_runtime.geometry import StageGeometry, stage_geometries
 from sparsevit_runtime.plan import Plan
 from sparsevit_runtime.probe import probe_image
-from torch import nn
 
 from . import parity
 from .deploy import DeployedBackbone, DeployedModel
@@ -53,8 +54,8 @@ class ExportOptions:
         name: of the model, in its card.
         precision: of the graph.
         fixed: freezes this plan into the graph; None makes `keep` an input.
-        half_weights: stores the weights of an fp32 graph in half precision: half the file, float32 arithmetic. The graph
-            is first compared with full weights, then with the rounded ones at the tolerance of half precision.
+        half_weights: stores the weights of an fp32 graph in half precision: half the file, float32 arithmetic. The
+            graph is first compared with full weights, then with the rounded ones at the tolerance of half precision.
         layout: ``camera`` for uint8 BGR frames, ``normalized`` for float32 RGB tensors.
         mean, std: RGB normalisation the network was trained with, in bytes.
         detections: boxes returned per image (detection).
@@ -112,9 +113,9 @@ def export(
     backbone = getattr(network, "backbone", network)
     stages = stage_geometries(options.height, options.width, backbone.depths, backbone.window_size)
     fixed = None if options.fixed is None else Plan.parse(options.fixed, backbone.depths)
-    if network_classes := getattr(network, "head_config", {}).get("num_classes"):
-        if len(classes) != network_classes:
-            raise ExportError(f"the head has {network_classes} classes, {len(classes)} are named; name each class once")
+    expected = getattr(network, "head_config", {}).get("num_classes", 0)
+    if len(classes) != expected:
+        raise ExportError(f"the head has {expected} classes, {len(classes)} are named; name each class once")
     input_card = InputCard(
         height=options.height,
         width=options.width,

@@ -178,9 +178,7 @@ def functions() -> list[onnx.FunctionProto]:
 
 def register_schemas() -> None:
     """Makes the nodes known to the onnx package of this process; the tracer looks them up there. Idempotent."""
-    attributes = [
-        OpSchema.Attribute(name, OpSchema.AttrType.INT, required=True) for name in ATTRIBUTES
-    ]
+    attributes = [OpSchema.Attribute(name, OpSchema.AttrType.INT, required=True) for name in ATTRIBUTES]
     floats = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
     types = [("T", floats, "map and windows"), ("I", ["tensor(int64)", "tensor(int32)"], "window ids")]
 

@@ -14,11 +14,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from torch import Tensor, nn
+
 from sparsevit_runtime.card import InputCard
 from sparsevit_runtime.geometry import StageGeometry
 from sparsevit_runtime.plan import Plan, dense_keep
 from sparsevit_runtime.probe import probe_image
-from torch import Tensor, nn
 
 from . import windows
 from .heads.detection import RawDetections, decode_detections

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+
 from sparsevit_runtime.errors import ExportError
 from sparsevit_runtime.geometry import StageGeometry
 from sparsevit_runtime.plan import dense_keep

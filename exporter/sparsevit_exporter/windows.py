@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from sparsevit_runtime.geometry import StageGeometry
 from torch import Tensor
+
+from sparsevit_runtime.geometry import StageGeometry
 
 
 @lru_cache(maxsize=256)
@@ -41,7 +42,7 @@ def _addresses(x: Tensor, index: Tensor, window_size: int, shift: int) -> Tensor
 
 
 def window_score(x: Tensor, window_size: int, shift: int) -> Tensor:
-    """L2 norm over each window of the tokens' mean absolute activation (docs/semantics.md, scoring).
+    """L2 norm over each window of the tokens' mean absolute activation (docs/semantics.md).
 
     Args:
         x: (B, H, W, C).
@@ -132,7 +133,7 @@ def window_kinds(height: int, width: int, window_size: int, shift: int) -> Tenso
 
 @lru_cache(maxsize=8)
 def shift_masks(window_size: int, shift: int) -> Tensor:
-    """Additive attention masks of the four window kinds, (4, T, T) float32 of 0 and -100 (docs/semantics.md, attention).
+    """Additive attention masks of the four window kinds, (4, T, T) float32 of 0 and -100 (docs/semantics.md).
 
     In a window of the last row, the rolled map's lowest `shift` rows come from the top of the image: another region.
     """

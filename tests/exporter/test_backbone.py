@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from golden import ARCHITECTURE, TOLERANCE, cases, load_seeded_weights, seeded_images
 from sparsevit_exporter import SparseViT
 from sparsevit_exporter.backbone import Block

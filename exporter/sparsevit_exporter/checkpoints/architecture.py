@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from sparsevit_runtime.errors import CheckpointError
 from torch import Tensor
+
+from sparsevit_runtime.errors import CheckpointError
 
 from ..backbone import SparseViT
 from ..windows import relative_position_index

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from sparsevit_runtime.errors import CheckpointError, MissingDependencyError
 
 #: Weights of a HuggingFace directory, the preferred one first.

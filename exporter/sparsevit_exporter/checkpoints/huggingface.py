@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from sparsevit_runtime.errors import CheckpointError
 from torch import Tensor
+
+from sparsevit_runtime.errors import CheckpointError
 
 from .merging import reorder_merges
 from .states import BackboneState, Format, KeyMismatch, find_prefix, listing, sort_keys

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparsevit_runtime.card import ClassCard, MetricCard
 from torch import nn
+
+from sparsevit_runtime.card import ClassCard, MetricCard
 
 #: ImageNet's RGB statistics in 0..255 units, which every published Swin was trained with.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)

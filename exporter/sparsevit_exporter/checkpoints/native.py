@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+
 from sparsevit_runtime.card import ClassCard, MetricCard
 from sparsevit_runtime.errors import CheckpointError
-from torch import nn
 
 from ..backbone import SparseViT
 from ..networks import HEADED_MODELS

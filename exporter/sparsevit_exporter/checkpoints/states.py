@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparsevit_runtime.errors import CheckpointError
 from torch import Tensor
+
+from sparsevit_runtime.errors import CheckpointError
 
 
 class KeyMismatch(CheckpointError):

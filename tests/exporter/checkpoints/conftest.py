@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from golden import load_seeded_weights
 from sparsevit_exporter import SparseViT
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from sparsevit_exporter import SparseViT
 from sparsevit_exporter.checkpoints.architecture import build_backbone, infer_config, resize_bias_table
 from sparsevit_exporter.checkpoints.states import BackboneState, KeyMismatch

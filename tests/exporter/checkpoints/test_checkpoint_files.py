@@ -5,6 +5,7 @@ import zipfile
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from sparsevit_exporter.checkpoints.files import read_sidecar, read_state
 from sparsevit_runtime.errors import CheckpointError
 

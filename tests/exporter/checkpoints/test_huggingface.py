@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from sparsevit_exporter import load_checkpoint
 from sparsevit_exporter.checkpoints.huggingface import check_config, normalisation
 from sparsevit_runtime.errors import CheckpointError

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from sparsevit_exporter import load_checkpoint
 from sparsevit_exporter.checkpoints import FORMATS
 from sparsevit_runtime.errors import CheckpointError

@@ -1,10 +1,11 @@
 import pytest
 import torch
-from golden import load_seeded_weights
 from safetensors.torch import save_file
+from torch import nn
+
+from golden import load_seeded_weights
 from sparsevit_exporter import SparseViT, load_checkpoint
 from sparsevit_runtime.errors import CheckpointError
-from torch import nn
 
 
 class MicrosoftMerging(nn.Module):

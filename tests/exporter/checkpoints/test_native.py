@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from sparsevit_exporter import DetectionModel, SegmentationModel, SparseViT, load_checkpoint
 from sparsevit_runtime.errors import CheckpointError
 

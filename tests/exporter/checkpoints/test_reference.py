@@ -3,8 +3,9 @@ import logging
 import numpy as np
 import pytest
 import torch
-from golden import ARCHITECTURE, TOLERANCE, cases, seeded_array, seeded_images
 from safetensors.torch import save_file
+
+from golden import ARCHITECTURE, TOLERANCE, cases, seeded_array, seeded_images
 from sparsevit_exporter import SparseViT, load_checkpoint
 
 
