@@ -1,8 +1,8 @@
 """Chooses the run-time requirements at build time, so that an install never breaks what a device already has.
 
 onnxruntime and onnxruntime-gpu write the same files, as do the flavours of OpenCV, and JetPack's OpenCV (with
-GStreamer) is not known to pip at all. Whoever already provides `onnxruntime` or `cv2` in the target environment keeps doing so;
-only where nobody does is the plain PyPI package required. A Jetson never gets OpenCV from PyPI.
+GStreamer) is not known to pip at all. Whoever already provides `onnxruntime` or `cv2` in the target environment keeps
+doing so; only where nobody does is the plain PyPI package required. A Jetson never gets OpenCV from PyPI.
 """
 
 from __future__ import annotations
