@@ -1,0 +1,1 @@
+"""The `sparsevit` command and what stands behind its subcommands."""

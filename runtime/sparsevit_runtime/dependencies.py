@@ -7,6 +7,7 @@ from types import ModuleType
 
 from .errors import MissingDependencyError
 
+_EXPORT = "{}; export runs on a workstation, not on the device. pip install 'sparsevit-edge[export]'"
 _ADVICE = {
     "cv2": (
         "OpenCV reads and draws frames. Laptop or x86: pip install opencv-python-headless. Jetson: use JetPack's own "
@@ -17,6 +18,11 @@ _ADVICE = {
         "pip install onnxruntime-gpu (instead of onnxruntime, never beside it). Jetson: pip install onnxruntime for the "
         "CPU, or NVIDIA's onnxruntime-gpu wheel for your JetPack"
     ),
+    "torch": _EXPORT.format("PyTorch reads checkpoints"),
+    "onnx": _EXPORT.format("onnx writes model files"),
+    "onnxscript": _EXPORT.format("onnxscript traces networks"),
+    "safetensors": _EXPORT.format("safetensors reads checkpoints"),
+    "matplotlib": "matplotlib draws the profile. pip install 'sparsevit-edge[plot]'",
     "supervision": "supervision draws boxes and holds its Detections. pip install 'sparsevit-edge[draw]'",
 }
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 import tiny
 import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 from sparsevit_exporter import SparseViT
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.errors import PlanError
 from sparsevit_runtime.geometry import stage_geometries
 from sparsevit_runtime.macs import backbone_macs, card_macs, window_macs
 from sparsevit_runtime.plan import Plan
-from torch.utils.flop_counter import FlopCounterMode
 
 DEPTHS = (2, 2, 6, 2)
 SWIN_T_672 = stage_geometries(672, 672, DEPTHS, 7)

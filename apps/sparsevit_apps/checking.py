@@ -1,0 +1,133 @@
+"""Compares a model on this machine with the outputs recorded when it was exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from sparsevit_runtime import Backend, probe_image
+from sparsevit_runtime.card import CheckCard, InputCard
+from sparsevit_runtime.errors import ModelError
+
+CHECK_SCHEMA = 1
+
+
+class OutputCheck(BaseModel):
+    """One output of one recorded run.
+
+    Attributes:
+        run: position of the record in the card.
+        keep: windows computed per block pair; None for a fixed export.
+        output: name.
+        values: compared.
+        agreement: share of values within their tolerance.
+        required: least share accepted.
+        difference: largest absolute difference; None when the shapes differ.
+        problem: what is wrong; None when the output agrees.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: int
+    keep: tuple[int, ...] | None
+    output: str
+    values: int
+    agreement: float
+    required: float
+    difference: float | None
+    problem: str | None
+
+    @property
+    def agrees(self) -> bool:
+        return self.problem is None
+
+
+class CheckReport(BaseModel):
+    """Schema-versioned result of `sparsevit check --json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = CHECK_SCHEMA
+    model: str
+    library: str
+    processor: str
+    agrees: bool
+    outputs: tuple[OutputCheck, ...]
+
+    @property
+    def worst(self) -> OutputCheck:
+        """The output with the least agreement; among equals the one that differs most."""
+        return min(self.outputs, key=lambda o: (o.agrees, o.agreement - o.required, -(o.difference or 0.0)))
+
+
+def check_model(backend: Backend, on_run: Callable[[int, int], None] = lambda done, total: None) -> CheckReport:
+    """Runs every record of the card.
+
+    Args:
+        backend: open.
+        on_run: told runs done and in total.
+
+    Raises:
+        ModelError: the card holds no records.
+        BackendError: a run failed.
+    """
+    card = backend.card
+    if not card.checks:
+        raise ModelError(
+            f"the card of {card.name} holds no recorded outputs, so there is nothing to compare; export the model again"
+        )
+    outputs: list[OutputCheck] = []
+    for run, check in enumerate(card.checks):
+        on_run(run, len(card.checks))
+        arrays = backend.run(
+            _probe(card.input, check.seed),
+            None if check.keep is None else np.array(check.keep, np.int64),
+            [output.name for output in check.outputs],
+        )
+        outputs += [_compare(run, check, expected, arrays[expected.name]) for expected in check.outputs]
+    on_run(len(card.checks), len(card.checks))
+    return CheckReport(
+        model=card.name,
+        library=backend.details.get("library", backend.name),
+        processor=backend.details.get("processor", ""),
+        agrees=all(output.agrees for output in outputs),
+        outputs=tuple(outputs),
+    )
+
+
+def _probe(card: InputCard, seed: int) -> np.ndarray:
+    """The probe image as the graph takes it, batch 1."""
+    image = probe_image(card.height, card.width, seed)[None]
+    if card.layout == "camera":
+        return image
+    rgb = image[..., ::-1].astype(np.float32)
+    return ((rgb - np.float32(card.mean)) / np.float32(card.std)).transpose(0, 3, 1, 2)
+
+
+def _compare(run: int, check: CheckCard, expected: CheckCard.Output, value: np.ndarray) -> OutputCheck:
+    wanted = np.array(expected.values, np.float64)
+    agreement, difference, problem = 0.0, None, None
+    if value.shape != expected.shape:
+        problem = f"its shape is {value.shape}, recorded is {expected.shape}"
+    else:
+        found = value.reshape(-1)[np.array(expected.positions, np.int64)].astype(np.float64)
+        distance = np.abs(found - wanted)
+        agreement = float((distance <= expected.atol + expected.rtol * np.abs(wanted)).mean())  # NaN never agrees
+        difference = float(distance.max()) if np.isfinite(distance).all() else None
+        if difference is None:
+            problem = f"{int((~np.isfinite(found)).sum())} of its {found.size} values are not finite"
+        elif agreement < expected.min_agreement:
+            problem = f"{agreement:.1%} of its {found.size} values agree, {expected.min_agreement:.1%} must"
+    return OutputCheck(
+        run=run,
+        keep=check.keep,
+        output=expected.name,
+        values=wanted.size,
+        agreement=round(agreement, 6),
+        required=expected.min_agreement,
+        difference=difference,
+        problem=problem,
+    )

@@ -1,0 +1,90 @@
+"""Entry point of the `sparsevit` command.
+
+Exit codes: 0 done; 1 an error, told in one line on stderr; 2 wrong usage; 130 stopped with Ctrl-C; 143 terminated.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from sparsevit_runtime.errors import SparseViTError
+
+from .commands import check, doctor, export, inspect, profile, run
+
+_INTERRUPTED, _TERMINATED = 130, 143
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, treated like Ctrl-C so that sinks are completed or removed."""
+
+
+class _Group(TyperGroup):
+    """Turns what goes wrong into a line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SparseViTError as error:
+            if ctx.params.get("debug"):
+                raise
+            from .console import print_error
+
+            print_error(str(error))
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as stop:
+            typer.echo("stopped", err=True)
+            raise typer.Exit(_TERMINATED if isinstance(stop, _Terminated) else _INTERRUPTED) from stop
+
+
+app = typer.Typer(
+    name="sparsevit",
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="SparseViT on cameras: export a checkpoint to one ONNX file, run it on live frames, measure it.",
+    epilog="Each command has its own --help. Exit codes: 0 done, 1 error, 2 wrong usage, 130 stopped.",
+)
+app.command(name="run")(run.run)
+app.command(name="inspect")(inspect.inspect)
+app.command(name="profile")(profile.profile)
+app.command(name="check")(check.check)
+app.command(name="doctor")(doctor.doctor)
+app.command(name="export")(export.export)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from sparsevit_runtime import __version__
+
+        typer.echo(f"sparsevit-edge {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
+def main() -> None:
+    """Runs the command line; the console script."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app(prog_name="sparsevit")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

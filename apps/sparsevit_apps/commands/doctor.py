@@ -1,0 +1,56 @@
+"""`sparsevit doctor`: what is here, what is missing, what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from .. import options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..doctor.findings import DoctorReport
+
+_STYLES = {"ok": "green", "warn": "yellow", "missing": "dim"}
+
+
+def doctor(json: options.JsonFlag = False) -> None:
+    """Look at this machine: libraries, GPU, cameras, display, extras, and the next step for what is missing.
+
+    Exit code 1 when something is missing without which nothing runs.
+    """
+    from ..console import print_error, stdout
+    from ..doctor.probes import examine
+
+    report = examine()
+    if json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        stdout().print(_table(report))
+    if not report.healthy:
+        absent = [f.name for f in report.findings if f.required and f.status == "missing"]
+        print_error(f"models cannot run on this machine without {', '.join(absent)}; see the advice beside it")
+        raise typer.Exit(1)
+
+
+def _table(report: DoctorReport) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    area = ""
+    for finding in report.findings:
+        urgent = finding.required and finding.status == "missing"
+        text = Text(finding.value)
+        if finding.advice:
+            text.append(f"\n{finding.advice}", style="bold red" if urgent else "cyan")
+        status = Text(finding.status, style="bold red" if urgent else _STYLES[finding.status])
+        table.add_row("" if finding.area == area else finding.area, finding.name, status, text)
+        area = finding.area
+    return table

@@ -1,0 +1,92 @@
+"""`sparsevit export`: from a checkpoint to one ONNX file."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import options
+
+
+class Task(str, Enum):
+    segmentation = "segmentation"
+    detection = "detection"
+    backbone = "backbone"
+
+
+class Precision(str, Enum):
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help=".pth, .pt, .bin, .safetensors, or a HuggingFace folder.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The model file to write, .onnx.")],
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW", help="Input size in pixels; the checkpoint's own, when it records one, unless given."
+        ),
+    ] = None,
+    task: Annotated[
+        Task | None,
+        typer.Option(help="What to export; the checkpoint's task unless given. backbone leaves the head out."),
+    ] = None,
+    precision: Annotated[Precision, typer.Option(help="Of weights and arithmetic.")] = Precision.fp32,
+    plan: Annotated[str | None, typer.Option(help=f"With --fixed. {options.SPARSITY_HELP}")] = None,
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="Freeze --plan into the graph: static shapes, no keep input.")
+    ] = False,
+    half_weights: Annotated[
+        bool, typer.Option("--half-weights", help="Store fp32 weights in half precision: half the file.")
+    ] = False,
+    label_stride: Annotated[int, typer.Option(help="Pixels per label, 1, 2 or 4 (segmentation).")] = 2,
+    detections: Annotated[int, typer.Option(min=1, help="Boxes returned per image (detection).")] = 100,
+    name: Annotated[str | None, typer.Option(help="Of the model, in its card; the file's name unless given.")] = None,
+    format: Annotated[
+        str,
+        typer.Option(help="Of the checkpoint: native, reference, microsoft or huggingface; auto tells from its keys."),
+    ] = "auto",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every row of the parity report.")] = False,
+) -> None:
+    """Write a checkpoint as one ONNX file that runs at every sparsity, once it computes what PyTorch computes.
+
+    ONNX Runtime is compared with PyTorch at several plans. Where they differ the exit code is 1 and nothing is written.
+    """
+    if fixed != (plan is not None):
+        raise typer.BadParameter(
+            "--plan and --fixed go together: without them the file takes its sparsity as an input, at any value",
+            param_hint="--fixed" if fixed else "--plan",
+        )
+    if output.suffix.lower() != ".onnx":
+        raise typer.BadParameter(f"{str(output)!r}: the model file is an .onnx file", param_hint="--output")
+    input_hw = None if size is None else options.parse_size(size)
+
+    from ..console import file_size, stderr, stdout
+    from ..exporting import ExportRequest, export_checkpoint, failure, parity_table
+
+    request = ExportRequest(
+        checkpoint=checkpoint,
+        output=output,
+        input_hw=input_hw,
+        task=None if task is None else task.value,
+        precision=precision.value,
+        plan=options.parse_sparsity(plan),
+        half_weights=half_weights,
+        label_stride=label_stride,
+        detections=detections,
+        name=name or output.stem,
+        format=format,
+    )
+    console = stderr()
+    with console.status("reading") as status:
+        report = export_checkpoint(request, lambda step: status.update(f"export: {step}"))
+    stdout().print(parity_table(report, every_row=verbose))
+    if not report.holds:
+        raise failure(report, output)
+    typer.echo(f"wrote {output} ({file_size(output.stat().st_size)}); look at it with: sparsevit inspect {output}")

@@ -1,0 +1,161 @@
+"""What stands behind `sparsevit export`: checkpoint in, file and parity report out. Needs the export extra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from sparsevit_runtime.card import TrainingCard
+from sparsevit_runtime.dependencies import require
+from sparsevit_runtime.errors import CheckpointError, ExportError
+from sparsevit_runtime.plan import Plan
+from sparsevit_runtime.sinks.paths import check_target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sparsevit_exporter import ParityReport
+    from sparsevit_exporter.checkpoints import LoadedCheckpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What was asked for.
+
+    Attributes:
+        checkpoint, output: paths.
+        input_hw: height and width in pixels; None for the checkpoint's own.
+        task: None for the checkpoint's own; ``backbone`` leaves a head out.
+        precision, half_weights, label_stride, detections, name: as in `ExportOptions`.
+        plan: to freeze, in any form `Plan.parse` reads; None makes `keep` an input.
+        format: of the checkpoint, ``auto`` to tell from its keys.
+    """
+
+    checkpoint: Path
+    output: Path
+    input_hw: tuple[int, int] | None
+    task: str | None
+    precision: str
+    plan: str | None
+    half_weights: bool
+    label_stride: int
+    detections: int
+    name: str
+    format: str = "auto"
+
+
+def export_checkpoint(request: ExportRequest, progress: Callable[[str], None]) -> ParityReport:
+    """Loads, traces, compares and, where parity holds, writes.
+
+    Args:
+        request: what to do.
+        progress: told the name of each step before it starts.
+
+    Raises:
+        SinkError: the output cannot be written; found out before the work starts.
+        MissingDependencyError: the export extra is not installed.
+        CheckpointError, ExportError, PlanError: see the exporter.
+    """
+    check_target(request.output)
+    progress("starting PyTorch")
+    for module in ("torch", "onnx", "onnxscript"):
+        require(module)
+    from sparsevit_exporter import ExportOptions, export, load_checkpoint
+
+    progress(f"reading {request.checkpoint}")
+    loaded = load_checkpoint(request.checkpoint, format=request.format)
+    network, classes = _network(loaded, request)
+    height, width = _input_size(loaded, request)
+    backbone = getattr(network, "backbone", network)
+    options = ExportOptions(
+        height=height,
+        width=width,
+        name=request.name,
+        precision=request.precision,
+        fixed=None if request.plan is None else Plan.parse(request.plan, backbone.depths),
+        half_weights=request.half_weights,
+        mean=loaded.mean,
+        std=loaded.std,
+        detections=request.detections,
+        label_stride=request.label_stride,
+    )
+    whole = network is loaded.network
+    return export(
+        network,
+        request.output,
+        options,
+        classes,
+        training=_training(loaded.training),
+        metrics=loaded.metrics if whole else (),
+        progress=progress,
+    )
+
+
+def _network(loaded: LoadedCheckpoint, request: ExportRequest) -> tuple[nn.Module, tuple]:
+    """The network to export and its classes."""
+    if request.task in (None, loaded.task):
+        return loaded.network, loaded.classes
+    if request.task == "backbone":
+        return loaded.network.backbone, ()
+    raise ExportError(
+        f"{request.checkpoint} is a {loaded.task} checkpoint ({loaded.format} format), it has no {request.task} head; "
+        f"export it with --task {loaded.task}, or train the head first"
+    )
+
+
+def _input_size(loaded: LoadedCheckpoint, request: ExportRequest) -> tuple[int, int]:
+    size = request.input_hw or loaded.input_hw
+    if size is None:
+        raise CheckpointError(f"{request.checkpoint} records no input size; give one: --size 480x640")
+    return size
+
+
+def _training(about: dict[str, Any]) -> TrainingCard | None:
+    """The card's part about training, when the checkpoint says enough."""
+    if not about.get("data") or not about.get("licence"):
+        return None
+    return TrainingCard(**{key: str(about[key]) for key in ("data", "licence", "recipe") if key in about})
+
+
+def failure(report: ParityReport, output: Path) -> ExportError:
+    """The error for a report that does not hold."""
+    worst = report.worst
+    broken = sum(not row.holds for row in report.rows)
+    advice = "try --precision fp32" if report.precision == "fp16" else "report it with the checkpoint's architecture"
+    return ExportError(
+        f"{output} was not written: {broken} of {len(report.rows)} comparisons with PyTorch do not hold; the worst is "
+        f"{worst.tensor} at plan '{worst.plan}', difference {worst.difference:.3g}, limit {worst.limit:.3g}; {advice}"
+    )
+
+
+def parity_table(report: ParityReport, *, every_row: bool = False) -> Table:
+    """The parity report: one line per tensor with its worst run, or every row."""
+    table = Table(title="Parity: ONNX Runtime against PyTorch", title_justify="left")
+    for column in ("tensor", "plan", "batch") if every_row else ("tensor", "runs", "worst at"):
+        table.add_column(column, justify="right" if column in ("runs", "batch") else "left")
+    for column in ("difference", "limit", "cosine"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for tensor in dict.fromkeys(row.tensor for row in report.rows):
+        rows = [row for row in report.rows if row.tensor == tensor]
+        shown = rows if every_row else [max(rows, key=lambda r: (not r.holds, r.difference / (r.limit or 1.0)))]
+        for row in shown:
+            place = (row.plan, str(row.batch)) if every_row else (str(len(rows)), f"{row.plan}, batch {row.batch}")
+            table.add_row(
+                tensor,
+                *place,
+                f"{row.difference:.2e}",
+                f"{row.limit:.0e}",
+                "" if row.cosine is None else f"{row.cosine:.7f}",
+                "[green]holds[/]" if row.holds else "[bold red]differs[/]",
+            )
+    table.caption = (
+        "difference: largest, over the tensor's scale; for labels, boxes and orders the share that is wrong or out of "
+        "order."
+    )
+    table.caption_justify = "left"
+    return table

@@ -1,0 +1,121 @@
+"""The inspection document. Printed by `sparsevit inspect --json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sparsevit_runtime import Model, ModelCard, Plan
+from sparsevit_runtime.errors import PlanError
+from sparsevit_runtime.geometry import PATCH_SIZE
+from sparsevit_runtime.macs import card_macs
+
+INSPECT_SCHEMA = 1
+#: Uniform sparsities whose multiply-accumulates are told.
+_RATIOS = (0.0, 0.3, 0.5, 0.6, 0.7)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StageInfo(_Part):
+    """One stage.
+
+    Attributes:
+        tokens_hw: token map before padding.
+        windows_hw: rows and columns of windows on the padded map.
+        windows: their number.
+        blocks: in the stage; every second one has shifted windows.
+        pairs: entries of `keep` that belong to the stage.
+        shift: tokens by which odd blocks are shifted.
+        pixels: input pixels along a side of a window.
+        channels: of the map.
+    """
+
+    tokens_hw: tuple[int, int]
+    windows_hw: tuple[int, int]
+    windows: int
+    blocks: int
+    pairs: int
+    shift: int
+    pixels: int
+    channels: int
+
+
+class PlanCost(_Part):
+    """Backbone multiply-accumulates of one image under a plan.
+
+    Attributes:
+        sparsity: uniform ratio; None for the plan of a fixed export.
+        keep: windows computed per block pair; None where a fixed plan's pairs hold two counts.
+        macs: multiply-accumulates.
+        share: of the dense model's.
+    """
+
+    sparsity: float | None
+    keep: tuple[int, ...] | None
+    macs: int
+    share: float
+
+
+class InspectReport(_Part):
+    """Schema-versioned inspection."""
+
+    schema_version: Literal[1] = INSPECT_SCHEMA
+    file: str
+    file_bytes: int
+    outputs: tuple[str, ...]
+    stages: tuple[StageInfo, ...]
+    costs: tuple[PlanCost, ...]
+    card: ModelCard
+
+
+def inspect_model(model: Model, path: Path) -> InspectReport:
+    """Describes a loaded model.
+
+    Args:
+        model: loaded.
+        path: of its file.
+    """
+    card = model.card
+    stages = tuple(
+        StageInfo(
+            tokens_hw=(stage.height, stage.width),
+            windows_hw=stage.windows_hw,
+            windows=stage.windows,
+            blocks=stage.depth,
+            pairs=stage.pairs,
+            shift=stage.shift,
+            pixels=stage.window_size * (PATCH_SIZE << i),
+            channels=card.architecture.embed_dim << i,
+        )
+        for i, stage in enumerate(card.stages)
+    )
+    return InspectReport(
+        file=str(path),
+        file_bytes=path.stat().st_size,
+        outputs=model.backend.output_names,
+        stages=stages,
+        costs=_costs(card),
+        card=card,
+    )
+
+
+def _costs(card: ModelCard) -> tuple[PlanCost, ...]:
+    dense = card_macs(card, 0)
+    if card.windows.fixed is None:
+        plans = [(ratio, Plan.uniform(ratio, card.windows.depths)) for ratio in _RATIOS]
+    else:
+        plans = [(None, Plan(card.windows.fixed))]
+    costs = []
+    for ratio, plan in plans:
+        macs = card_macs(card, plan)
+        try:
+            keep = tuple(plan.keep(card.stages).tolist())
+        except PlanError:  # legal in a fixed export: the blocks of a pair keep different counts
+            keep = None
+        costs.append(PlanCost(sparsity=ratio, keep=keep, macs=macs, share=round(macs / dense, 4)))
+    return tuple(costs)

@@ -1,0 +1,1 @@
+"""The latency profiler: measure, report, show."""

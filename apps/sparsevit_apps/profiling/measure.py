@@ -1,0 +1,185 @@
+"""Measures a model at several sparsities within one session, round by round.
+
+Each round runs every sparsity once, in an order drawn anew, on the same frames. Whatever slows the machine for a while
+slows all of them, so the ratios hold where the milliseconds do not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from sparsevit_runtime import Model, open_source
+from sparsevit_runtime.errors import PlanError, SourceError
+from sparsevit_runtime.macs import card_macs
+
+from ..machine import MachineInfo, read_machine
+from .report import Entry, ModelInfo, ProfileReport, Settings, StageName, Stats
+
+#: Frames when no source is named: a street at the size of a common camera.
+DEFAULT_SOURCE = "synthetic://street?size=1280x720"
+DENSE, FIXED = "dense", "fixed"
+#: Frames held in memory; the rounds go through them again and again.
+_FRAMES = 8
+
+
+@dataclass(slots=True)
+class _Timing:
+    """Samples of one sparsity, in milliseconds, one per round."""
+
+    label: str
+    sparsity: str | None
+    window_share: float = 1.0
+    keep: tuple[int, ...] | None = None
+    samples: dict[StageName, list[float]] = field(
+        default_factory=lambda: {"preprocess": [], "inference": [], "postprocess": [], "total": []}
+    )
+
+
+def profile_model(
+    model: Model,
+    file: str | Path,
+    sweep: Sequence[str] | None = None,
+    *,
+    iterations: int = 50,
+    warm_up: int = 5,
+    batch: int = 1,
+    source: str = DEFAULT_SOURCE,
+    on_round: Callable[[int, int], None] = lambda done, total: None,
+) -> ProfileReport:
+    """Profiles a model.
+
+    Args:
+        model: loaded.
+        file: it was loaded from, for the report.
+        sweep: sparsities in any form `Plan.parse` reads, "0" among them; None for a fixed export's own plan.
+        iterations: timed rounds.
+        warm_up: rounds before, not timed.
+        batch: images per run.
+        source: URI whose first frames are used.
+        on_round: told rounds done and in total.
+
+    Raises:
+        PlanError: an entry does not fit the model, or a sweep was asked of a fixed export.
+        SourceError: the source cannot be opened or has no frames.
+        BackendError: a run failed.
+    """
+    timings = _timings(model, sweep)
+    name, frames = _read_frames(source)
+    machine = read_machine()
+    random = np.random.RandomState(0)
+    rounds = warm_up + iterations
+    for number in range(rounds):
+        images = [frames[(number * batch + i) % len(frames)] for i in range(batch)]
+        for position in random.permutation(len(timings)):
+            _run_once(model, timings[position], images, timed=number >= warm_up)
+        on_round(number + 1, rounds)
+    card = model.card
+    details = model.backend.details
+    return ProfileReport(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        model=ModelInfo(
+            name=card.name,
+            file=os.path.basename(file),
+            task=card.task,
+            precision=card.precision,
+            input_hw=model.input_hw,
+            parameters=card.architecture.parameters,
+            fixed=card.windows.fixed is not None,
+        ),
+        settings=Settings(
+            iterations=iterations,
+            warm_up=warm_up,
+            batch=batch,
+            backend=model.backend.name,
+            library=details.get("library", ""),
+            processor=details.get("processor", ""),
+            threads=_threads(details.get("threads", ""), machine),
+            source=name,
+            frame_wh=(frames[0].shape[1], frames[0].shape[0]),
+        ),
+        timed_region=_timed_region(model, batch),
+        machine=machine,
+        load_average_after=read_machine().load_average,
+        entries=_entries(model, timings),
+    )
+
+
+def _timings(model: Model, sweep: Sequence[str] | None) -> list[_Timing]:
+    if model.card.windows.fixed is None:
+        return [_Timing(DENSE if s == "0" else s, s) for s in sweep or ("0",)]
+    if sweep is not None:
+        raise PlanError(
+            f"{model.card.name} is a fixed export and has one plan only; leave --sweep out, or export without --fixed"
+        )
+    return [_Timing(FIXED, None)]
+
+
+def _read_frames(uri: str) -> tuple[str, list[np.ndarray]]:
+    """Name of the source and its first frames, all of one size."""
+    with open_source(uri) as source:
+        frames = [frame.image for frame in islice(source, _FRAMES)]
+        if not frames:
+            raise SourceError(f"{uri} has no frames; name another source")
+        return source.name, [f for f in frames if f.shape == frames[0].shape]
+
+
+def _run_once(model: Model, timing: _Timing, images: list[np.ndarray], *, timed: bool) -> None:
+    results = model.batch(images, timing.sparsity)
+    timing.keep, timing.window_share = results[0].keep, results[0].window_share
+    if not timed:
+        return
+    stages = results[0].timings
+    after = sum(r.timings.postprocess_ms for r in results)
+    timing.samples["preprocess"].append(stages.preprocess_ms)
+    timing.samples["inference"].append(stages.inference_ms)
+    timing.samples["postprocess"].append(after)
+    timing.samples["total"].append(stages.preprocess_ms + stages.inference_ms + after)
+
+
+def _entries(model: Model, timings: Sequence[_Timing]) -> tuple[Entry, ...]:
+    dense = next((np.array(t.samples["inference"]) for t in timings if t.label == DENSE), None)
+    dense_macs = card_macs(model.card, 0)
+    entries = []
+    for timing in timings:
+        macs = card_macs(model.card, timing.sparsity)
+        floor = macs / dense_macs
+        ratio = None if dense is None else float(np.median(np.array(timing.samples["inference"]) / dense))
+        entries.append(
+            Entry(
+                sparsity=timing.label,
+                keep=timing.keep,
+                window_share=round(timing.window_share, 4),
+                macs=macs,
+                mac_ratio=round(floor, 4),
+                time_ratio=None if ratio is None else round(ratio, 4),
+                above_floor=None if ratio is None else round(ratio - floor, 4),
+                stages={name: Stats.of(samples) for name, samples in timing.samples.items()},
+            )
+        )
+    return tuple(entries)
+
+
+def _threads(asked: str, machine: MachineInfo) -> str:
+    return f"auto ({machine.physical_cores} physical cores)" if asked == "auto" else asked
+
+
+def _timed_region(model: Model, batch: int) -> str:
+    """Says what lies inside the timed region."""
+    images = "one frame" if batch == 1 else f"{batch} frames in one run"
+    inference = "the backend's run alone, from the input array to the output arrays in host memory"
+    if model.card.input.layout == "normalized":
+        inference += ", normalising the images in NumPy before it included"
+    if model.backend.details.get("processor") == "cuda":
+        inference += ", copies to and from the GPU included"
+    return (
+        f"Wall time of {images}. preprocess: letterbox to the model's input. inference: {inference}. postprocess: "
+        "coordinates and maps back to the frame. total: their sum. Not inside: reading or decoding the source, "
+        "drawing, writing."
+    )

@@ -1,0 +1,114 @@
+"""A profile as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..console import facts
+from ..machine import MachineInfo
+from .report import Entry, ProfileReport
+
+#: Load per processor above which the milliseconds say little about the machine at rest.
+_BUSY = 0.5
+
+
+def profile_view(report: ProfileReport) -> Iterator[RenderableType]:
+    """What to print, top to bottom."""
+    yield facts(_header(report))
+    yield Text()
+    yield _inference_table(report)
+    yield Text()
+    yield _stage_table(report)
+    yield Text()
+    yield Text(report.timed_region, style="dim")
+    if (busy := _busy(report)) is not None:
+        yield Text(busy, style="yellow")
+
+
+def pruned_label(entry: Entry) -> str:
+    """A sparsity as people read it: ``60%``, ``dense``, or the plan's name."""
+    try:
+        return f"{float(entry.sparsity):.0%}"
+    except ValueError:
+        return entry.sparsity
+
+
+def machine_line(machine: MachineInfo) -> str:
+    """Processor and board in a line."""
+    parts = [machine.cpu, f"{machine.physical_cores} cores"]
+    if machine.usable_cores != machine.logical_cores:
+        parts.append(f"{machine.usable_cores:g} usable")
+    if machine.jetson:
+        parts.insert(0, machine.jetson)
+    if machine.power_mode:
+        parts.append(f"power mode {machine.power_mode}")
+    parts.append(f"governor {machine.governor or 'not shown'}")
+    return ", ".join(parts)
+
+
+def _header(report: ProfileReport) -> list[tuple[str, str]]:
+    model, settings, machine = report.model, report.settings, report.machine
+    versions = " ".join(f"{name} {version}" for name, version in machine.versions.items())
+    height, width = model.input_hw
+    load = f"{machine.load_average} before, {report.load_average_after} after"
+    return [
+        ("model", f"{model.name} ({model.file}), {model.task}, {model.precision}, input {width}x{height}"),
+        ("frames", f"{settings.source}, {settings.frame_wh[0]}x{settings.frame_wh[1]}, batch {settings.batch}"),
+        ("runs", f"{settings.iterations} rounds after {settings.warm_up} of warm-up, all sparsities in each round"),
+        ("backend", f"{settings.library} on {settings.processor}, threads {settings.threads}"),
+        ("machine", machine_line(machine)),
+        ("system", f"{machine.distribution}, {machine.system}, python {machine.python}"),
+        ("versions", versions),
+        ("load", load),
+    ]
+
+
+def _inference_table(report: ProfileReport) -> Table:
+    table = Table(title="Inference, ms", title_justify="left")
+    for column in ("pruned", "windows", "mean", "min", "p50", "p90", "p95", "p99", "CoV", "MACs"):
+        table.add_column(column, justify="right")
+    against_dense = any(e.time_ratio is not None for e in report.entries)
+    if against_dense:
+        table.add_column("time", justify="right", style="bold")
+        table.add_column("above", justify="right")
+    for entry in report.entries:
+        s = entry.stages["inference"]
+        row = [pruned_label(entry), f"{entry.window_share:.0%}"]
+        row += [f"{v:.2f}" for v in (s.mean, s.min, s.p50, s.p90, s.p95, s.p99)] + [f"{s.cov:.1%}"]
+        row.append(f"{entry.mac_ratio:.3f}")
+        if against_dense:
+            row += [f"{entry.time_ratio:.3f}", f"{entry.above_floor:+.3f}"]
+        table.add_row(*row)
+    table.caption = "MACs: the backbone's multiply-accumulates left, over the dense model's; the floor of the time."
+    if against_dense:
+        table.caption += " time: over the dense run's, median over the rounds. above: the distance between the two."
+    table.caption_justify = "left"
+    return table
+
+
+def _stage_table(report: ProfileReport) -> Table:
+    table = Table(title="Stages, p50 ms", title_justify="left")
+    for column in ("pruned", "preprocess", "inference", "postprocess", "total", "total p95", "frames/s"):
+        table.add_column(column, justify="right")
+    for entry in report.entries:
+        stages = entry.stages
+        row = [f"{stages[name].p50:.2f}" for name in ("preprocess", "inference", "postprocess", "total")]
+        rate = report.settings.batch * 1e3 / stages["total"].p50
+        table.add_row(pruned_label(entry), *row, f"{stages['total'].p95:.2f}", f"{rate:.1f}")
+    table.caption = "frames/s: one after the other; a stream overlaps the stages and is faster."
+    table.caption_justify = "left"
+    return table
+
+
+def _busy(report: ProfileReport) -> str | None:
+    load, cores = report.machine.load_average, report.machine.usable_cores
+    if load is None or load <= _BUSY * cores:
+        return None
+    return (
+        f"The machine was busy before the first run (load {load:.1f} on {cores:g} processors): the ratios stand, "
+        "because every round runs all sparsities, but the milliseconds would be lower on a machine at rest."
+    )
