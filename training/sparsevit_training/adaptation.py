@@ -13,10 +13,11 @@ import cv2
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
+from torch import nn
+
 from sparsevit_exporter.backbone import SparseViT
 from sparsevit_exporter.networks import SegmentationModel
 from sparsevit_runtime.errors import CheckpointError, SparseViTError
-from torch import nn
 
 from .batches import Batch, BatchMaker, common_classes, pixel_counts
 from .checkpoint import load_for_resume, model_document, save_whole, start_from
@@ -42,8 +43,8 @@ class TrainingError(SparseViTError):
 def adapt(recipe: Recipe, resume: bool = True, progress: bool = False, stop_at: int | None = None) -> Path:
     """Runs a recipe to its end, or goes on where an earlier run of it stopped.
 
-    Writes ``last.pth`` (everything, to go on from), ``model.pth`` (averaged weights, for the exporter) and ``log.csv`` into
-    the recipe's output folder; both checkpoints are replaced as a whole, at intervals and at the end.
+    Writes ``last.pth`` (everything, to go on from), ``model.pth`` (averaged weights, for the exporter) and ``log.csv``
+    into the recipe's output folder; both checkpoints are replaced as a whole, at intervals and at the end.
 
     Args:
         recipe: validated, see `recipe.load_recipe`.

@@ -16,8 +16,8 @@ def crop_sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One random view of a sample.
 
-    Scale, aspect, rotation, flip and crop are one affine warp, so pixels are resampled once. Outside the image lie the grey
-    of the runtime's letterbox and ignored labels.
+    Scale, aspect, rotation, flip and crop are one affine warp, so pixels are resampled once. Outside the image lie the
+    grey of the runtime's letterbox and ignored labels.
 
     Args:
         sample: image and, possibly, label.
@@ -123,7 +123,7 @@ def paste_classes(
     donor_label: np.ndarray,
     classes: tuple[int, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Copies the pixels of some classes from a donor view over a view of the same size (cf. Olsson et al., "ClassMix")."""
+    """Copies the pixels of some classes from a donor view over one of the same size (cf. Olsson et al., "ClassMix")."""
     mask = np.isin(donor_label, classes)
     image, label = image.copy(), label.copy()
     image[mask] = donor_image[mask]

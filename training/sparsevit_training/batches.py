@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.geometry import stage_geometries
-from torch import Tensor
 
 from .augmentation import crop_sample, jitter_colors, paste_classes
 from .datasets import IGNORE, ClassInfo, Dataset
@@ -154,8 +155,8 @@ class BatchMaker:
 
         Args:
             first, end: steps.
-            ahead: make the next batch in a thread while the caller works on this one. Right when the caller computes on a
-                GPU; on a CPU the two would only fight for its cores.
+            ahead: make the next batch in a thread while the caller works on this one. Right when the caller computes
+                on a GPU; on a CPU the two would only fight for its cores.
         """
         if not ahead:
             for step in range(first, end):

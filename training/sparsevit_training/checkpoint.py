@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import torch
+
 from sparsevit_exporter.checkpoints import load_checkpoint
 from sparsevit_exporter.networks import SegmentationModel
 from sparsevit_runtime.errors import CheckpointError
@@ -67,8 +68,8 @@ def start_from(model: SegmentationModel, path: Path) -> None:
     backbone = getattr(loaded.network, "backbone", loaded.network)
     if backbone.config != model.backbone.config:
         raise CheckpointError(
-            f"{path} holds a backbone {backbone.config}, the recipe asks for {model.backbone.config}; change `model` in "
-            "the recipe, or start from another checkpoint"
+            f"{path} holds a backbone {backbone.config}, the recipe asks for {model.backbone.config}; change `model` "
+            "in the recipe, or start from another checkpoint"
         )
     model.backbone.load_state_dict(backbone.state_dict())
     if loaded.task == model.task and loaded.network.head_config == model.head_config:

@@ -77,7 +77,8 @@ def evaluate(
     Args:
         model: an open segmentation model.
         dataset: labelled; its classes must be the model's, in the same order.
-        plans: sparsities in any form that `Plan.parse` takes; None for the model's own (a `--fixed` export takes no other).
+        plans: sparsities in any form that `Plan.parse` takes; None for the model's own (a `--fixed` export takes no
+            other).
         name: of the data in the report; the dataset's own when None.
         progress: given the indices, returns them while showing progress.
 

@@ -10,7 +10,7 @@ from .datasets.base import IGNORE
 
 
 def class_weights(pixel_counts: Tensor, power: float) -> Tensor:
-    """Weights ``frequency ** -power``, scaled so that the mean over pixels is 1; classes never seen weigh as the rarest.
+    """Weights ``frequency ** -power``, scaled to a mean of 1 over pixels; classes never seen weigh as the rarest.
 
     Args:
         pixel_counts: (K,) labelled pixels per class.
@@ -53,7 +53,7 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 class SegmentationLoss(torch.nn.Module):
-    """Weighted cross-entropy at half the image's resolution and, when asked for, Lovasz-softmax on a part of the pixels.
+    """Weighted cross-entropy at half the image's resolution; optionally, Lovasz-softmax on a part of the pixels.
 
     Args:
         weights: (K,) class weights.

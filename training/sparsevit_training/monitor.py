@@ -1,4 +1,4 @@
-"""A model's accuracy between steps, in PyTorch, on the way a frame takes when deployed; `evaluate` measures the file."""
+"""A model's accuracy between steps, in PyTorch, along the deployed path; `evaluate` measures the exported file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+
 from sparsevit_exporter.heads.segmentation import decode_labels
 from sparsevit_exporter.networks import SegmentationModel
 from sparsevit_runtime.geometry import stage_geometries

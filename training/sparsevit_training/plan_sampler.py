@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from sparsevit_runtime.geometry import StageGeometry
 from sparsevit_runtime.plan import kept_windows
 

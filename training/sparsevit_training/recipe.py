@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
 from sparsevit_runtime.errors import SparseViTError
 
 

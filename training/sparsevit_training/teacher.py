@@ -14,8 +14,9 @@ import onnxruntime
 import torch
 import torch.nn.functional as F
 from onnx.utils import Extractor
-from sparsevit_runtime.errors import ModelError
 from torch import Tensor, nn
+
+from sparsevit_runtime.errors import ModelError
 
 from .recipe import TeacherRecipe
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from sparsevit_runtime.errors import DatasetError
 
 from .base import BadSample, CachedSamples, Dataset, Sample

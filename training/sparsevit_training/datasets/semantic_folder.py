@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from sparsevit_runtime.errors import DatasetError
 
 from .base import IGNORE, BadSample, CachedSamples, ClassInfo, Dataset, Sample
@@ -87,8 +88,8 @@ class SemanticFolder(Dataset):
         ids = sorted(i for i in listed if i not in void)
         if ids != list(range(len(ids))) or not ids:
             raise DatasetError(
-                f"{root / 'classes.txt'} has class ids {sorted(listed)} with void {list(void)}; the other ids must count "
-                "up from 0 without a gap. List the void ids in the recipe, or renumber the labels"
+                f"{root / 'classes.txt'} has class ids {sorted(listed)} with void {list(void)}; the other ids must "
+                "count up from 0 without a gap. List the void ids in the recipe, or renumber the labels"
             )
         self.classes = tuple(listed[i] for i in ids)
         # Label value -> training id; 254 marks values that the class list does not know.

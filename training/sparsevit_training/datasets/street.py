@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
+
 from sparsevit_runtime.sources.street.classes import STREET_CLASSES
 from sparsevit_runtime.sources.synthetic import StreetScene
 

@@ -1,0 +1,190 @@
+import csv
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from sparsevit_exporter.checkpoints import load_checkpoint
+from sparsevit_runtime.errors import CheckpointError, DatasetError
+from sparsevit_training.adaptation import (
+    MAX_BAD_STEPS,
+    Adaptation,
+    TrainingError,
+    adapt,
+    build_model,
+    build_optimizer,
+    choose_autocast,
+    choose_device,
+)
+
+
+def weights(path):
+    return load_checkpoint(path).network.state_dict()
+
+
+def test_training_lowers_the_loss_and_leaves_its_files(recipe_of):
+    recipe = recipe_of(schedule={"steps": 24, "warmup_steps": 2}, optimizer={"lr": 0.01, "ema_decay": 0.9})
+    model = adapt(recipe)
+    with (recipe.output / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(r["loss"]) for r in rows]
+    assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:4])
+    assert [int(r["step"]) for r in rows] == list(range(24))
+    assert [r["step"] for r in rows if r["miou_50"]] == [str(s) for s in range(3, 24, 4)]
+    assert any(float(r["pruned"]) > 0 for r in rows) and any(float(r["pruned"]) == 0 for r in rows)
+    assert sorted(p.name for p in recipe.output.iterdir()) == ["last.pth", "log.csv", "model.pth"]
+    loaded = load_checkpoint(model)
+    assert {m.ratio for m in loaded.metrics} == {0.0, 0.5}
+    assert [c.name for c in loaded.classes] == ["Ground", "Thing", "Rare sign"]
+
+
+def test_a_resumed_run_equals_an_unbroken_one(recipe_of, tmp_path):
+    unbroken = weights(adapt(recipe_of(output=str(tmp_path / "unbroken"))))
+    broken = recipe_of(output=str(tmp_path / "broken"))
+    adapt(broken, stop_at=3)
+    adapt(broken, stop_at=6)
+    assert torch.load(broken.output / "last.pth", weights_only=True)["resume"]["step"] == 6
+    resumed = weights(adapt(broken))
+    torch.testing.assert_close(resumed, unbroken, rtol=0, atol=0)
+    other = weights(adapt(recipe_of(output=str(tmp_path / "other"), seed=4)))
+    assert any(not torch.equal(other[k], v) for k, v in unbroken.items())
+
+
+_KILLED = """
+import os, signal, sys
+from sparsevit_training.adaptation import Adaptation
+from sparsevit_training.recipe import Recipe
+
+class Doomed(Adaptation):
+    def save(self):
+        super().save()
+        if self.step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+Doomed(Recipe.model_validate_json(open(sys.argv[1]).read())).run()
+"""
+
+
+def test_a_killed_run_equals_an_unbroken_one(recipe_of, tmp_path):
+    unbroken = weights(adapt(recipe_of(output=str(tmp_path / "unbroken"))))
+    recipe = recipe_of(output=str(tmp_path / "killed"), save_every_minutes=1e-9)
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path / "recipe.json")], env=environment)
+    assert process.returncode == -signal.SIGKILL
+    assert torch.load(recipe.output / "last.pth", weights_only=True)["resume"]["step"] == 3
+    torch.testing.assert_close(weights(adapt(recipe)), unbroken, rtol=0, atol=0)
+
+
+def test_starting_over(recipe_of):
+    recipe = recipe_of()
+    adapt(recipe, stop_at=4)
+    again = Adaptation(recipe, resume=False)
+    assert again.step == 0
+
+
+def test_the_budget_ends_a_run(recipe_of):
+    recipe = recipe_of(schedule={"steps": 10**6, "budget_minutes": 2 / 60}, monitor={})
+    start = time.monotonic()
+    adapt(recipe)
+    assert time.monotonic() - start < 20
+    assert torch.load(recipe.output / "last.pth", weights_only=True)["resume"]["step"] < 10**6
+
+
+def test_bad_samples_are_named_and_skipped(recipe_of, folder, caplog):
+    (folder / "train" / "labels" / "002.png").unlink()
+    with caplog.at_level(logging.WARNING):
+        run = Adaptation(recipe_of())
+    assert len(run.datasets[0]) == 5
+    assert "002.png" in caplog.text and "no label" in caplog.text
+
+
+def test_mismatched_data_is_refused(recipe_of, folder):
+    data = [
+        {"kind": "semantic_folder", "root": str(folder), "splits": ["train"], "void": [3]},
+        {"kind": "street", "scenes": 1, "frames_per_scene": 1, "width": 96, "height": 64},
+    ]
+    with pytest.raises(DatasetError, match="same classes in the same order"):
+        Adaptation(recipe_of(data=data))
+
+
+def test_checkpoints_of_another_model_are_refused(recipe_of):
+    adapt(recipe_of(), stop_at=1)
+    wider = {"embed_dim": 16, "depths": [2, 2], "num_heads": [1, 2], "window_size": 4, "head_channels": 8}
+    with pytest.raises(CheckpointError, match="another model or recipe"):
+        Adaptation(recipe_of(model=wider))
+
+
+def test_a_changed_recipe_is_told(recipe_of, caplog):
+    adapt(recipe_of(), stop_at=1)
+    with caplog.at_level(logging.WARNING):
+        Adaptation(recipe_of(optimizer={"lr": 0.5}))
+    assert "changed since: optimizer" in caplog.text
+
+
+def test_a_loss_that_stays_infinite_ends_the_run(recipe_of):
+    run = Adaptation(recipe_of(schedule={"steps": 100}, monitor={}))
+    before = {k: v.clone() for k, v in run.ema.model.state_dict().items()}
+    with torch.no_grad():
+        run.model.head.classify.bias.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=f"{MAX_BAD_STEPS} steps"):
+        run.run()
+    torch.testing.assert_close(run.ema.model.state_dict(), before)  # nothing of it reached what ships
+
+
+def test_teacher_and_unlabelled_images(recipe_of, folder, teacher_file, tmp_path):
+    images = tmp_path / "plain"
+    images.mkdir()
+    cv2.imwrite(str(images / "a.png"), np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
+    recipe = recipe_of(
+        data=[
+            {"kind": "semantic_folder", "root": str(folder), "splits": ["train"], "void": [3]},
+            {"kind": "unlabelled", "paths": [str(images)], "until": 0.5},
+        ],
+        teacher={"path": str(teacher_file), "features": [["s4"], ["s8"]], "strides": [4, 8], "first_stage": 0},
+        schedule={"steps": 30, "warmup_steps": 2},
+        optimizer={"lr": 0.01},
+    )
+    model = adapt(recipe)
+    with (recipe.output / "log.csv").open(newline="") as file:
+        distilled = [float(r["distillation"]) for r in csv.DictReader(file)]
+    assert np.mean(distilled[-5:]) < np.mean(distilled[:5])
+    assert not any("projection" in k and "patch_embed" not in k for k in weights(model))  # training only
+
+
+def test_what_does_not_decay(recipe_of):
+    model = build_model(recipe_of(), 3)
+    decayed, plain = build_optimizer([model, None], recipe_of()).param_groups
+    assert decayed["weight_decay"] > 0 == plain["weight_decay"]
+    names = {id(p): n for n, p in model.named_parameters()}
+    spared = {names[id(p)] for p in plain["params"]}
+    assert len(spared) + len(decayed["params"]) == len(names)
+    assert all(p.ndim >= 2 for p in decayed["params"])
+    assert {n for n in names.values() if "norm" in n or n.endswith((".bias", "bias_table"))} <= spared
+    assert not any(n.endswith(("qkv.weight", "projection.weight", "classify.weight")) for n in spared)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", None), ("bf16", torch.bfloat16)])
+def test_precision_asked_for(precision, expected):
+    assert choose_autocast(precision, torch.device("cpu")) is expected
+
+
+def test_device_asked_for():
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_shipped_recipe_fits_its_budget_of_bytes():
+    from sparsevit_training.recipe import load_recipe
+
+    recipe = load_recipe(Path(__file__).parents[2] / "training" / "recipes" / "street-scenes.yaml")
+    parameters = sum(p.numel() for p in build_model(recipe, 11).parameters())
+    assert 2 * parameters < 8e6

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sparsevit_training.recipe import RecipeError, changed_keys, load_recipe, parse_recipe
+
+SHIPPED = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
+
+MINIMAL = {
+    "name": "x",
+    "output": "runs/x",
+    "input": {"height": 64, "width": 96},
+    "data": [{"kind": "street"}],
+    "crops": [{"height": 32, "width": 32, "batch": 2}],
+    "schedule": {"steps": 10},
+}
+
+
+def test_shipped_recipes_exist():
+    assert SHIPPED
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_shipped_recipes_are_valid_and_relative(path):
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    roots = [d.root for d in recipe.data if d.kind == "semantic_folder"]
+    assert not any(p.is_absolute() for p in [*roots, recipe.output])
+
+
+def test_overrides_reach_lists_and_missing_parents(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    recipe = load_recipe(path, {"data.0.scenes": 3, "optimizer.lr": 0.5, "crops.0.batch": 7})
+    assert (recipe.data[0].scenes, recipe.optimizer.lr, recipe.crops[0].batch) == (3, 0.5, 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"data": []}, "data"),
+        ({"data": [{"kind": "lmdb"}]}, "data.0"),
+        ({"schedule": {"steps": 0}}, "schedule.steps"),
+        ({"augmentation": {"scale": [2.0, 1.0]}}, "augmentation"),
+        ({"learning_rate": 1}, "learning_rate"),
+        ({"input": {"height": 64}}, "input.width"),
+        ({"teacher": {"path": "t.onnx", "features": [["a"]], "strides": [8, 16]}}, "teacher"),
+    ],
+)
+def test_mistakes_are_named(change, named):
+    with pytest.raises(RecipeError, match=named):
+        parse_recipe({**MINIMAL, **change})
+
+
+@pytest.mark.parametrize("text", [None, "a: [", "- 1\n- 2\n"], ids=["absent", "not yaml", "a list"])
+def test_unreadable_files(tmp_path, text):
+    path = tmp_path / "r.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(RecipeError, match=r"r\.yaml"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("key", ["name.first", "data.9.root", "data.x.root", "crops.5"])
+def test_overrides_that_lead_nowhere(tmp_path, key):
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    with pytest.raises(RecipeError, match="override"):
+        load_recipe(path, {key: 1})
+
+
+def test_changed_keys_ignore_the_place_of_the_run():
+    before = parse_recipe(MINIMAL)
+    after = parse_recipe({**MINIMAL, "output": "elsewhere", "threads": 4, "seed": 9})
+    assert changed_keys(before, after) == ["seed"]
