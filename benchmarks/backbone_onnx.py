@@ -1,0 +1,92 @@
+"""Swin-T at 672x672 in ONNX Runtime on the CPU: what does pruning buy, and what does being prunable cost?
+
+Exports one network twice, as a plain dense graph in standard operators (no window nodes at all) and as the product's
+file with `keep` as an input. Both then run in turn on the same image, round by round; the ratios are pair by pair, so
+they hold on a noisy machine. Random weights: time does not depend on them.
+
+    python benchmarks/backbone_onnx.py --threads 2 --rounds 15 -o benchmarks/results/backbone_onnx.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from sparsevit_apps.machine import read_machine
+from sparsevit_exporter import ExportOptions, SparseViT, export
+from sparsevit_runtime.backends import open_backend
+from sparsevit_runtime.macs import card_macs
+from sparsevit_runtime.plan import Plan
+from sparsevit_runtime.probe import probe_image
+
+SIZE = 672
+RATIOS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    arguments = parser.parse_args()
+
+    torch.manual_seed(0)
+    net = SparseViT()
+    with tempfile.TemporaryDirectory() as folder:
+        backends = {}
+        for name, fixed in (("plain", Plan.dense(net.depths)), ("sparse", None)):
+            path = Path(folder) / f"{name}.onnx"
+            report = export(net, path, ExportOptions(SIZE, SIZE, name=f"swin-t-{name}", fixed=fixed), progress=print)
+            if not report.holds:
+                raise SystemExit(f"the {name} export does not match PyTorch: {report.worst}")
+            backends[name] = open_backend(path, threads=arguments.threads)
+    card = backends["sparse"].card
+    images = probe_image(SIZE, SIZE, 0)[None]
+    outputs = [f"stage{i}" for i in range(4)]
+    keeps = {ratio: Plan.uniform(ratio, net.depths).keep(card.stages) for ratio in RATIOS}
+    samples: dict[str, list[float]] = {"plain": [], **{str(r): [] for r in RATIOS}}
+    random = np.random.RandomState(0)
+    for round_number in track(range(arguments.rounds + 2), "measuring"):
+        for name in random.permutation(list(samples)):
+            backend, keep = (backends["plain"], None) if name == "plain" else (backends["sparse"], keeps[float(name)])
+            start = time.perf_counter()
+            backend.run(images, keep, outputs)
+            if round_number >= 2:  # the first rounds warm up
+                samples[name].append((time.perf_counter() - start) * 1e3)
+
+    plain = np.array(samples["plain"])
+    dense_macs = card_macs(card, 0)
+    rows = []
+    for name, values in samples.items():
+        macs = dense_macs if name == "plain" else card_macs(card, float(name))
+        rows.append(
+            {
+                "graph": "plain dense" if name == "plain" else "sparsevit",
+                "pruned": None if name == "plain" else float(name),
+                "median_ms": round(float(np.median(values)), 1),
+                "min_ms": round(min(values), 1),
+                "ratio_to_plain": round(float(np.median(np.array(values) / plain)), 3),
+                "mac_ratio": round(macs / dense_macs, 3),
+            }
+        )
+        print(rows[-1])
+    document = {
+        "schema": 1,
+        "what": "Swin-T backbone, 672x672, batch 1, fp32, ONNX Runtime CPU; ratios are medians of pairs in one run",
+        "threads": arguments.threads,
+        "rounds": arguments.rounds,
+        "machine": read_machine().model_dump(),
+        "rows": rows,
+    }
+    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
