@@ -20,7 +20,7 @@ class StageActivity:
     Attributes:
         geometry: token map and windows.
         cell_size: input pixels along a side of a token.
-        computed: per block, (rows, columns) bool over the windows of the padded map; an odd block's windows are shifted.
+        computed: per block, (rows, columns) bool over the windows of the padded map; those of odd blocks are shifted.
     """
 
     geometry: StageGeometry

@@ -15,8 +15,8 @@ _ADVICE = {
     ),
     "onnxruntime": (
         "ONNX Runtime runs model files. Laptop or CPU: pip install onnxruntime. x86 with an NVIDIA GPU: "
-        "pip install onnxruntime-gpu (instead of onnxruntime, never beside it). Jetson: pip install onnxruntime for the "
-        "CPU, or NVIDIA's onnxruntime-gpu wheel for your JetPack"
+        "pip install onnxruntime-gpu (instead of onnxruntime, never beside it). Jetson: pip install onnxruntime for "
+        "the CPU, or NVIDIA's onnxruntime-gpu wheel for your JetPack"
     ),
     "torch": _EXPORT.format("PyTorch reads checkpoints"),
     "onnx": _EXPORT.format("onnx writes model files"),

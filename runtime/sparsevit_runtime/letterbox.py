@@ -38,7 +38,7 @@ class Letterbox:
         (frame_w, frame_h), (input_h, input_w) = self.frame_wh, self.input_hw
         if min(frame_w, frame_h, input_h, input_w) < 1:
             raise FrameError(
-                f"cannot fit a frame of {frame_w}x{frame_h} into an input of {input_w}x{input_h}; sides start at 1 pixel"
+                f"cannot fit a frame of {frame_w}x{frame_h} into an input of {input_w}x{input_h}; sides need 1 pixel"
             )
         scale = min(input_w / frame_w, input_h / frame_h)
         width = min(input_w, max(1, round(frame_w * scale)))

@@ -2,8 +2,8 @@
 
     source -> [capture thread: read, letterbox] -> prepared -> [inference thread: run] -> outputs -> [consumer: decode]
 
-Files wait for a slow consumer. A live source never waits: `prepared` is then a one-slot mailbox, and a frame nobody took
-is replaced by the next and counted.
+Files wait for a slow consumer. A live source never waits: `prepared` is then a one-slot mailbox, and a frame nobody
+took is replaced by the next and counted.
 """
 
 from __future__ import annotations
@@ -126,12 +126,12 @@ def _run(job: Job, source: Source) -> Iterator[Result]:
 
 
 def _worker(work: Callable[..., None], out: Channel, *args: object) -> None:
-    """Runs a stage until its input ends. An error closes `out` behind the items before it, and so reaches the consumer."""
+    """Runs a stage until its input ends. An error closes `out` behind the items before it and reaches the consumer."""
     try:
         work(out, *args)
     except Closed:
         out.close()
-    except Exception as error:  # noqa: BLE001 - raised again where the results are read
+    except Exception as error:
         out.close(error)
     else:
         out.close()

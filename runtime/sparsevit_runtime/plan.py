@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ class Plan:
                 if not (math.isfinite(r) and 0.0 <= r <= 1.0):
                     raise PlanError(f"stage {i} has ratio {r}; a ratio is the pruned share, from 0 to 1")
             for parity, blocks in (("even", stage[0::2]), ("odd", stage[1::2])):
-                if any(b < a for a, b in zip(blocks, blocks[1:])):
+                if any(b < a for a, b in pairwise(blocks)):
                     raise PlanError(
                         f"ratios of the {parity} blocks of stage {i} decrease: {list(blocks)}; a later block can only "
                         "keep a part of what an earlier one kept. Sort them in ascending order"
@@ -118,7 +119,9 @@ class Plan:
     @classmethod
     def _from_stages(cls, value: object, depths: Sequence[int]) -> Plan:
         if not isinstance(value, (list, tuple, np.ndarray)):
-            raise PlanError(f"a plan is a number, a list per stage or a plan file, not {type(value).__name__}: {value!r}")
+            raise PlanError(
+                f"a plan is a number, a list per stage or a plan file, not {type(value).__name__}: {value!r}"
+            )
         if len(value) != len(depths):
             raise PlanError(f"the plan has {len(value)} stages, the model has {len(depths)}: {list(value)!r}")
         stages = []
@@ -164,8 +167,8 @@ class Plan:
                 pair = {kept_windows(stage.windows, r) for r in ratios[j : j + 2]}
                 if len(pair) != 1:
                     raise PlanError(
-                        f"blocks {j} and {j + 1} of stage {i} keep different numbers of windows ({sorted(pair)}); `keep` "
-                        "has one entry per block pair. Give both the same ratio, or export this plan with --fixed"
+                        f"blocks {j} and {j + 1} of stage {i} keep different numbers of windows ({sorted(pair)}); "
+                        "`keep` has one entry per block pair. Give both the same ratio, or export this plan with --fixed"
                     )
                 counts.append(pair.pop())
         return np.array(counts, dtype=np.int64)

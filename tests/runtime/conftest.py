@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # `import tiny` from any test folder
 
 import tiny
+
 from sparsevit_runtime.model import Model, load
 
 

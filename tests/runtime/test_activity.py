@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from sparsevit_runtime.activity import StageActivity, WindowActivity
 from sparsevit_runtime.errors import PlanError
 from sparsevit_runtime.geometry import StageGeometry, stage_geometries

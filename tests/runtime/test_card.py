@@ -2,6 +2,7 @@ import json
 
 import pytest
 import tiny
+
 from sparsevit_runtime.card import CheckCard, ModelCard
 from sparsevit_runtime.errors import CardError
 

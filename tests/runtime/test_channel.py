@@ -2,6 +2,7 @@ import threading
 import time
 
 import pytest
+
 from sparsevit_runtime.channel import Channel, Closed
 
 

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from sparsevit_runtime.dependencies import missing, require
 from sparsevit_runtime.errors import MissingDependencyError
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from sparsevit_runtime.activity import WindowActivity
 from sparsevit_runtime.draw import draw_activity, draw_detections, draw_result, draw_segmentation
 from sparsevit_runtime.errors import FrameError, PlanError

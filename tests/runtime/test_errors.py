@@ -1,6 +1,7 @@
 import inspect
 
 import pytest
+
 from sparsevit_runtime import errors
 
 

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
 from sparsevit_exporter import DetectionModel, ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_exporter.heads.detection import decode_detections
 from sparsevit_runtime.card import ClassCard

@@ -1,6 +1,7 @@
 import os
 
 import pytest
+
 from sparsevit_runtime.errors import SinkError
 from sparsevit_runtime.files import write_whole
 

@@ -1,4 +1,5 @@
 import pytest
+
 from sparsevit_runtime.geometry import stage_geometries
 
 

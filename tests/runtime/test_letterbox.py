@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from sparsevit_runtime.errors import FrameError
 from sparsevit_runtime.letterbox import Letterbox
 
@@ -35,7 +36,7 @@ def test_fits_centred(frame_wh, input_hw, size_wh, left_top):
 
 @pytest.mark.parametrize(("frame_wh", "input_hw"), [((0, 5), (8, 8)), ((5, 5), (8, 0))])
 def test_refuses_empty_sizes(frame_wh, input_hw):
-    with pytest.raises(FrameError, match="start at 1 pixel"):
+    with pytest.raises(FrameError, match="need 1 pixel"):
         Letterbox(frame_wh, input_hw)
 
 

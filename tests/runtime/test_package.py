@@ -6,8 +6,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-import sparsevit_runtime
 import tiny
+
+import sparsevit_runtime
 
 BLOCK = """
 import sys

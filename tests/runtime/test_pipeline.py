@@ -3,6 +3,7 @@ import time
 
 import numpy as np
 import pytest
+
 from sparsevit_runtime.errors import BackendError, FrameError, PlanError, SourceError
 from sparsevit_runtime.sources.base import Frame, Source
 

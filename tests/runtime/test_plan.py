@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from sparsevit_runtime.errors import PlanError
 from sparsevit_runtime.geometry import stage_geometries
 from sparsevit_runtime.plan import Plan, dense_keep, kept_windows, validate_keep

@@ -2,6 +2,7 @@ import zlib
 
 import numpy as np
 import pytest
+
 from sparsevit_runtime.geometry import stage_geometries
 from sparsevit_runtime.probe import probe_image
 

@@ -4,6 +4,7 @@ import os
 import cv2
 import numpy as np
 import pytest
+
 from sparsevit_runtime.errors import SinkError
 from sparsevit_runtime.results import Detections, Features, Segmentation, Timings
 

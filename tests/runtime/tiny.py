@@ -1,8 +1,8 @@
 """Tiny model files that honour the contract of an exported one, built node by node.
 
-A window's score is its mean brightness (borders of the padded map are black), a label is the blue value divided by 32, read
-at the centre of each stride; so tests know every answer from the pixels. With no window kept in the first pair, all labels
-are 7.
+A window's score is its mean brightness (borders of the padded map are black), a label is the blue value divided by 32,
+read at the centre of each stride; so tests know every answer from the pixels. With no window kept in the first pair, all
+labels are 7.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
 from sparsevit_runtime.card import CARD_KEY, ModelCard
 from sparsevit_runtime.geometry import PATCH_SIZE, StageGeometry
 from sparsevit_runtime.plan import kept_windows

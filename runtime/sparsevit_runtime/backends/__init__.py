@@ -50,7 +50,7 @@ def open_backend(
     if backend == "auto":
         if path.suffix not in _BY_SUFFIX:
             raise ModelError(
-                f"{path} has suffix {path.suffix!r}; models are {', '.join(_BY_SUFFIX)} files made by `sparsevit export`"
+                f"{path} has suffix {path.suffix!r}; models are {', '.join(_BY_SUFFIX)} files of `sparsevit export`"
             )
         backend = _BY_SUFFIX[path.suffix]
     if backend not in _BACKENDS:

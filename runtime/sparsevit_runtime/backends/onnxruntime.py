@@ -55,7 +55,7 @@ class OnnxRuntimeBackend:
         if text is None:
             self.close()
             raise CardError(
-                f"{self._path} carries no model card: it was not made by `sparsevit export`. Export the checkpoint with it"
+                f"{self._path} carries no model card: it was not made by `sparsevit export`; export the checkpoint so"
             )
         self.card = ModelCard.from_json(text, origin=str(self._path))
         self.output_names = tuple(o.name for o in self._session.get_outputs())

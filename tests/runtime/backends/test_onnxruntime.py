@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import tiny
+
 from sparsevit_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from sparsevit_runtime.errors import BackendError, CardError, FrameError, ModelError, PlanError
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+
 from sparsevit_runtime.backends import open_backend
 from sparsevit_runtime.errors import BackendError, ModelError
 
