@@ -168,7 +168,7 @@ class Plan:
                 if len(pair) != 1:
                     raise PlanError(
                         f"blocks {j} and {j + 1} of stage {i} keep different numbers of windows ({sorted(pair)}); "
-                        "`keep` has one entry per block pair. Give both the same ratio, or export this plan with --fixed"
+                        "`keep` has one entry per block pair. Give both one ratio, or export this plan with --fixed"
                     )
                 counts.append(pair.pop())
         return np.array(counts, dtype=np.int64)

@@ -1,8 +1,8 @@
 """Tiny model files that honour the contract of an exported one, built node by node.
 
 A window's score is its mean brightness (borders of the padded map are black), a label is the blue value divided by 32,
-read at the centre of each stride; so tests know every answer from the pixels. With no window kept in the first pair, all
-labels are 7.
+read at the centre of each stride; so tests know every answer from the pixels. With no window kept in the first pair,
+all labels are 7.
 """
 
 from __future__ import annotations
