@@ -110,15 +110,16 @@ class Letterbox:
         the frame, because a label centred in the border describes the border.
 
         Args:
-            label_map: (h, w) of any dtype, covering the input evenly.
+            label_map: (h, w) of any dtype, one label per square of whole input pixels; the last row and column may reach
+                beyond the input.
 
         Returns:
             (H, W), same dtype.
         """
         rows, columns = label_map.shape
         (frame_w, frame_h), (width, height) = self.frame_wh, self.size_wh
-        x = _cells(frame_w, self.left, width, self.input_hw[1] / columns, inside=True)
-        y = _cells(frame_h, self.top, height, self.input_hw[0] / rows, inside=True)
+        x = _cells(frame_w, self.left, width, -(-self.input_hw[1] // columns), inside=True)
+        y = _cells(frame_h, self.top, height, -(-self.input_hw[0] // rows), inside=True)
         return label_map.take(x, axis=1).take(y, axis=0)  # columns first: that array is still small
 
     def cells_to_frame(self, cells: np.ndarray, cell_size: int) -> np.ndarray:
