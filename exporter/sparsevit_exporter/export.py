@@ -150,7 +150,7 @@ def export(
             parameters=sum(p.numel() for p in network.parameters()),
         ),
         classes=tuple(classes),
-        checks=_record(proto, input_card, stages, fixed),
+        checks=_record(proto, input_card, stages, fixed, options.precision),
         metrics=tuple(metrics),
         training=training,
         producer=f"sparsevit-edge {sparsevit_runtime.__version__}, torch {torch.__version__.split('+')[0]}",
@@ -189,35 +189,44 @@ def _is_answer(name: str, network: nn.Module) -> bool:
 
 
 def _record(
-    proto: onnx.ModelProto, input_card: InputCard, stages: Sequence[StageGeometry], fixed: Plan | None
+    proto: onnx.ModelProto, input_card: InputCard, stages: Sequence[StageGeometry], fixed: Plan | None, precision: str
 ) -> tuple[CheckCard, ...]:
-    """Runs the file on a probe image and samples its answers, for `sparsevit check`."""
+    """Runs the file on a probe image and samples its outputs, for `sparsevit check`."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [o.name for o in session.get_outputs() if "windows" not in o.name]
+    names = [o.name for o in session.get_outputs()]
     checks = []
     for seed, keep in enumerate([None] if fixed is not None else parity.record_keeps(stages)):
         frames = probe_image(input_card.height, input_card.width, seed)[None]
         feed = {"image": frames if input_card.layout == "camera" else parity.normalize(frames, input_card).numpy()}
         if keep is not None:
             feed["keep"] = np.array(keep, dtype=np.int64)
-        outputs = []
-        for name, value in zip(names, session.run(names, feed), strict=True):
-            count = min(_RECORDED, value.size)
-            positions = np.sort(np.random.RandomState(seed).permutation(value.size)[:count])
-            exact = value.dtype.kind in "iu"
-            outputs.append(
-                CheckCard.Output(
-                    name=name,
-                    shape=value.shape,
-                    positions=tuple(positions.tolist()),
-                    values=tuple(float(f"{v:.6g}") for v in value.flatten()[positions].tolist()),
-                    atol=0.0 if exact else 2e-3,
-                    rtol=0.0 if exact else 2e-3,
-                    # another processor rounds differently, which may move a label at a class border or swap two windows
-                    min_agreement=0.98,
-                )
-            )
-        checks.append(CheckCard(seed=seed, keep=keep, outputs=tuple(outputs)))
+        values = dict(zip(names, session.run(names, feed), strict=True))
+        outputs = tuple(_record_output(name, value, seed, precision) for name, value in values.items())
+        checks.append(CheckCard(seed=seed, keep=keep, outputs=outputs))
     return tuple(checks)
+
+
+def _record_output(name: str, value: np.ndarray, seed: int, precision: str) -> CheckCard.Output:
+    """Samples one output.
+
+    Another processor rounds differently, which may move a label at a class border or swap two windows of nearly equal
+    score; hence the share that must agree. The window orders are the most telling part: they depend on every activation
+    of the stages before.
+    """
+    positions = np.sort(np.random.RandomState(seed).permutation(value.size)[:_RECORDED])
+    exact = value.dtype.kind in "iu"
+    if "windows" in name:
+        agreement = 0.9 if precision == "fp32" else 0.6
+    else:
+        agreement = 0.98
+    return CheckCard.Output(
+        name=name,
+        shape=value.shape,
+        positions=tuple(positions.tolist()),
+        values=tuple(float(f"{v:.6g}") for v in value.flatten()[positions].tolist()),
+        atol=0.0 if exact else 2e-3,
+        rtol=0.0 if exact else 2e-3,
+        min_agreement=agreement,
+    )
