@@ -1,0 +1,44 @@
+"""Changes the card of a file that is already exported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from sparsevit_runtime.card import CARD_KEY, MetricCard, ModelCard
+from sparsevit_runtime.errors import CardError, ModelError
+from sparsevit_runtime.files import write_whole
+
+
+def record_metrics(path: str | Path, metrics: Sequence[MetricCard]) -> ModelCard:
+    """Writes measured figures into the card; those of the same name, dataset and ratio are replaced.
+
+    Args:
+        path: an exported .onnx file, rewritten whole; its graph stays as it is.
+        metrics: new figures.
+
+    Returns:
+        The new card.
+
+    Raises:
+        ModelError: the file is missing, or not an ONNX file.
+        CardError: it carries no card, or an invalid one.
+        SinkError: it cannot be written.
+    """
+    path = Path(path)
+    try:
+        proto = onnx.load_from_string(path.read_bytes())
+    except (OSError, DecodeError) as error:
+        raise ModelError(f"cannot read {path} as ONNX ({error}); give the path of an exported file") from error
+    entry = next((p for p in proto.metadata_props if p.key == CARD_KEY), None)
+    if entry is None:
+        raise CardError(f"{path} carries no model card: it was not made by `sparsevit export`")
+    card = ModelCard.from_json(entry.value, origin=str(path))
+    replaced = {(m.name, m.dataset, m.ratio) for m in metrics}
+    kept = tuple(m for m in card.metrics if (m.name, m.dataset, m.ratio) not in replaced)
+    card = card.model_copy(update={"metrics": kept + tuple(metrics)})
+    entry.value = card.to_json()
+    write_whole(path, proto.SerializeToString())
+    return card
