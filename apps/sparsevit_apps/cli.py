@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from sparsevit_runtime.errors import SparseViTError
 
-from .commands import check, doctor, export, inspect, profile, run
+from .commands import adapt, check, doctor, eval, export, inspect, profile, run
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
@@ -47,7 +47,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="SparseViT on cameras: export a checkpoint to one ONNX file, run it on live frames, measure it.",
+    help="SparseViT on cameras: train for any sparsity, export one ONNX file, run it on live frames, measure it.",
     epilog="Each command has its own --help. Exit codes: 0 done, 1 error, 2 wrong usage, 130 stopped.",
 )
 app.command(name="run")(run.run)
@@ -56,6 +56,8 @@ app.command(name="profile")(profile.profile)
 app.command(name="check")(check.check)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="export")(export.export)
+app.command(name="eval")(eval.evaluate)
+app.command(name="adapt")(adapt.adapt)
 
 
 def _show_version(wanted: bool) -> None:

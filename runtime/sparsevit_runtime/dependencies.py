@@ -22,6 +22,7 @@ _ADVICE = {
     "onnx": _EXPORT.format("onnx writes model files"),
     "onnxscript": _EXPORT.format("onnxscript traces networks"),
     "safetensors": _EXPORT.format("safetensors reads checkpoints"),
+    "yaml": "PyYAML reads training recipes. pip install 'sparsevit-edge[train]'",
     "matplotlib": "matplotlib draws the profile. pip install 'sparsevit-edge[plot]'",
     "supervision": "supervision draws boxes and holds its Detections. pip install 'sparsevit-edge[draw]'",
 }

@@ -36,6 +36,24 @@ def bundled_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_BUNDLED.glob("*.onnx"))}
 
 
+def find_model(model: str | Path) -> Path:
+    """Path of a model file, or of a bundled model by its name; a file of that name goes first.
+
+    Raises:
+        ModelError: neither.
+    """
+    bundled = bundled_models()
+    path = Path(model)
+    if str(model) in bundled and not path.exists():
+        return bundled[str(model)]
+    if not path.suffix and not path.is_file():
+        raise ModelError(
+            f"no model {str(model)!r}: neither a file nor a bundled model (there are: {', '.join(bundled) or 'none'}); "
+            "give the path of an .onnx file"
+        )
+    return path
+
+
 def load(model: str | Path, backend: str = "auto", *, threads: int | None = None, device: str | None = None) -> Model:
     """Opens a model.
 
@@ -51,16 +69,7 @@ def load(model: str | Path, backend: str = "auto", *, threads: int | None = None
         BackendError: the backend or device is not available here.
         MissingDependencyError: the backend's library is not installed.
     """
-    bundled = bundled_models()
-    path = Path(model)
-    if str(model) in bundled and not path.exists():
-        path = bundled[str(model)]
-    elif not path.suffix and not path.is_file():
-        raise ModelError(
-            f"no model {str(model)!r}: neither a file nor a bundled model (there are: {', '.join(bundled) or 'none'}); "
-            "give the path of an .onnx file"
-        )
-    return Model(open_backend(path, backend, threads=threads, device=device))
+    return Model(open_backend(find_model(model), backend, threads=threads, device=device))
 
 
 class Model:
