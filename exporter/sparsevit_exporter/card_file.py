@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
+
 from sparsevit_runtime.card import CARD_KEY, MetricCard, ModelCard
 from sparsevit_runtime.errors import CardError, ModelError
 from sparsevit_runtime.files import write_whole

@@ -110,8 +110,8 @@ class Letterbox:
         the frame, because a label centred in the border describes the border.
 
         Args:
-            label_map: (h, w) of any dtype, one label per square of whole input pixels; the last row and column may reach
-                beyond the input.
+            label_map: (h, w) of any dtype, one label per square of whole input pixels; the last row and column may
+                reach beyond the input.
 
         Returns:
             (H, W), same dtype.

@@ -1,6 +1,7 @@
 import onnx
 import pytest
 from onnx import TensorProto, helper
+
 from sparsevit_exporter.card_file import record_metrics
 from sparsevit_runtime.card import CARD_KEY, MetricCard, ModelCard
 from sparsevit_runtime.errors import CardError, ModelError

@@ -12,6 +12,7 @@ from .. import options
 
 if TYPE_CHECKING:
     from rich.table import Table
+
     from sparsevit_training.evaluate import Evaluation
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +20,7 @@ def inspect(
 ) -> None:
     """Show a model's card: task, input, windows, multiply-accumulates, classes, quality, training."""
     from sparsevit_runtime import bundled_models, load
+    from sparsevit_runtime.model import find_model
 
     from ..console import stdout
     from ..inspection.report import inspect_model
@@ -35,8 +35,7 @@ def inspect(
             out.print(bundled_view(bundled))
         return
     with load(model, threads=1) as loaded:
-        path = Path(model) if Path(model).exists() else bundled[model]
-        report = inspect_model(loaded, path)
+        report = inspect_model(loaded, find_model(model))
     if json:
         typer.echo(report.model_dump_json(indent=2))
         return

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class StopStream(Exception):
-    """The person watching asked to stop. Not an error: end the loop and close everything as at the end of the stream."""
+    """The person watching asked to stop. Not an error: end the loop and close everything as at the stream's end."""
 
 
 class Sink(ABC):

@@ -100,8 +100,8 @@ class VideoSink(Sink):
         if not writer.isOpened():
             self._part.unlink(missing_ok=True)
             raise SinkError(
-                f"OpenCV cannot encode {codec} video of {size_wh[0]}x{size_wh[1]} at {self._fps:g} fps for {self.name}; "
-                "sizes start at 2x2, and an OpenCV without FFmpeg writes only .avi. Write a folder of images instead"
+                f"OpenCV cannot encode {codec} video of {size_wh[0]}x{size_wh[1]} at {self._fps:g} fps for {self.name}"
+                "; sizes start at 2x2, and an OpenCV without FFmpeg writes only .avi. Write a folder of images instead"
             )
         return writer
 

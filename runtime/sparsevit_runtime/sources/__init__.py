@@ -18,8 +18,8 @@ from .video import VideoSource, open_video_file
 __all__ = ["Frame", "Source", "Truth", "open_source"]
 
 _FORMS = (
-    "a camera index (0), /dev/videoN, csi://N, rtsp://..., http(s)://..., a video file, an image, a folder of images, a "
-    "glob ('frames/*.png'), synthetic://street, sample://"
+    "a camera index (0), /dev/videoN, csi://N, rtsp://..., http(s)://..., a video file, an image, a folder of images, "
+    "a glob ('frames/*.png'), synthetic://street, sample://"
 )
 _STREAMS = ("rtsp", "rtsps", "rtmp", "udp", "tcp", "srt")
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".wmv", ".flv")

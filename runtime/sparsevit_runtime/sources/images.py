@@ -94,8 +94,9 @@ def open_folder(path: Path) -> ImageSource:
     if not images:
         found = sorted({p.suffix.lower() or "no suffix" for p in names})
         raise SourceError(
-            f"the folder {str(path)!r} holds no images (found: {', '.join(found[:8]) or 'no files'}); accepted suffixes: "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))}. Name a video inside it, or a glob for its subfolders: {path}/**/*.jpg"
+            f"the folder {str(path)!r} holds no images (found: {', '.join(found[:8]) or 'no files'}); accepted "
+            f"suffixes: {', '.join(sorted(IMAGE_SUFFIXES))}. Name a video inside it, or a glob for its subfolders: "
+            f"{path}/**/*.jpg"
         )
     return ImageSource(str(path), sorted(images, key=_natural))
 

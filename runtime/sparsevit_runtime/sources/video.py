@@ -36,8 +36,9 @@ class VideoSource(Source):
         if self._pending is None:
             self._capture.close()
             raise SourceError(
-                f"cannot decode any frame of {self.name!r}; the file is damaged or incomplete, is no video, or has a codec "
-                f"this OpenCV lacks ({_decoders()}). Try playing it, or convert it: ffmpeg -i INPUT -c:v libx264 out.mp4"
+                f"cannot decode any frame of {self.name!r}; the file is damaged or incomplete, is no video, or has a "
+                f"codec this OpenCV lacks ({_decoders()}). Try playing it, or convert it: "
+                "ffmpeg -i INPUT -c:v libx264 out.mp4"
             )
         height, width = self._pending[0].shape[:2]
         self.size_wh = (width, height)

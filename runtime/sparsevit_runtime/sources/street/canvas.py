@@ -157,7 +157,7 @@ class Canvas:
         cv2.addWeighted(dark, strength, roi, 1.0 - strength, 0.0, dst=roi)
 
     def warp(self, texture: np.ndarray, corners: np.ndarray, label: int) -> None:
-        """Maps a (H, W, 3) texture onto a quadrilateral of (4, 2) pixels: top left, top right, bottom right, bottom left."""
+        """Maps a (H, W, 3) texture onto a quadrilateral of (4, 2) pixels, clockwise from the top left."""
         height, width = self.ids.shape
         low, high = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
         x0, y0 = max(0, int(low[0])), max(0, int(low[1]))
