@@ -57,7 +57,8 @@ class NetworkSource(Source):
             self._capture.close()
             raise SourceError(
                 f"cannot open the stream {self.name} within {open_timeout_ms} ms; check the address, user and "
-                "password, that this machine reaches it (ping), and try the address in a player: ffplay -rtsp_transport tcp URL"
+                "password, that this machine reaches it (ping), and try the address in a player: "
+                "ffplay -rtsp_transport tcp URL"
             )
         height, width = self._pending[0].shape[:2]
         self.size_wh = (width, height)
