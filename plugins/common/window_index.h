@@ -146,8 +146,8 @@ class WindowVectors
 public:
     WindowVectors() = default;
 
-    WindowVectors(WindowGrid const& grid, int32_t lanes)
-        : mByLanes{static_cast<uint32_t>(lanes)}
+    WindowVectors(WindowGrid const& grid, uint32_t lanes)
+        : mByLanes{lanes}
         , mByTokens{static_cast<uint32_t>(grid.tokens())}
     {
     }

@@ -48,7 +48,7 @@ void gather(int32_t height, int32_t width, int32_t windowSize, int32_t shift, in
     int64_t const* index, int32_t const* map, int32_t* windows)
 {
     WindowGrid const grid{height, width, windowSize, shift};
-    WindowVectors const vectors{grid, lanes};
+    WindowVectors const vectors{grid, static_cast<uint32_t>(lanes)};
     for (int32_t i = 0; i < count * grid.tokens() * lanes; ++i)
     {
         WindowVector const at = vectors.at(static_cast<uint32_t>(i));

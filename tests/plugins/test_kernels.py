@@ -1,0 +1,122 @@
+"""Launchers and kernels, run thread by thread on the host, against NumPy; tests/gpu runs the same cases on a GPU."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import window_kernels
+from window_kernels import CASES, UNALIGNED, Case, Kernels, check
+
+HERE = Path(__file__).parent
+PLUGINS = HERE.parents[1] / "plugins"
+INVALID_VALUE = 1
+
+
+class HostBuffer:
+    def __init__(self, content: np.ndarray) -> None:
+        self._bytes = np.empty(len(content) + 256, np.uint8)
+        start = -self._bytes.ctypes.data % 256
+        self._view = self._bytes[start : start + len(content)]
+        self._view[:] = content
+        self.address = self._view.ctypes.data
+
+    def read(self) -> np.ndarray:
+        return self._view.copy()
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    path = tmp_path_factory.mktemp("kernels") / "kernels_on_host.so"
+    flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror", "-fPIC", "-shared"]
+    sources = [PLUGINS / "launchers" / "launchers.cpp", *sorted(PLUGINS.glob("window_*/kernel.cu"))]
+    includes = [f"-I{HERE / 'host_cuda'}", f"-I{PLUGINS}"]
+    subprocess.run(["g++", *flags, *includes, "-x", "c++", *map(str, sources), "-o", str(path)], check=True)
+    return Kernels(path)
+
+
+@pytest.mark.parametrize("kernel", ["score", "gather", "scatter"])
+def test_every_case(kernels, kernel):
+    for seed, case in enumerate(CASES + UNALIGNED):
+        if kernel != "score" or case.keep == 0 or case.offset:
+            check(kernels, HostBuffer, kernel, case, seed)
+
+
+def test_scatter_in_place(kernels):
+    for seed, case in enumerate(CASES + UNALIGNED):
+        check(kernels, HostBuffer, "scatter", case, seed, in_place=True)
+
+
+@pytest.mark.parametrize("kernel", ["gather", "scatter"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(1, 168, 168, 96, 7, 3, 400),  # several vectors per thread
+        Case(65537, 1, 1, 1, 1, 0, 1, "float16", np.int32),  # more samples than a grid has rows
+        Case(2, 42, 42, 384, 7, 3, 14, "bfloat16"),
+    ],
+    ids=lambda c: f"{c.batch}x{c.height}x{c.width}x{c.channels}",
+)
+def test_large(kernels, kernel, case):
+    check(kernels, HostBuffer, kernel, case, seed=1)
+
+
+def test_score_of_a_large_batch(kernels):
+    check(kernels, HostBuffer, "score", Case(40, 5, 3, 8, 2, 1, 0, "float16"), seed=2)
+
+
+def test_score_sums_in_float(kernels):
+    """A half accumulator would overflow at 65504, a bfloat16 one would stop growing at 256."""
+    for element, one in (("float16", np.float16(30)), ("bfloat16", np.uint16(0x41F0))):
+        case = Case(1, 7, 7, 4096, 7, 0, 0, element)
+        x, scores = HostBuffer(np.full(7 * 7 * 4096, one).view(np.uint8)), HostBuffer(np.zeros(4, np.uint8))
+        assert kernels.launch("score", case.call(x=x.address, output=scores.address)) == 0
+        np.testing.assert_allclose(scores.read().view(np.float32), 30.0 * 7, rtol=1e-6)
+
+
+def test_windows_that_do_not_exist(kernels):
+    """They read zeros and write nowhere."""
+    case = Case(1, 9, 10, 8, 7, 3, 4, "float16")
+    inputs = window_kernels.random_inputs(case, 0)
+    inputs["index"] = np.array([[1, -1, 4, 2**40]], np.int64)
+    x, windows, index = (HostBuffer(inputs[n].view(np.uint8).reshape(-1)) for n in ("x", "windows", "index"))
+    addresses = {"x": x.address, "windows": windows.address, "index": index.address}
+    real = replace(case, keep=1)
+    one = {"x": inputs["x"], "windows": inputs["windows"][:, :1], "index": inputs["index"][:, :1]}
+    for kernel in ("gather", "scatter"):
+        target = window_kernels.expected(kernel, real, one)
+        if kernel == "gather":
+            target = np.concatenate([target, np.zeros((1, 3, *target.shape[2:]), np.float16)], 1)
+            output = HostBuffer(np.full(target.nbytes, window_kernels.POISON, np.uint8))
+        else:
+            output = x  # in place: four listed windows are as many as the map has, so nothing would be copied
+        assert kernels.launch(kernel, case.call(**addresses, output=output.address)) == 0
+        assert output.read().tobytes() == target.tobytes()
+
+
+def test_refused_calls(kernels):
+    good = Case(1, 14, 14, 8, 7, 3, 2)
+    buffer = HostBuffer(np.zeros(1 << 16, np.uint8)).address
+    pointers = {"x": buffer, "windows": buffer, "index": buffer, "output": buffer}
+    bad = [
+        *((kernel, replace(good, channels=2**40), {}) for kernel in ("score", "gather", "scatter")),
+        ("gather", replace(good, keep=2**31), {}),
+        ("gather", good, {"index_bytes": 2}),
+        ("scatter", good, {"index_bytes": 1}),
+        ("gather", good, {"x": buffer + 1}),
+        ("score", replace(good, channels=0), {}),
+        ("score", good, {"element": 3}),
+        ("score", replace(good, shift=7), {}),
+        ("score", replace(good, window_size=0), {}),
+        ("gather", replace(good, height=2**31), {}),
+    ]
+    for kernel, case, changes in bad:
+        call = case.call(**pointers)
+        for name, value in changes.items():
+            setattr(call, name, value)
+        assert kernels.launch(kernel, call) == INVALID_VALUE, (kernel, case, changes)
+    assert kernels.error_text(INVALID_VALUE) == "invalid argument"
