@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -37,29 +39,50 @@ def print_error(message: str) -> None:
     stderr().print(line, soft_wrap=True)
 
 
-def log_to(console: Console) -> None:
-    """Sends the library's warnings to a console, so that they do not tear a progress bar drawn there."""
-    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
-
-
-def progress_bar(*fields: str) -> Progress:
+@contextmanager
+def progress_bar(*fields: str) -> Iterator[Progress]:
     """A bar on stderr; silent where stderr is no terminal.
 
     Args:
         fields: rich text templates shown behind the count, e.g. ``{task.fields[fps]}``.
     """
     console = stderr()
-    log_to(console)
     columns: Sequence[ProgressColumn] = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         *(TextColumn(field) for field in fields),
     )
     # A few refreshes a second: drawing the bar takes the processor from the model.
-    return Progress(*columns, console=console, refresh_per_second=4, disable=not console.is_terminal, transient=True)
+    bar = Progress(*columns, console=console, refresh_per_second=4, disable=not console.is_terminal, transient=True)
+    with _warnings_on(console), bar:
+        yield bar
+
+
+@contextmanager
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says what is being done, for work of unknown length.
+
+    Yields:
+        A function that changes the line.
+    """
+    console = stderr()
+    with _warnings_on(console), console.status(escape(text)) as status:
+        yield lambda step: status.update(escape(step))
+
+
+@contextmanager
+def _warnings_on(console: Console) -> Iterator[None]:
+    """Sends the library's warnings to a console, so that they do not tear what is drawn there."""
+    handler = RichHandler(console=console, level=logging.WARNING, show_time=False, show_path=False)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
 
 
 def facts(rows: Sequence[tuple[str, str]], title: str | None = None) -> Table:

@@ -67,7 +67,7 @@ def export(
         raise typer.BadParameter(f"{str(output)!r}: the model file is an .onnx file", param_hint="--output")
     input_hw = None if size is None else options.parse_size(size)
 
-    from ..console import file_size, stderr, stdout
+    from ..console import file_size, stdout, working
     from ..exporting import ExportRequest, export_checkpoint, failure, parity_table
 
     request = ExportRequest(
@@ -83,9 +83,8 @@ def export(
         name=name or output.stem,
         format=format,
     )
-    console = stderr()
-    with console.status("reading") as status:
-        report = export_checkpoint(request, lambda step: status.update(f"export: {step}"))
+    with working("export") as say:
+        report = export_checkpoint(request, lambda step: say(f"export: {step}"))
     stdout().print(parity_table(report, every_row=verbose))
     if not report.holds:
         raise failure(report, output)

@@ -31,7 +31,7 @@ def run(
     sinks: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SINK]...",
+            metavar="SINK",
             help="out.mp4, out.avi, a folder, out.jsonl, display:// or null://; several may be given. "
             "display:// unless given.",
         ),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rich.console import RenderableType
+from rich.columns import Columns
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -106,13 +107,15 @@ def _cost_table(report: InspectReport) -> Table:
     return table
 
 
-def _classes(card: ModelCard) -> Text:
-    text = Text.assemble(("Classes ", "bold"), f"({len(card.classes)})\n")
+def _classes(card: ModelCard) -> RenderableType:
+    """Numbers and names, each behind a square of its colour."""
+    entries = []
     for i, entry in enumerate(card.classes):
+        text = Text()
         if entry.color is not None:
             text.append("\u25a0 ", style=f"rgb({','.join(map(str, entry.color))})")
-        text.append(f"{i} {entry.name}   ")
-    return text
+        entries.append(text.append(f"{i} {entry.name}"))
+    return Group(Text(f"Classes ({len(card.classes)})", style="bold"), Columns(entries, padding=(0, 3)))
 
 
 def _metric_table(card: ModelCard) -> Table:

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))  # `import tiny` from any test here
+
+import tiny
+
+from networks import randomize
+from sparsevit_apps.cli import app
+from sparsevit_exporter import SegmentationModel, SparseViT
+from sparsevit_runtime.card import CheckCard, ModelCard
+from sparsevit_runtime.model import load
+from sparsevit_runtime.probe import probe_image
+
+CLASSES = ("road", "car", "tree")
+
+
+#: For subprocesses: the checkout's packages, installed or not.
+ROOT = Path(__file__).parents[2]
+PYTHON_PATH = os.pathsep.join(str(ROOT / part) for part in ("runtime", "exporter", "training", "apps"))
+
+
+class Said(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def sparsevit() -> Callable[..., Said]:
+    """Runs a command line in this process."""
+
+    def run(*arguments: object) -> Said:
+        result = CliRunner().invoke(app, [str(a) for a in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Said(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Environment of a subprocess that finds the packages."""
+    return os.environ | {"PYTHONPATH": PYTHON_PATH}
+
+
+@pytest.fixture
+def tiny_model(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a tiny model (`tiny.write_model`), by default a segmentation of 48x32."""
+
+    def write(name: str = "tiny", **properties) -> Path:
+        return tiny.write_model(tmp_path / f"{name}.onnx", **properties)
+
+    return write
+
+
+@pytest.fixture
+def checked_model(tiny_model: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes a tiny model whose card records its outputs, shifted by `error` and with `changes` to each record.
+
+    The file written answers as `instead` says, where given, and not as recorded.
+    """
+
+    def write(
+        error: float = 0.0, changes: dict | None = None, instead: dict | None = None, **properties: object
+    ) -> Path:
+        plain = tiny_model("plain", **properties)
+        with load(plain, threads=1) as model:
+            names = {"segmentation": ("labels",), "detection": ("boxes", "scores", "classes")}[model.task]
+            keep = None if model.card.windows.fixed else (24, 6, 6)
+            image = probe_image(*model.input_hw, seed=3)[None]
+            if model.card.input.layout == "normalized":
+                rgb = image[..., ::-1].transpose(0, 3, 1, 2) - np.array(model.card.input.mean).reshape(3, 1, 1)
+                image = (rgb / np.array(model.card.input.std).reshape(3, 1, 1)).astype(np.float32)
+            values = model.backend.run(image, None if keep is None else np.array(keep), names)
+            card = model.card
+        outputs = []
+        for name, value in values.items():
+            positions = tuple(range(0, value.size, 3))
+            record = {
+                "name": name,
+                "shape": value.shape,
+                "positions": positions,
+                "values": [float(value.flatten()[p]) + error for p in positions],
+                "atol": 1e-3,
+                "rtol": 0.0,
+                "min_agreement": 0.9,
+            }
+            outputs.append(CheckCard.Output.model_validate(record | (changes or {})))
+        check = CheckCard(seed=3, keep=keep, outputs=tuple(outputs))
+        text = ModelCard.model_validate(card.model_dump() | {"checks": (check,)}).to_json()
+        return tiny_model("checked", card=text, **(properties | (instead or {})))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training checkpoint of a very small segmentation network, 48x64 pixels."""
+    net = randomize(SegmentationModel(SparseViT(8, (2, 1, 2, 1), (1, 1, 2, 2)), len(CLASSES), 8), seed=5)
+    path = tmp_path_factory.mktemp("checkpoint") / "small.pth"
+    document = {
+        "format": "sparsevit-edge",
+        "version": 1,
+        "task": "segmentation",
+        "config": {
+            "backbone": {"embed_dim": 8, "depths": [2, 1, 2, 1], "num_heads": [1, 1, 2, 2], "window_size": 7},
+            "head": dict(net.head_config),
+        },
+        "classes": [{"name": name, "color": [40 * i, 90, 200]} for i, name in enumerate(CLASSES)],
+        "state_dict": net.state_dict(),
+        "input": {"height": 48, "width": 64, "mean": [100.0, 110.0, 120.0], "std": [50.0, 55.0, 60.0]},
+        "training": {"data": "noise", "licence": "CC0", "recipe": "none"},
+        "metrics": [
+            {"name": "mIoU", "dataset": "noise", "ratio": ratio, "value": value, "unit": "%"}
+            for ratio, value in ((0.0, 41.5), (0.5, 40.25))
+        ],
+    }
+    torch.save(document, path)
+    return path
+
+
+class Exported(NamedTuple):
+    path: Path
+    said: Said
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint: Path, sparsevit: Callable[..., Said]) -> Exported:
+    """The checkpoint exported by the command, once for all tests."""
+    path = checkpoint.with_name("small.onnx")
+    said = sparsevit("export", checkpoint, "-o", path, "--half-weights")
+    return Exported(path, said)

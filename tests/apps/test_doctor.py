@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import cv2
+import onnxruntime
+import pytest
+
+from sparsevit_apps.doctor.findings import DoctorReport
+from sparsevit_apps.doctor.probes import opencv_features
+
+
+@pytest.fixture
+def doctor(environment):
+    """Runs the doctor in a fresh interpreter after some code, with more folders on the path."""
+
+    def run(before: str = "", path: str = "") -> tuple[DoctorReport, int, str]:
+        code = f"import sys\n{before}\nsys.argv = ['sparsevit', 'doctor', '--json']\n"
+        code += "from sparsevit_apps.cli import main\nmain()"
+        variables = environment | {"PYTHONPATH": f"{environment['PYTHONPATH']}:{path}", "DISPLAY": ":7"}
+        line = [sys.executable, "-c", code]
+        done = subprocess.run(line, capture_output=True, text=True, env=variables, timeout=60, check=False)
+        return DoctorReport.model_validate_json(done.stdout), done.returncode, done.stderr
+
+    return run
+
+
+def by_name(report: DoctorReport) -> dict:
+    return {f.name: f for f in report.findings}
+
+
+def test_table(sparsevit):
+    said = sparsevit("doctor")
+    assert said.code == 0, said.err
+    for word in ("python", "processor", "onnxruntime", "opencv", "cameras", "display", "tensorrt", "export"):
+        assert word in said.out
+
+
+def test_what_is_here(doctor):
+    report, code, _ = doctor()
+    found = by_name(report)
+    assert code == 0 and report.healthy
+    assert onnxruntime.__version__ in found["onnxruntime"].value
+    assert "CPU" in found["onnxruntime"].value
+    assert cv2.__version__ in found["opencv"].value
+    assert (found["display"].status, found["display"].value) == ("ok", ":7")
+    assert found["export"].status == "ok"
+
+
+def test_every_problem_has_a_next_step(doctor):
+    report, _, _ = doctor("sys.modules['onnxruntime'] = None")
+    lacking = [f for f in report.findings if f.status != "ok"]
+    assert lacking
+    # without a GPU there is nothing to do about CUDA and TensorRT
+    no_gpu = {"cuda", "tensorrt"} if by_name(report)["gpu"].status == "missing" else set()
+    assert {f.name for f in lacking if not f.advice} <= no_gpu
+
+
+@pytest.mark.parametrize(("module", "name"), [("onnxruntime", "onnxruntime"), ("cv2", "opencv")])
+def test_without_a_required_library(doctor, module, name):
+    report, code, err = doctor(f"sys.modules[{module!r}] = None")
+    assert code == 1 and not report.healthy
+    assert by_name(report)[name].status == "missing"
+    assert "pip install" in by_name(report)[name].advice
+    assert name in err and "Traceback" not in err
+
+
+def test_packages_that_exclude_each_other(doctor, tmp_path):
+    for name in ("onnxruntime_gpu", "onnxruntime", "opencv_python", "opencv_python_headless"):
+        folder = tmp_path / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+    found = by_name(doctor(path=str(tmp_path))[0])
+    assert found["onnxruntime"].status == "warn"
+    assert "exclude each other" in found["onnxruntime"].advice
+    assert found["opencv"].status == "warn"
+    assert "keep one" in found["opencv"].advice
+
+
+BUILD = "  GUI:                           {gui}\n  Video I/O:\n    FFMPEG: {ffmpeg}\n    GStreamer:   {gstreamer}\n"
+
+
+@pytest.mark.parametrize(
+    ("gui", "ffmpeg", "gstreamer", "statuses"),
+    [
+        ("NONE", "YES", "NO", ("ok", "missing", "missing")),
+        ("GTK3", "YES", "YES (1.20.3)", ("ok", "ok", "ok")),
+        ("QT5", "NO", "YES (1.16.3)", ("ok", "ok", "ok")),
+        ("NONE", "NO", "NO", ("missing", "missing", "missing")),
+    ],
+)
+def test_opencv_features(gui, ffmpeg, gstreamer, statuses):
+    found = {f.name: f for f in opencv_features(BUILD.format(gui=gui, ffmpeg=ffmpeg, gstreamer=gstreamer))}
+    assert tuple(found[name].status for name in ("ffmpeg", "gstreamer", "windows")) == statuses
+    assert all(bool(f.advice) == (f.status == "missing") for f in found.values())

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sparsevit_apps.inspection.report import InspectReport
+from sparsevit_runtime.model import bundled_models
+
+
+def test_tables(sparsevit, exported):
+    said = sparsevit("inspect", exported.path)
+    assert said.code == 0, said.err
+    words = " ".join(said.out.split())
+    for expected in (
+        "small.onnx",
+        "segmentation",
+        "64 wide, 48 high",
+        "(batch, 48, 64, 3) uint8 BGR",
+        "keep, 4 counts",
+        "3x2 = 6",  # windows of the first stage: 16x12 tokens
+        "0 road",
+        "2 tree",
+        "mIoU",
+        "41.5%",
+        "40.25%",
+        "CC0",
+        "3 probe runs",
+    ):
+        assert expected in words, expected
+
+
+def test_json(sparsevit, exported):
+    report = InspectReport.model_validate_json(sparsevit("inspect", exported.path, "--json").out)
+    assert report.schema_version == 1
+    assert report.file_bytes == exported.path.stat().st_size
+    assert [s.windows for s in report.stages] == [6, 2, 1, 1]
+    assert [s.pixels for s in report.stages] == [28, 56, 112, 224]
+    assert [s.pairs for s in report.stages] == [1, 1, 1, 1]
+    assert [c.sparsity for c in report.costs] == [0.0, 0.3, 0.5, 0.6, 0.7]
+    assert report.costs[0].share == 1.0
+    assert report.costs[2].keep == (3, 1, 0, 0)
+    assert all(a.macs > b.macs for a, b in zip(report.costs, report.costs[1:]))
+    assert report.card.class_names == ("road", "car", "tree")
+
+
+def test_fixed_plan_with_unequal_pairs(sparsevit, tiny_model):
+    fixed = ((0.0, 0.5), (0.25, 0.25, 0.5, 0.5))
+    model = tiny_model(fixed=fixed)
+    said = sparsevit("inspect", model)
+    assert said.code == 0, said.err
+    assert "frozen into the graph" in said.out
+    assert "0% 50%" in said.out
+    (cost,) = InspectReport.model_validate_json(sparsevit("inspect", model, "--json").out).costs
+    assert (cost.sparsity, cost.keep) == (None, None)
+    assert 0 < cost.share < 1
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_without_a_model_lists_the_bundled_ones(sparsevit, options):
+    said = sparsevit("inspect", *options)
+    assert said.code == 0
+    if options:
+        assert json.loads(said.out) == {name: str(path) for name, path in bundled_models().items()}
+    else:
+        assert all(name in said.out for name in bundled_models()) and "undled" in said.out

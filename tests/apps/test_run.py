@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+STREET = "synthetic://street?size=96x64&frames=4&fps=10"
+
+
+def video_frames(path) -> tuple[list[np.ndarray], float]:
+    capture = cv2.VideoCapture(str(path))
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    capture.release()
+    return frames, fps
+
+
+def test_several_sinks_at_once(sparsevit, tiny_model, tmp_path):
+    said = sparsevit(
+        "run",
+        STREET,
+        tmp_path / "out.mp4",
+        tmp_path / "out.jsonl",
+        f"{tmp_path}/shots/",
+        "-m",
+        tiny_model(),
+        "-s",
+        "0.5",
+    )
+    assert said.code == 0, said.err
+    frames, fps = video_frames(tmp_path / "out.mp4")
+    assert (len(frames), frames[0].shape, fps) == (4, (64, 96, 3), 10.0)
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == [0, 1, 2, 3]
+    assert lines[0]["keep"] == [12, 3, 3]
+    assert len(list((tmp_path / "shots").iterdir())) == 4
+    assert "4 in" in said.out
+    assert "frames/s end to end" in said.out
+    assert "p50" in said.out and "p95" in said.out
+    assert all(name in said.out.replace("\n", "") for name in ("out.mp4", "out.jsonl", "shots/"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_frames_limits_an_unending_source(sparsevit, tiny_model, tmp_path):
+    out = tmp_path / "out.jsonl"
+    said = sparsevit("run", "synthetic://street?size=96x64&frames=100000", out, "-m", tiny_model(), "--frames", 2)
+    assert said.code == 0
+    assert len(out.read_text().splitlines()) == 2
+
+
+def test_what_is_drawn(sparsevit, tiny_model, tmp_path):
+    """Plain frames pass unchanged; annotation changes them, and the windows of one stage differ from those of all."""
+    picture = np.random.RandomState(0).randint(0, 255, (64, 96, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "in.png"), picture)
+    model = tiny_model()
+    shots = {}
+    for name, options in {
+        "plain": ["--no-draw"],
+        "drawn": [],
+        "windows": ["--activity", "-s", "0.5"],
+        "stage": ["--stage", "1", "-s", "0.5"],
+    }.items():
+        folder = f"{tmp_path}/{name}/?format=png"
+        said = sparsevit("run", tmp_path / "in.png", folder, "-m", model, *options)
+        assert said.code == 0, said.err
+        shots[name] = cv2.imread(str(tmp_path / name / "frame_000000.png"))
+    assert np.array_equal(shots["plain"], picture)
+    assert not np.array_equal(shots["drawn"], picture)
+    assert not np.array_equal(shots["windows"], shots["drawn"])
+    assert not np.array_equal(shots["windows"], shots["stage"])
+
+
+@pytest.mark.parametrize(("threshold", "count"), [("0.25", 2), ("0.6", 1), ("0.95", 0)])
+def test_threshold_of_detections(sparsevit, tiny_model, tmp_path, threshold, count):
+    model = tiny_model(
+        task="detection", boxes=[(2, 2, 20, 20), (5, 5, 30, 30)], scores=[0.9, 0.5], classes=[1, 2], hw=(32, 48)
+    )
+    sinks = (tmp_path / "out.jsonl", tmp_path / "out.mp4")
+    said = sparsevit("run", STREET, *sinks, "-m", model, "--threshold", threshold, "--frames", 1)
+    assert said.code == 0, said.err
+    assert len(json.loads(sinks[0].read_text())["objects"]) == count
+
+
+def test_plan_file_and_list(sparsevit, tiny_model, tmp_path):
+    model = tiny_model()
+    (tmp_path / "plan.json").write_text('{"schema": 1, "ratios": [[0.5, 0.5], [0, 0, 0.5, 0.5]]}')
+    for sparsity, keep in ((f"{tmp_path}/plan.json", [12, 6, 3]), ("0.25,0.5", [18, 3, 3])):
+        out = tmp_path / "out.jsonl"
+        assert sparsevit("run", STREET, out, "-m", model, "-s", sparsity, "--frames", 1).code == 0
+        assert json.loads(out.read_text())["keep"] == keep
+
+
+def test_a_failing_run_leaves_no_output(sparsevit, tiny_model, tmp_path):
+    said = sparsevit("run", STREET, tmp_path / "out.mp4", "-m", tiny_model(fails=True))
+    assert said.code == 1
+    assert "ONNX Runtime failed" in said.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.onnx"]
+
+
+def test_the_source_is_never_overwritten(sparsevit, tiny_model, tmp_path):
+    clip = tmp_path / "clip.mp4"
+    assert sparsevit("run", STREET, clip, "--no-draw", "-m", tiny_model()).code == 0
+    before = clip.read_bytes()
+    said = sparsevit("run", clip, f"{tmp_path}/../{tmp_path.name}/clip.mp4", "-m", tiny_model())
+    assert said.code == 1
+    assert "would replace the source" in said.err
+    assert clip.read_bytes() == before
+
+
+def test_a_sink_given_twice(sparsevit, tiny_model, tmp_path):
+    said = sparsevit("run", STREET, tmp_path / "a.jsonl", f"{tmp_path}/./a.jsonl", "-m", tiny_model())
+    assert (said.code, "given twice" in said.err) == (1, True)
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_a_file_leaves_no_output(tiny_model, tmp_path, environment, stop, code):
+    model = tiny_model()
+    line = ["run", "synthetic://street?size=96x64&frames=1000000", f"{tmp_path}/out.mp4", f"{tmp_path}/out.jsonl"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sparsevit_apps.cli", *line, "-m", str(model)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while not any(p.stat().st_size for p in tmp_path.glob(".out*.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() is None
+    os.kill(process.pid, stop)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert err.strip() == "stopped"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.onnx"]
