@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
+from rich.progress import Progress
 
 from sparsevit_apps.machine import read_machine
 from sparsevit_apps.running import open_sinks, run_stream
@@ -30,14 +30,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clip", help="any source; a 1280x720 video for the published figure")
     parser.add_argument("--model", default="street-scenes")
-    parser.add_argument("--sparsity", type=float, default=0.5)
+    parser.add_argument("--sparsity", type=float, nargs="+", default=[0.0, 0.5])
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
 
     with load(arguments.model) as model, tempfile.TemporaryDirectory() as folder:
-        keep = Plan.parse(arguments.sparsity, model.card.windows.depths).keep(model.card.stages)
         with open_source(arguments.clip) as source:
             frames = [frame.image for _, frame in zip(range(arguments.frames), source)]
             name, size_wh = Path(source.name).name, (frames[0].shape[1], frames[0].shape[0])
@@ -45,37 +44,35 @@ def main() -> None:
         images = [letterbox.apply(frame)[None] for frame in frames]
         outputs = [n for n in model.backend.output_names if "windows" not in n]
 
-        def bare() -> float:
+        def bare(sparsity: float) -> float:
+            keep = Plan.parse(sparsity, model.card.windows.depths).keep(model.card.stages)
             start = time.perf_counter()
             for image in images:
                 model.backend.run(image, keep, outputs)
             return len(images) / (time.perf_counter() - start)
 
-        def pipeline(sink_uri: str) -> float:
+        def pipeline(sparsity: float, sink_uri: str) -> float:
             with ExitStack() as stack:
                 source = stack.enter_context(open_source(arguments.clip))
                 sinks = open_sinks([sink_uri], stack, source, source.fps)
-                stream = stack.enter_context(model.stream(source, arguments.sparsity))
+                stream = stack.enter_context(model.stream(source, sparsity))
                 return run_stream(stream, sinks, limit=len(images)).fps
 
         model.warm_up()
         sinks = {"null": "null://", "mp4": f"{folder}/annotated.mp4"}
-        rates: dict[str, list[float]] = {"bare": [], **{s: [] for s in sinks}}
-        for _ in track(range(arguments.pairs), "measuring"):
-            rates["bare"].append(bare())
-            for sink, uri in sinks.items():
-                rates[sink].append(pipeline(uri))
+        rows = []
+        with Progress() as progress:
+            task = progress.add_task("measuring", total=len(arguments.sparsity) * arguments.pairs)
+            for sparsity in arguments.sparsity:
+                rates: dict[str, list[float]] = {"bare": [], **{s: [] for s in sinks}}
+                for _ in range(arguments.pairs):
+                    before = bare(sparsity)
+                    for sink, uri in sinks.items():
+                        rates[sink].append(pipeline(sparsity, uri))
+                    rates["bare"].append((before + bare(sparsity)) / 2)  # on both sides, against drift
+                    progress.advance(task)
+                rows += [_row(sink, sparsity, np.array(rates["bare"]), np.array(rates[sink])) for sink in sinks]
         details = model.backend.details
-    bare_fps = np.array(rates["bare"])
-    rows = [
-        {
-            "sink": sink,
-            "fps": round(float(np.median(rates[sink])), 2),
-            "bare_fps": round(float(np.median(bare_fps)), 2),
-            "loss": round(float(np.median(1 - np.array(rates[sink]) / bare_fps)), 4),
-        }
-        for sink in sinks
-    ]
     for row in rows:
         print(row)
     document = {
@@ -86,12 +83,21 @@ def main() -> None:
         "frames": len(images),
         "pairs": arguments.pairs,
         "model": arguments.model,
-        "sparsity": arguments.sparsity,
         "backend": details,
         "machine": read_machine().model_dump(),
         "rows": rows,
     }
     arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _row(sink: str, sparsity: float, bare_fps: np.ndarray, fps: np.ndarray) -> dict:
+    return {
+        "sink": sink,
+        "sparsity": sparsity,
+        "fps": round(float(np.median(fps)), 2),
+        "bare_fps": round(float(np.median(bare_fps)), 2),
+        "loss": round(float(np.median(1 - fps / bare_fps)), 4),
+    }
 
 
 if __name__ == "__main__":

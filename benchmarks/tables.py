@@ -1,0 +1,131 @@
+"""Rewrites the README's tables from the measured files, so that no figure is typed by hand.
+
+    make figures            rewrite
+    python benchmarks/tables.py --check     exit 1 where the README does not say what the files say
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sparsevit_runtime import load
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def read(name: str) -> dict:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    align = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, align, *rows])
+
+
+def machine(document: dict) -> str:
+    info = document["machine"]
+    runtime = info["versions"].get("onnxruntime", "?")
+    return f"{info['cpu']}, {info['usable_cores']:g} cores, onnxruntime {runtime}, {info['distribution']}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f}%"
+
+
+def accuracy() -> str:
+    """The bundled model: accuracy from its card, time from its profile."""
+    with load("street-scenes") as model:
+        metrics = [m for m in model.card.metrics if m.name == "mIoU" and m.dataset.lower() == "camvid test"]
+    profile = read("profile_street_scenes")
+    times = {("0" if e["sparsity"] == "dense" else e["sparsity"]): e for e in profile["entries"]}
+    rows = []
+    for metric in sorted(metrics, key=lambda m: m.ratio):
+        entry = times[f"{metric.ratio:g}"]
+        stats = entry["stages"]["inference"]
+        rows.append(
+            [
+                percent(metric.ratio) if metric.ratio else "0 (dense)",
+                f"{metric.value:.1f}",
+                f"{entry['mac_ratio']:.2f}",
+                f"{entry['time_ratio']:.2f}",
+                f"{stats['p50']:.0f} ms",
+                f"{stats['p95']:.0f} ms",
+            ]
+        )
+    header = ["windows pruned", "mIoU, CamVid test", "MACs left", "time, of dense", "p50", "p95"]
+    return markdown(header, rows) + f"\n\n{machine(profile)}; {profile['settings']['iterations']} rounds in one run."
+
+
+def backbone() -> str:
+    """Swin-T in ONNX Runtime."""
+    document = read("backbone_onnx")
+    rows = [
+        [
+            row["graph"] if row["pruned"] is None else f"sparsevit, {percent(row['pruned'])} pruned",
+            f"{row['mac_ratio']:.2f}",
+            f"{row['ratio_to_plain']:.2f}",
+            f"{row['median_ms']:.0f} ms",
+        ]
+        for row in document["rows"]
+    ]
+    note = f"{machine(document)}; {document['threads']} threads, {document['rounds']} rounds in one run."
+    return markdown(["graph", "MACs left", "time, of plain dense", "median"], rows) + f"\n\n{note}"
+
+
+def pipeline() -> str:
+    """`sparsevit run` against the bare session."""
+    document = read("pipeline")
+    names = {"null": "null:// (nothing drawn)", "mp4": "annotated mp4"}
+    rows = [
+        [
+            names[row["sink"]],
+            percent(row["sparsity"]),
+            f"{row['bare_fps']:.1f}",
+            f"{row['fps']:.1f}",
+            f"{100 * row['loss']:.1f}%",
+        ]
+        for row in document["rows"]
+    ]
+    width, height = document["frame_wh"]
+    note = f"{document['clip']}, {width}x{height}; {machine(document)}; median of {document['pairs']} pairs in one run."
+    return (
+        markdown(["sink", "pruned", "bare session, frames/s", "sparsevit run, frames/s", "loss"], rows) + f"\n\n{note}"
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {"accuracy": accuracy, "backbone": backbone, "pipeline": pipeline}
+
+
+def rewrite(text: str) -> str:
+    """The document with every table made anew."""
+
+    def table(match: re.Match) -> str:
+        return f"<!-- table: {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the README is out of date")
+    arguments = parser.parse_args()
+    readme = ROOT / "README.md"
+    before = readme.read_text()
+    after = rewrite(before)
+    if arguments.check:
+        return int(before != after)
+    readme.write_text(after)
+    print("README.md is up to date" if before == after else "rewrote the tables of README.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
