@@ -1,31 +1,36 @@
-"""Whole networks: the backbone alone, or with a head."""
+"""Whole networks: the backbone with a head."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from .backbone import SparseViT
 from .heads import DetectionHead, SegmentationHead
-from .heads.detection import RawDetections
 
 
-class SegmentationModel(nn.Module):
-    """SparseViT with the segmentation head.
+class HeadedModel(nn.Module):
+    """SparseViT with a head.
 
     Args:
         backbone: the feature extractor.
-        num_classes: classes; void is not one of them.
+        num_classes: classes; void or background is not one of them.
         channels: width of the head.
+
+    Attributes:
+        task: as the model card names it.
+        head_config: arguments that rebuild the head.
     """
 
-    task = "segmentation"
+    task: ClassVar[str]
+    head_type: ClassVar[type[nn.Module]]
 
     def __init__(self, backbone: SparseViT, num_classes: int, channels: int = 64) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = SegmentationHead(backbone.channels, num_classes, channels)
+        self.head = self.head_type(backbone.channels, num_classes, channels)
         self.head_config = {"num_classes": num_classes, "channels": channels}
 
     def forward(
@@ -34,31 +39,23 @@ class SegmentationModel(nn.Module):
         ratios: Sequence[Sequence[float]] | None = None,
         keep: Sequence[int] | None = None,
         orders: Sequence[Mapping[int, Tensor]] | None = None,
-    ) -> Tensor:
-        """(B, 3, H, W) normalised RGB -> logits (B, K, H/4, W/4); the others as in `SparseViT.forward`."""
+    ) -> Any:
+        """(B, 3, H, W) normalised RGB -> what the head returns; the other arguments as in `SparseViT.forward`."""
         return self.head(self.backbone(images, ratios, keep, orders))
 
 
-class DetectionModel(nn.Module):
-    """SparseViT with the detection head; arguments as for `SegmentationModel`."""
+class SegmentationModel(HeadedModel):
+    """Returns logits (B, K, H/4, W/4)."""
+
+    task = "segmentation"
+    head_type = SegmentationHead
+
+
+class DetectionModel(HeadedModel):
+    """Returns `heads.detection.RawDetections`: one-to-one predictions at every location."""
 
     task = "detection"
-
-    def __init__(self, backbone: SparseViT, num_classes: int, channels: int = 64) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = DetectionHead(backbone.channels, num_classes, channels)
-        self.head_config = {"num_classes": num_classes, "channels": channels}
-
-    def forward(
-        self,
-        images: Tensor,
-        ratios: Sequence[Sequence[float]] | None = None,
-        keep: Sequence[int] | None = None,
-        orders: Sequence[Mapping[int, Tensor]] | None = None,
-    ) -> RawDetections:
-        """(B, 3, H, W) normalised RGB -> one-to-one predictions at every location."""
-        return self.head(self.backbone(images, ratios, keep, orders))
+    head_type = DetectionHead
 
 
 HEADED_MODELS = {m.task: m for m in (SegmentationModel, DetectionModel)}
