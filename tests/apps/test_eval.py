@@ -1,0 +1,78 @@
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from sparsevit_runtime import load
+from sparsevit_runtime.model import find_model
+from sparsevit_runtime.sources.synthetic import STREET_CLASSES, StreetScene
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Two labelled frames in CamVid layout, with a void class, and the frames' truth."""
+    root = tmp_path_factory.mktemp("data")
+    lines = [f"{i} {name} {r} {g} {b}" for i, (name, (r, g, b)) in enumerate(STREET_CLASSES)]
+    (root / "classes.txt").write_text("\n".join([*lines, "11 Unlabelled 0 0 0"]) + "\n")
+    for part in ("images", "labels"):
+        (root / "test" / part).mkdir(parents=True)
+    for seed in range(2):
+        image, truth = StreetScene((200, 150), seed=seed).render(0)
+        label = truth.label_map.copy()
+        label[:20] = 11
+        cv2.imwrite(str(root / "test" / "images" / f"{seed}.png"), image)
+        cv2.imwrite(str(root / "test" / "labels" / f"{seed}.png"), label)
+    return root
+
+
+def miou(model, dataset, sparsity) -> float:
+    """Mean IoU over classes that occur, straight from its definition."""
+    predictions, labels = [], []
+    for seed in range(2):
+        image = cv2.imread(str(dataset / "test" / "images" / f"{seed}.png"))
+        predictions.append(model(image, sparsity=sparsity).label_map)
+        labels.append(cv2.imread(str(dataset / "test" / "labels" / f"{seed}.png"), cv2.IMREAD_UNCHANGED))
+    predictions, labels = np.array(predictions), np.array(labels)
+    counted = labels != 11
+    scores = []
+    for c in range(len(STREET_CLASSES)):
+        a, b = (predictions == c) & counted, (labels == c) & counted
+        if (a | b).any():
+            scores.append((a & b).sum() / (a | b).sum())
+    return float(np.mean(scores))
+
+
+def test_figures_follow_the_definition(sparsevit, dataset, tmp_path):
+    out = tmp_path / "accuracy.json"
+    said = sparsevit("eval", "street-scenes", dataset, "--sweep", "0,0.6", "--json", out)
+    assert said.code == 0 and "mIoU" in said.out
+    figures = json.loads(out.read_text())
+    assert [f["ratio"] for f in figures] == [0.0, 0.6] and figures[0]["images"] == 2
+    with load("street-scenes") as model:
+        for figure in figures:
+            assert figure["miou"] == pytest.approx(miou(model, dataset, figure["ratio"]), abs=1e-4)
+
+
+def test_record_writes_the_card(sparsevit, dataset, tmp_path):
+    path = tmp_path / "copy.onnx"
+    shutil.copy(find_model("street-scenes"), path)
+    assert sparsevit("eval", path, dataset, "--sweep", "0", "--name", "two frames", "--record").code == 0
+    with load(path) as model:
+        (metric,) = [m for m in model.card.metrics if m.dataset == "two frames"]
+    assert (metric.name, metric.ratio, metric.unit) == ("mIoU", 0.0, "%") and 0 <= metric.value <= 100
+
+
+@pytest.mark.parametrize(
+    "arguments,code,message",
+    [
+        (["street-scenes", "{data}", "--split", "missing"], 1, "missing"),
+        (["street-scenes", "{data}/nowhere"], 1, "classes.txt"),
+        (["street-scenes", "{data}", "--sweep", "2"], 1, "0 to 1"),
+        (["nothing", "{data}"], 1, "no model"),
+    ],
+)
+def test_errors(sparsevit, dataset, monkeypatch, arguments, code, message):
+    said = sparsevit("eval", *(a.format(data=dataset) for a in arguments))
+    assert said.code == code and message in said.err
