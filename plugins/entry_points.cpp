@@ -1,0 +1,41 @@
+// What TensorRT asks the library for when it loads it: the only symbols that leave it (exports.map).
+#include "common/log.h"
+#include "window_gather/plugin.h"
+#include "window_scatter/plugin.h"
+#include "window_score/plugin.h"
+
+#include <NvInferRuntime.h>
+
+#include <cuda_runtime_api.h>
+
+// What the library was built for, to be found in the file without loading it: TensorRT's interfaces to its log differ
+// between major versions.
+#define SPARSEVIT_TEXT(value) #value
+#define SPARSEVIT_NUMBER(value) SPARSEVIT_TEXT(value)
+__attribute__((used)) static char const kBuild[]
+    = "sparsevit-plugins tensorrt=" SPARSEVIT_NUMBER(NV_TENSORRT_MAJOR) "." SPARSEVIT_NUMBER(
+        NV_TENSORRT_MINOR) " cudart=" SPARSEVIT_NUMBER(CUDART_VERSION) " architectures=" SPARSEVIT_ARCHITECTURES;
+
+#define SPARSEVIT_EXPORT extern "C" __attribute__((visibility("default")))
+
+//! TensorRT 10.3 and later.
+SPARSEVIT_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& nbCreators)
+{
+    static sparsevit::WindowPluginCreator<sparsevit::WindowScorePlugin> score;
+    static sparsevit::WindowPluginCreator<sparsevit::WindowGatherPlugin> gather;
+    static sparsevit::WindowPluginCreator<sparsevit::WindowScatterPlugin> scatter;
+    static nvinfer1::IPluginCreatorInterface* const creators[]{&score, &gather, &scatter};
+    nbCreators = 3;
+    return creators;
+}
+
+//! TensorRT 10.0 to 10.2 look for this name.
+SPARSEVIT_EXPORT nvinfer1::IPluginCreatorInterface* const* getPluginCreators(int32_t& nbCreators)
+{
+    return getCreators(nbCreators);
+}
+
+SPARSEVIT_EXPORT void setLoggerFinder(nvinfer1::ILoggerFinder* finder)
+{
+    sparsevit::useLoggerFinder(finder);
+}

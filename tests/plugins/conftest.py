@@ -1,0 +1,87 @@
+"""The plugin library, built once and kept under build/, and TensorRT-RTX's builder in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+BUILD = ROOT / "build" / "test-plugins"
+#: One architecture keeps the compilation short; nothing here runs a kernel.
+ARCHITECTURES = "86"
+
+
+def run(*command, **options) -> subprocess.CompletedProcess:
+    """Runs a command; its output becomes the failure's message."""
+    result = subprocess.run([str(part) for part in command], text=True, capture_output=True, **options)
+    assert result.returncode == 0, f"{' '.join(map(str, command))}\n{result.stdout}\n{result.stderr}"
+    return result
+
+
+def packaged_headers() -> Path | None:
+    """TensorRT's headers in the Python package kernel_lens."""
+    spec = importlib.util.find_spec("kernel_lens")
+    return Path(spec.submodule_search_locations[0]) / "include" / "tensorrt" if spec else None
+
+
+@pytest.fixture(scope="session")
+def tensorrt_headers() -> Path:
+    for folder in (os.environ.get("TENSORRT_INCLUDE_DIR"), packaged_headers(), "/usr/include/x86_64-linux-gnu"):
+        if folder and (Path(folder) / "NvInferRuntime.h").exists():
+            return Path(folder)
+    pytest.skip("no TensorRT headers: set TENSORRT_INCLUDE_DIR or `pip install --no-deps kernel-lens`")
+
+
+@pytest.fixture(scope="session")
+def cuda_headers() -> Path:
+    compiler = shutil.which("nvcc")
+    if compiler is None:
+        pytest.skip("no CUDA compiler: nvcc is not on PATH")
+    for line in run("nvcc", "--dryrun", "-x", "cu", "-c", "/dev/null").stderr.splitlines():
+        if line.startswith("#$ INCLUDES="):
+            return Path(line.split("-I", 1)[1].split('"')[0].strip())
+    pytest.fail("nvcc --dryrun names no include folder")
+
+
+@pytest.fixture(scope="session")
+def plugin_library(tensorrt_headers, cuda_headers) -> Path:
+    """libsparsevit_plugins.so as a user builds it; a later run compiles only what has changed."""
+    options = [f"-DSPARSEVIT_CUDA_ARCHITECTURES={ARCHITECTURES}", "-DSPARSEVIT_REQUIRE_PLUGINS=ON"]
+    run("cmake", "-S", ROOT, "-B", BUILD, f"-DTENSORRT_INCLUDE_DIR={tensorrt_headers}", *options)
+    run("cmake", "--build", BUILD, "--parallel", "2")
+    return BUILD / "plugins" / "libsparsevit_plugins.so"
+
+
+@pytest.fixture(scope="session")
+def build_engine(tmp_path_factory):
+    """Function (model file, profile, library=None, **options) -> report of rtx_build.py, as a dictionary.
+
+    TensorRT-RTX's parser opens its core by a name that the wheel lacks and the loader looks up before Python starts:
+    hence the folder of links and the process of its own.
+    """
+    spec = importlib.util.find_spec("tensorrt_rtx_libs")
+    if spec is None or importlib.util.find_spec("tensorrt_rtx") is None:
+        pytest.skip("TensorRT-RTX is not installed: `pip install tensorrt-rtx-cu13`")
+    core = Path(spec.submodule_search_locations[0]) / "libtensorrt_rtx.so.1"
+    folder = tmp_path_factory.mktemp("tensorrt_rtx")
+    for name in ("libtensorrt_rtx.so", "libtensorrt_rtx.so.1"):
+        (folder / name).symlink_to(core)
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(folder)}
+
+    def build(model: Path, profile: dict, library: Path | None = None, **options) -> dict:
+        request = {"model": str(model), "profile": profile, "library": str(library) if library else None, **options}
+        result = run(sys.executable, HERE / "rtx_build.py", json.dumps(request), env=environment, cwd=folder)
+        report = json.loads(result.stdout.splitlines()[-1])
+        # A library built for another major version of TensorRT cannot reach its log and writes to stderr.
+        report["log"] += result.stderr.splitlines()
+        return report
+
+    return build
