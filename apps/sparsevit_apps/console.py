@@ -49,7 +49,7 @@ def progress_bar(*fields: str) -> Iterator[Progress]:
     console = stderr()
     columns: Sequence[ProgressColumn] = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         *(TextColumn(field) for field in fields),

@@ -27,6 +27,7 @@ class RunSummary:
         seconds: from asking for the first result until the last was written.
         inference_ms: of each frame, (frames,) float64.
         dropped: frames a live source gave up because the model was busy.
+        window_share: windows computed among all windows of all blocks.
         interrupted: ended by Ctrl-C or a signal.
     """
 
@@ -34,6 +35,7 @@ class RunSummary:
     seconds: float
     inference_ms: np.ndarray
     dropped: int
+    window_share: float
     interrupted: bool = False
 
     @property
@@ -98,7 +100,7 @@ def run_stream(
     """
     pictures = any(sink.needs_image for sink in sinks)
     inference_ms: list[float] = []
-    dropped, interrupted = 0, False
+    dropped, share, interrupted = 0, 1.0, False
     start = time.perf_counter()
     try:
         for result in stream:
@@ -108,7 +110,7 @@ def run_stream(
             for sink in sinks:
                 sink.write(result, image)
             inference_ms.append(result.timings.inference_ms)
-            dropped = result.dropped
+            dropped, share = result.dropped, result.window_share
             on_result(result, len(inference_ms))
             if limit is not None and len(inference_ms) >= limit:
                 break
@@ -119,7 +121,7 @@ def run_stream(
             raise
         interrupted = True
     seconds = time.perf_counter() - start
-    return RunSummary(len(inference_ms), seconds, np.array(inference_ms), dropped, interrupted)
+    return RunSummary(len(inference_ms), seconds, np.array(inference_ms), dropped, share, interrupted)
 
 
 def written_files(sinks: Sequence[Sink]) -> list[tuple[str, int]]:

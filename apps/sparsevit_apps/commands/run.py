@@ -81,7 +81,7 @@ def run(
         )
         bar = opened.enter_context(progress_bar("{task.fields[note]}"))
         total = min((n for n in (frames, feed.frame_count) if n is not None), default=None)
-        task = bar.add_task(feed.name, total=total, note="")
+        task = bar.add_task(_short(feed.name), total=total, note="")
         updated = start = time.monotonic()
 
         def show(result: Result, done: int) -> None:
@@ -89,7 +89,7 @@ def run(
             now = time.monotonic()
             if now - updated >= _UPDATE_S:
                 updated = now
-                note = f"{done / (now - start):.1f} frames/s, inference {result.timings.inference_ms:.1f} ms"
+                note = f"{done / (now - start):.1f} fps, {result.timings.inference_ms:.0f} ms"
                 note += f", {result.dropped} dropped" if feed.live else ""
                 bar.update(task, completed=done, note=note)
 
@@ -97,6 +97,11 @@ def run(
     _print_summary(loaded, feed, targets, summary)
     if summary.interrupted:
         raise KeyboardInterrupt
+
+
+def _short(name: str, length: int = 24) -> str:
+    """The end of a source's name, which tells most: a path's file."""
+    return name if len(name) <= length else f"...{name[-length:]}"
 
 
 def _warm_up(model: Model, sparsity: str | None, activity: bool) -> float:
@@ -118,6 +123,7 @@ def _print_summary(model: Model, source: Source, sinks: list[Sink], summary: Run
     rows = [
         ("source", source.name),
         ("model", f"{model.card.name}, {model.task}"),
+        ("windows", f"{summary.window_share:.0%} computed"),
         ("frames", f"{summary.frames} in {summary.seconds:.1f} s, {summary.fps:.1f} frames/s end to end"),
     ]
     if summary.frames:

@@ -29,6 +29,7 @@ _EXTRAS = {
     "export": (("torch", "onnx", "onnxscript", "safetensors"), "sparsevit export"),
     "draw": (("supervision",), "drawing detections"),
     "plot": (("matplotlib",), "sparsevit profile --plot"),
+    "train": (("torch", "yaml"), "sparsevit adapt and sparsevit eval"),
 }
 
 
@@ -305,7 +306,9 @@ def _extras() -> Iterator[Finding]:
             area="extras",
             name=extra,
             status="missing" if absent else "ok",
-            value=f"lacks {', '.join(absent)}" if absent else " ".join(f"{m} {v}" for m, v in versions.items()),
+            value=f"lacks {', '.join(absent)}"
+            if absent
+            else " ".join(f"{m} {versions.get(m, '')}".strip() for m in modules),
             advice=f"for {purpose}: pip install 'sparsevit-edge[{extra}]'" if absent else "",
         )
 
