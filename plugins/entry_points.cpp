@@ -12,7 +12,8 @@
 // between major versions.
 #define SPARSEVIT_TEXT(value) #value
 #define SPARSEVIT_NUMBER(value) SPARSEVIT_TEXT(value)
-__attribute__((used)) static char const kBuild[]
+extern "C" char const sparsevitBuild[]; // kept by the linker on demand (CMakeLists.txt), visible to nobody
+char const sparsevitBuild[]
     = "sparsevit-plugins tensorrt=" SPARSEVIT_NUMBER(NV_TENSORRT_MAJOR) "." SPARSEVIT_NUMBER(
         NV_TENSORRT_MINOR) " cudart=" SPARSEVIT_NUMBER(CUDART_VERSION) " architectures=" SPARSEVIT_ARCHITECTURES;
 
