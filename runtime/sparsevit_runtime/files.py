@@ -20,7 +20,8 @@ def write_whole(path: str | Path, data: bytes) -> None:
         part.write_bytes(data)
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise SinkError(
             f"cannot write {path} ({error.strerror or error}); check the folder and its free space"
         ) from error
+    finally:
+        part.unlink(missing_ok=True)  # there only when something went wrong, Ctrl-C included

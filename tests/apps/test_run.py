@@ -140,3 +140,16 @@ def test_stopping_a_file_leaves_no_output(tiny_model, tmp_path, environment, sto
     assert process.returncode == code
     assert err.strip() == "stopped"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.onnx"]
+
+
+def test_detections_without_supervision_leave_no_output(tiny_model, tmp_path, environment):
+    model = tiny_model(task="detection", boxes=[(2, 2, 20, 20)], scores=[0.9], classes=[1])
+    line = ["sparsevit", "run", STREET, str(tmp_path / "out.mp4"), "-m", str(model)]
+    code = (
+        f"import sys\nsys.modules['supervision'] = None\nsys.argv = {line}\nfrom sparsevit_apps.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'sparsevit-edge[draw]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.onnx"]
