@@ -127,7 +127,7 @@ def _metric_table(card: ModelCard) -> Table:
     for ratio in ratios:
         table.add_column(f"{ratio:.0%}" if ratio else "dense", justify="right")
     for name, dataset in dict.fromkeys((m.name, m.dataset) for m in card.metrics):
-        values = {m.ratio: f"{m.value:g}{m.unit}" for m in card.metrics if (m.name, m.dataset) == (name, dataset)}
+        values = {m.ratio: f"{m.value:.4g}{m.unit}" for m in card.metrics if (m.name, m.dataset) == (name, dataset)}
         table.add_row(name, dataset, *(values.get(ratio, "") for ratio in ratios))
     return table
 

@@ -22,6 +22,8 @@ def profile_view(report: ProfileReport) -> Iterator[RenderableType]:
     yield Text()
     yield _inference_table(report)
     yield Text()
+    yield _ratio_table(report)
+    yield Text()
     yield _stage_table(report)
     yield Text()
     yield Text(report.timed_region, style="dim")
@@ -69,37 +71,44 @@ def _header(report: ProfileReport) -> list[tuple[str, str]]:
 
 def _inference_table(report: ProfileReport) -> Table:
     table = Table(title="Inference, ms", title_justify="left")
-    for column in ("pruned", "windows", "mean", "min", "p50", "p90", "p95", "p99", "CoV", "MACs"):
-        table.add_column(column, justify="right")
-    against_dense = any(e.time_ratio is not None for e in report.entries)
-    if against_dense:
-        table.add_column("time", justify="right", style="bold")
-        table.add_column("above", justify="right")
+    for column in ("pruned", "mean", "min", "p50", "p90", "p95", "p99", "CoV"):
+        table.add_column(column, justify="right", no_wrap=True)
     for entry in report.entries:
         s = entry.stages["inference"]
-        row = [pruned_label(entry), f"{entry.window_share:.0%}"]
-        row += [f"{v:.2f}" for v in (s.mean, s.min, s.p50, s.p90, s.p95, s.p99)] + [f"{s.cov:.1%}"]
-        row.append(f"{entry.mac_ratio:.3f}")
+        values = (s.mean, s.min, s.p50, s.p90, s.p95, s.p99)
+        table.add_row(pruned_label(entry), *(f"{v:.2f}" for v in values), f"{s.cov:.1%}")
+    return table
+
+
+def _ratio_table(report: ProfileReport) -> Table:
+    """What the plans leave to do, and what they leave of the time."""
+    table = Table(title="Against the dense model", title_justify="left", caption_justify="left")
+    for column in ("pruned", "windows", "GMACs", "MACs left"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.caption = "MACs left: of the backbone's multiply-accumulates; the floor of the time."
+    against_dense = any(e.time_ratio is not None for e in report.entries)
+    if against_dense:
+        table.add_column("time left", justify="right", style="bold", no_wrap=True)
+        table.add_column("above floor", justify="right", no_wrap=True)
+        table.caption += " time left: inference over the dense run's, median over the rounds."
+    for entry in report.entries:
+        row = [pruned_label(entry), f"{entry.window_share:.0%}", f"{entry.macs / 1e9:.2f}", f"{entry.mac_ratio:.3f}"]
         if against_dense:
             row += [f"{entry.time_ratio:.3f}", f"{entry.above_floor:+.3f}"]
         table.add_row(*row)
-    table.caption = "MACs: the backbone's multiply-accumulates left, over the dense model's; the floor of the time."
-    if against_dense:
-        table.caption += " time: over the dense run's, median over the rounds. above: the distance between the two."
-    table.caption_justify = "left"
     return table
 
 
 def _stage_table(report: ProfileReport) -> Table:
     table = Table(title="Stages, p50 ms", title_justify="left")
-    for column in ("pruned", "preprocess", "inference", "postprocess", "total", "total p95", "frames/s"):
+    for column in ("pruned", "preprocess", "inference", "postprocess", "total", "p95", "frames/s"):
         table.add_column(column, justify="right")
     for entry in report.entries:
         stages = entry.stages
         row = [f"{stages[name].p50:.2f}" for name in ("preprocess", "inference", "postprocess", "total")]
         rate = report.settings.batch * 1e3 / stages["total"].p50
         table.add_row(pruned_label(entry), *row, f"{stages['total'].p95:.2f}", f"{rate:.1f}")
-    table.caption = "frames/s: one after the other; a stream overlaps the stages and is faster."
+    table.caption = "p95: of the total. frames/s: one after the other; a stream overlaps the stages and is faster."
     table.caption_justify = "left"
     return table
 
