@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))  # `import tiny` from any test here
-
 import tiny
-
 from networks import randomize
 from sparsevit_apps.cli import app
 from sparsevit_exporter import SegmentationModel, SparseViT

@@ -1,14 +1,9 @@
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # `import tiny` from any test folder
-
 import tiny
-
 from sparsevit_runtime.model import Model, load
 
 

@@ -36,7 +36,7 @@ def evaluate(
     from sparsevit_runtime.files import write_whole
     from sparsevit_runtime.model import find_model
 
-    require("torch")  # the training package's datasets share its imports
+    require("yaml")  # the datasets' descriptions share a module with the recipes
     from sparsevit_training.datasets import SemanticFolder, read_classes
     from sparsevit_training.evaluate import evaluate as measure
 
@@ -45,6 +45,9 @@ def evaluate(
     with load(model, backend, threads=threads, device=device) as loaded:
         classes = read_classes(data / "classes.txt")
         void = [i for i, c in classes.items() if c.name not in loaded.class_names]
+        if void:
+            names = ", ".join(classes[i].name for i in void)
+            typer.echo(f"not counted, because {loaded.card.name} has no such class: {names}", err=True)
         dataset = SemanticFolder(data, split or ["test"], void, cache_mb=0)
         plans: list[str | None] = [None] if loaded.card.windows.fixed else list(options.parse_sweep(sweep))
         with progress_bar() as bar:
