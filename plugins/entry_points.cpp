@@ -13,9 +13,8 @@
 #define SPARSEVIT_TEXT(value) #value
 #define SPARSEVIT_NUMBER(value) SPARSEVIT_TEXT(value)
 extern "C" char const sparsevitBuild[]; // kept by the linker on demand (CMakeLists.txt), visible to nobody
-char const sparsevitBuild[]
-    = "sparsevit-plugins tensorrt=" SPARSEVIT_NUMBER(NV_TENSORRT_MAJOR) "." SPARSEVIT_NUMBER(
-        NV_TENSORRT_MINOR) " cudart=" SPARSEVIT_NUMBER(CUDART_VERSION) " architectures=" SPARSEVIT_ARCHITECTURES;
+char const sparsevitBuild[] = "sparsevit-plugins tensorrt=" SPARSEVIT_NUMBER(NV_TENSORRT_MAJOR) "." SPARSEVIT_NUMBER(
+    NV_TENSORRT_MINOR) " cudart=" SPARSEVIT_NUMBER(CUDART_VERSION) " architectures=" SPARSEVIT_ARCHITECTURES;
 
 #define SPARSEVIT_EXPORT extern "C" __attribute__((visibility("default")))
 

@@ -31,15 +31,15 @@ class Kernels:
     """The three launchers of a library."""
 
     def __init__(self, path) -> None:
-        self._library = ctypes.CDLL(str(path))
-        self._library.sparsevit_error_text.restype = ctypes.c_char_p
+        self.library = ctypes.CDLL(str(path))
+        self.library.sparsevit_error_text.restype = ctypes.c_char_p
 
     def launch(self, kernel: str, call: Call) -> int:
         """Returns the CUDA error."""
-        return getattr(self._library, f"sparsevit_window_{kernel}")(ctypes.byref(call))
+        return getattr(self.library, f"sparsevit_window_{kernel}")(ctypes.byref(call))
 
     def error_text(self, error: int) -> str:
-        return self._library.sparsevit_error_text(error).decode()
+        return self.library.sparsevit_error_text(error).decode()
 
 
 class Buffer(Protocol):

@@ -88,16 +88,20 @@ void WindowAttributes::validate() const
 {
     for (size_t i = 0; i < 3; ++i)
     {
-        require(values[i] >= 1, std::string{kNames[i]} + " is " + std::to_string(values[i]) + ", it must be at least 1");
+        require(
+            values[i] >= 1, std::string{kNames[i]} + " is " + std::to_string(values[i]) + ", it must be at least 1");
     }
-    auto const padded = [this](int32_t size) { return (int64_t{size} + windowSize() - 1) / windowSize() * windowSize(); };
+    auto const padded = [this](int32_t size)
+    {
+        return (int64_t{size} + windowSize() - 1) / windowSize() * windowSize();
+    };
     int64_t const limit = std::numeric_limits<int32_t>::max();
     require(padded(height()) <= limit / padded(width()) && windowSize() <= limit / windowSize(),
         "a map of " + std::to_string(height()) + "x" + std::to_string(width()) + " tokens in windows of "
             + std::to_string(windowSize()) + " is beyond 32-bit addresses");
     require(shift() == 0 || shift() == windowSize() / 2,
-        "shift is " + std::to_string(shift()) + ", it must be 0 or window_size / 2 = "
-            + std::to_string(windowSize() / 2));
+        "shift is " + std::to_string(shift())
+            + ", it must be 0 or window_size / 2 = " + std::to_string(windowSize() / 2));
     require(values[4] == 0 || values[4] == 1, "in_place is " + std::to_string(values[4]) + ", it must be 0 or 1");
 }
 

@@ -82,8 +82,8 @@ private:
 };
 
 //! Base of the plugins. `Derived` has `static constexpr char const* kName`, `static constexpr int32_t kInputs`,
-//! `static constexpr int32_t kAttributes` (how many of WindowAttributes it has), a constructor from them, and `void checkShapes(std::array<Dims, kInputs> const&) const`, which throws for
-//! inputs that do not fit.
+//! `static constexpr int32_t kAttributes` (how many of WindowAttributes it has), a constructor from them, and `void
+//! checkShapes(std::array<Dims, kInputs> const&) const`, which throws for inputs that do not fit.
 template <typename Derived>
 class WindowPlugin : public nvinfer1::IPluginV3,
                      public nvinfer1::IPluginV3OneCore,
@@ -163,8 +163,7 @@ protected:
     }
 
     //! Checks, while the network is built, what is known of the inputs' shapes. \return 0, or -1 after an error.
-    int32_t checkedExpressions(
-        nvinfer1::DimsExprs const* inputs, int32_t nbInputs, int32_t nbOutputs) const noexcept
+    int32_t checkedExpressions(nvinfer1::DimsExprs const* inputs, int32_t nbInputs, int32_t nbOutputs) const noexcept
     {
         return checked(nbInputs, nbOutputs,
             [inputs](int32_t i)
@@ -232,8 +231,8 @@ class WindowPluginCreator final : public nvinfer1::IPluginCreatorV3One
 {
 public:
     //! \return nullptr, after an error in TensorRT's log, for attributes that are missing or wrong.
-    nvinfer1::IPluginV3* createPlugin(char const* name, nvinfer1::PluginFieldCollection const* fields,
-        nvinfer1::TensorRTPhase) noexcept override
+    nvinfer1::IPluginV3* createPlugin(
+        char const* name, nvinfer1::PluginFieldCollection const* fields, nvinfer1::TensorRTPhase) noexcept override
     {
         nvinfer1::IPluginV3* plugin = nullptr;
         guarded(Plugin::kName,

@@ -8,9 +8,9 @@ namespace
 {
 
 template <typename Vector, typename Index, int32_t kPerThread>
-__global__ void __launch_bounds__(WindowWalk::kThreads) windowGather(WindowGrid grid, WindowVectors layout,
-    uint32_t vectors, uint32_t lanes, int64_t batch, int64_t count, Vector const* __restrict__ x,
-    Index const* __restrict__ index, Vector* __restrict__ windows)
+__global__ void __launch_bounds__(WindowWalk::kThreads)
+    windowGather(WindowGrid grid, WindowVectors layout, uint32_t vectors, uint32_t lanes, int64_t batch, int64_t count,
+        Vector const* __restrict__ x, Index const* __restrict__ index, Vector* __restrict__ windows)
 {
     uint32_t const first = blockIdx.x * (WindowWalk::kThreads * kPerThread) + threadIdx.x;
     for (int64_t sample = blockIdx.y; sample < batch; sample += gridDim.y)

@@ -48,8 +48,8 @@ bool WindowGatherPlugin::supportsFormatCombination(
     bool typeFits = false;
     switch (pos)
     {
-    case 0: typeFits = isElement(tensor.type); break;                // x
-    case 1: typeFits = isIndex(tensor.type); break;                  // index
+    case 0: typeFits = isElement(tensor.type); break;             // x
+    case 1: typeFits = isIndex(tensor.type); break;               // index
     default: typeFits = tensor.type == inOut[0].desc.type; break; // windows
     }
     return typeFits && tensor.format == nvinfer1::TensorFormat::kLINEAR;

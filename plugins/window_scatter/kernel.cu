@@ -10,9 +10,9 @@ namespace
 constexpr uint32_t kNowhere{0xffffffffU};
 
 template <typename Vector, typename Index, int32_t kPerThread>
-__global__ void __launch_bounds__(WindowWalk::kThreads) windowScatter(WindowGrid grid, WindowVectors layout,
-    uint32_t vectors, uint32_t lanes, int64_t batch, int64_t count, Vector const* __restrict__ windows,
-    Index const* __restrict__ index, Vector* __restrict__ y)
+__global__ void __launch_bounds__(WindowWalk::kThreads)
+    windowScatter(WindowGrid grid, WindowVectors layout, uint32_t vectors, uint32_t lanes, int64_t batch, int64_t count,
+        Vector const* __restrict__ windows, Index const* __restrict__ index, Vector* __restrict__ y)
 {
     uint32_t const first = blockIdx.x * (WindowWalk::kThreads * kPerThread) + threadIdx.x;
     for (int64_t sample = blockIdx.y; sample < batch; sample += gridDim.y)
@@ -64,8 +64,8 @@ cudaError_t launchWindowScatter(WindowScatterParams const& p, cudaStream_t strea
     int64_t const mapBytes = p.batch * p.grid.area() * tokenBytes;
     if (p.y != p.x && mapBytes != 0 && p.count != p.grid.windows())
     {
-        cudaError_t const copied
-            = cudaMemcpyAsync(p.y, p.x, static_cast<size_t>(mapBytes), cudaMemcpyDeviceToDevice, stream);
+        cudaError_t const copied =
+            cudaMemcpyAsync(p.y, p.x, static_cast<size_t>(mapBytes), cudaMemcpyDeviceToDevice, stream);
         if (copied != cudaSuccess)
         {
             return copied;

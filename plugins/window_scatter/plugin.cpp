@@ -53,8 +53,8 @@ bool WindowScatterPlugin::supportsFormatCombination(
     bool typeFits = false;
     switch (pos)
     {
-    case 0: typeFits = isElement(tensor.type); break;                // x
-    case 2: typeFits = isIndex(tensor.type); break;                  // index
+    case 0: typeFits = isElement(tensor.type); break;             // x
+    case 2: typeFits = isIndex(tensor.type); break;               // index
     default: typeFits = tensor.type == inOut[0].desc.type; break; // windows, y
     }
     return typeFits && tensor.format == nvinfer1::TensorFormat::kLINEAR;

@@ -17,8 +17,7 @@ void WindowScorePlugin::checkShapes(std::array<nvinfer1::Dims, kInputs> const& i
     checkMap(attributes(), inputs[0]);
 }
 
-int32_t WindowScorePlugin::getOutputDataTypes(
-    DataType* outputTypes, int32_t, DataType const*, int32_t) const noexcept
+int32_t WindowScorePlugin::getOutputDataTypes(DataType* outputTypes, int32_t, DataType const*, int32_t) const noexcept
 {
     outputTypes[0] = DataType::kFLOAT;
     return 0;

@@ -30,8 +30,8 @@ int32_t windowCount(int32_t height, int32_t width, int32_t windowSize, int32_t s
 }
 
 //! addresses: (count, T) int32, of the windows first, first + 1, ...
-void addressTable(int32_t height, int32_t width, int32_t windowSize, int32_t shift, int64_t first, int32_t count,
-    int32_t* addresses)
+void addressTable(
+    int32_t height, int32_t width, int32_t windowSize, int32_t shift, int64_t first, int32_t count, int32_t* addresses)
 {
     WindowGrid const grid{height, width, windowSize, shift};
     for (int32_t window = 0; window < count; ++window)

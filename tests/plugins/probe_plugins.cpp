@@ -48,8 +48,8 @@ std::unique_ptr<IPluginV3> create(IPluginCreatorV3One& creator, Attributes const
     std::vector<PluginField> fields;
     for (size_t i = 0; i < attributes.names.size(); ++i)
     {
-        void const* const data = attributes.type == PluginFieldType::kINT32 ? static_cast<void const*>(&narrow[i])
-                                                                             : &attributes.values[i];
+        void const* const data =
+            attributes.type == PluginFieldType::kINT32 ? static_cast<void const*>(&narrow[i]) : &attributes.values[i];
         fields.emplace_back(attributes.names[i], data, attributes.type, 1);
     }
     PluginFieldCollection const collection{static_cast<int32_t>(fields.size()), fields.data()};
@@ -145,15 +145,15 @@ void probe(IPluginCreatorV3One& creator)
         std::printf("wrong %s\n", create(creator, {names, values}) ? "taken" : "refused");
     }
     std::printf("missing %s\n", create(creator, {{"height", "width", "shift"}, {14, 21, 3}}) ? "taken" : "refused");
-    std::printf("none %s\n",
-        creator.createPlugin(nullptr, nullptr, TensorRTPhase::kBUILD) == nullptr ? "refused" : "taken");
+    std::printf(
+        "none %s\n", creator.createPlugin(nullptr, nullptr, TensorRTPhase::kBUILD) == nullptr ? "refused" : "taken");
 
     auto const plugin = create(creator, {names, {14, 21, 7, 3}});
-    auto* const runtime
-        = static_cast<IPluginV3OneRuntime*>(plugin->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
+    auto* const runtime =
+        static_cast<IPluginV3OneRuntime*>(plugin->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
     std::unique_ptr<IPluginV3> const attached{runtime->attachToContext(nullptr)};
-    auto* const copy
-        = static_cast<IPluginV3OneRuntime*>(attached->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
+    auto* const copy =
+        static_cast<IPluginV3OneRuntime*>(attached->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
     PluginFieldCollection const& fields = *copy->getFieldsToSerialize();
     std::unique_ptr<IPluginV3> const again{creator.createPlugin("again", &fields, TensorRTPhase::kRUNTIME)};
     std::printf("serialised");
@@ -171,8 +171,8 @@ void probe(IPluginCreatorV3One& creator)
     printFormats(*build, inputs);
     std::vector<int64_t> const map{2, 14, 21, 8};
     std::vector<int64_t> const index{2, 4};
-    auto const with = [&](std::vector<int64_t> const& x, std::vector<int64_t> const& ids,
-                          std::vector<int64_t> const& windows)
+    auto const with =
+        [&](std::vector<int64_t> const& x, std::vector<int64_t> const& ids, std::vector<int64_t> const& windows)
     {
         switch (inputs)
         {

@@ -40,7 +40,7 @@ def node_model(path, dtype=TensorProto.FLOAT, index=TensorProto.INT64, rows=14, 
     return path
 
 
-NODE_PROFILE = {"x": [[1, 14, 21, 32], [1, 14, 21, 32], [4, 14, 21, 32]], "keep": [[1], [3], [6]]}
+NODE_PROFILE = {"x": [[1, 14, 21, 32], [1, 14, 21, 32], [4, 14, 21, 32]], "keep": [[0], [3], [6]]}
 
 
 @pytest.mark.parametrize("index", [TensorProto.INT64, TensorProto.INT32], ids=["int64", "int32"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -34,9 +35,28 @@ def kernels(tmp_path_factory):
     path = tmp_path_factory.mktemp("kernels") / "kernels_on_host.so"
     flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror", "-fPIC", "-shared"]
     sources = [PLUGINS / "launchers" / "launchers.cpp", *sorted(PLUGINS.glob("window_*/kernel.cu"))]
+    sources.append(HERE / "host_cuda" / "widths_abi.cpp")
     includes = [f"-I{HERE / 'host_cuda'}", f"-I{PLUGINS}"]
     subprocess.run(["g++", *flags, *includes, "-x", "c++", *map(str, sources), "-o", str(path)], check=True)
     return Kernels(path)
+
+
+@pytest.mark.parametrize(
+    "token_bytes,first,second,width",
+    [
+        (96 * 2, 0x1000, 0x2000, 16),  # stage 0 of Swin-T in half precision
+        (16, 0, 0x10, 16),
+        (24, 0x1000, 0x2000, 8),
+        (192, 0x1008, 0x2000, 8),
+        (192, 0x1000, 0x2004, 4),
+        (12, 0x1000, 0x2000, 4),
+        (10, 0x1000, 0x2000, 2),
+        (192, 0x1001, 0x2000, 1),  # no element lies there: the launchers refuse it
+    ],
+)
+def test_widest_vector_that_fits(kernels, token_bytes, first, second, width):
+    function = kernels.library.vectorBytes
+    assert function(*map(ctypes.c_int64, (token_bytes, first, second))) == width
 
 
 @pytest.mark.parametrize("kernel", ["score", "gather", "scatter"])

@@ -61,7 +61,10 @@ public:
     {
         mThreads = threads;
         mNext = 0;
-        mEntry = [](void* state) { (*static_cast<Thread*>(state))(); };
+        mEntry = [](void* state)
+        {
+            (*static_cast<Thread*>(state))();
+        };
         mState = &thread;
         sCurrent = this;
         size_t live = 0;
@@ -223,7 +226,10 @@ cudaError_t cudaLaunchKernelEx(
     host_cuda::Block block;
     gridDim = grid;
     blockDim = config->blockDim;
-    auto thread = [&] { kernel(Parameters(arguments)...); };
+    auto thread = [&]
+    {
+        kernel(Parameters(arguments)...);
+    };
     for (unsigned int y = 0; y < grid.y; ++y)
     {
         for (unsigned int x = 0; x < grid.x; ++x)
