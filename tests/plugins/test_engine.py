@@ -111,3 +111,20 @@ def test_exported_model(build_engine, plugin_library, tmp_path, precision):
     assert report["engine_bytes"], report["log"]
     expected = {"FLOAT"} if precision == "fp32" else {"FLOAT", "HALF"}
     assert set(report["types"].values()) == expected
+    assert scatter_in_place(model) == 3  # of 7: the first of each stage is scored for its shifted windows as well
+    onnx.save(model, path)
+    assert build_engine(path, profile, plugin_library, aliased=True)["engine_bytes"]
+
+
+def scatter_in_place(model: onnx.ModelProto) -> int:
+    """Asks for it wherever nothing but the scatter's own gather reads its map; returns how often."""
+    readers: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.op_type)
+    changed = 0
+    for node in model.graph.node:
+        if node.op_type == "WindowScatter" and sorted(readers[node.input[0]]) == ["WindowGather", "WindowScatter"]:
+            node.attribute.append(helper.make_attribute("in_place", 1))
+            changed += 1
+    return changed
