@@ -9,7 +9,13 @@ FRAMES ?= 150
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint figures clean
+# The tests build the plugin library themselves, for one architecture.
+WITHOUT_PLUGINS := --config-settings=cmake.define.SPARSEVIT_PLUGINS=OFF
+# For the Jetson build of the plugins, cross-compiled and loaded under qemu.
+APT_PACKAGES := g++-aarch64-linux-gnu qemu-user
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+.PHONY: help demo test check figures aarch64 headers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -20,13 +26,19 @@ $(BIN)/python:
 
 $(VENV)/.runtime: $(BIN)/python pyproject.toml CMakeLists.txt build_hooks/device_requirements.py
 	@echo "== installing the runtime (no torch)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	$(PIP) $(WITHOUT_PLUGINS) -e .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.runtime
-	@echo "== installing what the tests need: torch (CPU), transformers, pytest"
-	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[draw,plot,export,train,test]'
+	@echo "== installing what the tests need: torch (CPU), transformers, TensorRT-RTX and TensorRT's headers, pytest"
+	$(PIP) $(TORCH)
+	$(PIP) $(WITHOUT_PLUGINS) -e '.[draw,plot,export,train,test]'
+	$(PIP) tensorrt-rtx-cu13==1.7.1
+	$(PIP) --no-deps kernel-lens==2.0.1
+	@command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null || { \
+	  echo "== installing $(APT_PACKAGES)"; \
+	  { $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq install -y $(APT_PACKAGES); } >/dev/null 2>&1 \
+	  || echo "== no $(APT_PACKAGES) here: the tests of the Jetson build are skipped"; }
 	@touch $@
 
 demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activity, latency table (SOURCE=... takes anything)
@@ -37,15 +49,22 @@ demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activi
 	@echo "== wrote $(OUT)/annotated.mp4, $(OUT)/activity.mp4 and $(OUT)/latency.json"
 
 test: $(VENV)/.test  ## install what the tests need and run all of them
-	$(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
 check: $(VENV)/.test  ## the quick tests and the linter, under two minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -m 'not slow'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m 'not slow'
 
 figures: $(VENV)/.test  ## rewrite the README's tables from the measured files
 	$(BIN)/python benchmarks/tables.py
+
+aarch64: $(VENV)/.test  ## cross-compile the TensorRT plugins for Jetson and load them under qemu
+	plugins/cross_aarch64.sh build/aarch64 \
+	  "$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("kernel_lens").submodule_search_locations[0])')/include/tensorrt"
+
+headers:  ## compile the plugins against other TensorRT headers: make headers HEADERS="folder folder"
+	plugins/check_headers.sh build/headers $(HEADERS)
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) $(OUT) build dist
