@@ -51,6 +51,7 @@ _HOME = {
     "SourceError": "errors",
     "SinkError": "errors",
     "BackendError": "errors",
+    "BuildError": "errors",
     "MissingDependencyError": "errors",
 }
 
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from .draw import draw_result as draw_result
     from .draw import draw_segmentation as draw_segmentation
     from .errors import BackendError as BackendError
+    from .errors import BuildError as BuildError
     from .errors import CardError as CardError
     from .errors import FrameError as FrameError
     from .errors import MissingDependencyError as MissingDependencyError

@@ -8,6 +8,11 @@ from types import ModuleType
 from .errors import MissingDependencyError
 
 _EXPORT = "{}; export runs on a workstation, not on the device. pip install 'sparsevit-edge[export]'"
+_TENSORRT = (
+    "TensorRT compiles models into engines. Jetson: sudo apt install tensorrt python3-libnvinfer (never from pip), and "
+    "create the environment with --system-site-packages. x86 with an NVIDIA GPU: pip install "
+    "'sparsevit-edge[tensorrt]'. Laptop with an RTX GPU, or building without any GPU: pip install tensorrt-rtx-cu13"
+)
 _ADVICE = {
     "cv2": (
         "OpenCV reads and draws frames. Laptop or x86: pip install opencv-python-headless. Jetson: use JetPack's own "
@@ -18,6 +23,8 @@ _ADVICE = {
         "pip install onnxruntime-gpu (instead of onnxruntime, never beside it). Jetson: pip install onnxruntime for "
         "the CPU, or NVIDIA's onnxruntime-gpu wheel for your JetPack"
     ),
+    "tensorrt": _TENSORRT,
+    "tensorrt_rtx": _TENSORRT,
     "torch": _EXPORT.format("PyTorch reads checkpoints"),
     "onnx": _EXPORT.format("onnx writes model files"),
     "onnxscript": _EXPORT.format("onnxscript traces networks"),

@@ -33,6 +33,10 @@ class BackendError(SparseViTError):
     """A backend is unavailable, or failed while running."""
 
 
+class BuildError(SparseViTError):
+    """An engine cannot be built: TensorRT refuses the model, or what it needs is missing."""
+
+
 class MissingDependencyError(SparseViTError, ImportError):
     """An optional library is needed for what was asked."""
 

@@ -24,7 +24,7 @@ def test_a_library_that_is_itself_broken_shows_its_own_error(tmp_path, monkeypat
     assert not isinstance(error.value, MissingDependencyError)
 
 
-@pytest.mark.parametrize("module", ["cv2", "onnxruntime"])
+@pytest.mark.parametrize("module", ["cv2", "onnxruntime", "tensorrt", "tensorrt_rtx"])
 def test_advice_covers_every_kind_of_machine(module):
     text = str(missing(module))
     assert "Laptop" in text and "x86" in text and "Jetson" in text

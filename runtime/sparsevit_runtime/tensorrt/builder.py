@@ -1,0 +1,230 @@
+"""From a model file to an engine and its side-car, or the word that they are up to date."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..dependencies import missing, require
+from ..errors import BuildError, SinkError
+from ..files import write_whole
+from .capabilities import has_timing_cache, launch_environment
+from .device import Gpu, find_gpu, workspace_bytes
+from .engine_card import NO_GPU, EngineCard, Inputs, changes, read_sidecar, sha256, sidecar_path
+from .messages import Built, Request
+from .onnx_file import OnnxFile, read_onnx, without_functions
+from .plugin_library import PluginLibrary, find_plugins
+from .profile import make_profile
+
+#: Python modules, the first installed one is used.
+FLAVOURS = ("tensorrt", "tensorrt_rtx")
+_MIB = 1 << 20
+_SHOWN_LINES = 5
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How to build.
+
+    Attributes:
+        portable: keep the functions in the graph; no plugin is needed, and none is used.
+        batch: smallest, typical and largest batch.
+        workspace_mib: scratch memory TensorRT may plan with; None for half of what is free on the device.
+        timing_cache: file with measured kernel times, made where it does not exist and extended by each build.
+        plugins: the plugin library; None for the one `find_plugins` finds.
+        tf32: let fp32 products round their factors to TF32: faster, ten bits of mantissa.
+        flavour: ``tensorrt`` or ``tensorrt_rtx``; None for the first that is installed.
+        force: build even what is up to date.
+    """
+
+    portable: bool = False
+    batch: tuple[int, int, int] = (1, 1, 1)
+    workspace_mib: int | None = None
+    timing_cache: Path | None = None
+    plugins: Path | None = None
+    tf32: bool = False
+    flavour: str | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a call of `build_engine` did.
+
+    Attributes:
+        engine: the file.
+        card: its side-car.
+        reasons: why it was built; empty when it was up to date.
+    """
+
+    engine: Path
+    card: EngineCard
+    reasons: tuple[str, ...]
+
+
+def build_engine(
+    model: str | Path, engine: str | Path, options: BuildOptions | None = None, progress: Progress | None = None
+) -> BuildReport:
+    """Builds a TensorRT engine from an exported model, unless the one that is there was built from the same things.
+
+    TensorRT works in a process of its own: nothing it does to its process reaches the caller's, and its memory is free
+    afterwards. The side-car is written before the engine, both whole or not at all.
+
+    Args:
+        model: .onnx file of `sparsevit export`.
+        engine: file to write; its card is written beside it (`sidecar_path`).
+        options: how to build.
+        progress: called with (phase, steps done, steps) from this thread; phases nest.
+
+    Raises:
+        ModelError, CardError: the model file is broken, or not one of ours.
+        BuildError: a wrong option, no plugin library, or TensorRT refuses the model; with its first errors.
+        MissingDependencyError: no TensorRT is installed.
+        SinkError: a file cannot be written.
+    """
+    options = options or BuildOptions()
+    engine = Path(engine)
+    if options.workspace_mib is not None and options.workspace_mib < 1:
+        raise BuildError(f"a workspace of {options.workspace_mib} MiB; give at least 1, or leave it out")
+    file = read_onnx(model)
+    profile = make_profile(file.card, options.batch)
+    flavour, version = _find_tensorrt(options.flavour)
+    if options.timing_cache is not None and not has_timing_cache(flavour):
+        raise BuildError(f"{flavour} keeps no timing cache; leave {options.timing_cache} out")
+    plugins = None if options.portable or not file.nodes else find_plugins(options.plugins)
+    gpu = find_gpu()
+    inputs = Inputs(
+        onnx_sha256=sha256(file.data),
+        plugins_sha256=None if plugins is None else sha256(plugins.data),
+        tensorrt=f"{flavour} {version}",
+        gpu=NO_GPU if gpu is None else f"{gpu.name}, compute capability {gpu.compute_capability}",
+        precision=file.card.precision,
+        tf32=options.tf32,
+        profile=profile,
+    )
+    reasons = changes(engine, inputs)
+    if not reasons:
+        if not options.force:
+            return BuildReport(engine, read_sidecar(engine), ())
+        reasons = ["asked for"]
+    for target in filter(None, (engine, options.timing_cache)):
+        if not target.parent.is_dir():  # known before minutes of building
+            raise SinkError(f"cannot write {target}: no folder {target.parent}; make it first")
+    return _build(file, engine, inputs, plugins, gpu, options, progress, tuple(reasons))
+
+
+def _find_tensorrt(flavour: str | None) -> tuple[str, str]:
+    """Name and version of the TensorRT to use."""
+    if flavour is not None and flavour not in FLAVOURS:
+        raise BuildError(f"no TensorRT flavour {flavour!r}; choose {' or '.join(FLAVOURS)}, or leave it out")
+    for name in FLAVOURS if flavour is None else (flavour,):
+        if importlib.util.find_spec(name) is None:
+            continue
+        try:
+            return name, require(name).__version__
+        except (ImportError, OSError, AttributeError) as error:
+            raise BuildError(
+                f"{name} is installed but does not load ({error}); its libraries are missing or of another version. "
+                f"Install it again, or leave it out with --flavour"
+            ) from error
+    raise missing(flavour or FLAVOURS[0])
+
+
+def _build(
+    file: OnnxFile,
+    engine: Path,
+    inputs: Inputs,
+    plugins: PluginLibrary | None,
+    gpu: Gpu | None,
+    options: BuildOptions,
+    progress: Progress | None,
+    reasons: tuple[str, ...],
+) -> BuildReport:
+    workspace = workspace_bytes(gpu) if options.workspace_mib is None else options.workspace_mib * _MIB
+    flavour = inputs.tensorrt.split()[0]
+    with tempfile.TemporaryDirectory(prefix="sparsevit-build-") as name:
+        folder = Path(name)
+        graph, built_file, cache_out = folder / "model.onnx", folder / "engine", folder / "timing"
+        graph.write_bytes(file.data if options.portable else without_functions(file.data))
+        cache = options.timing_cache
+        request = Request(
+            flavour=flavour,
+            model=str(graph),
+            source=str(file.path.absolute()),
+            plugins=None if plugins is None else str(plugins.path),
+            nodes=list(file.nodes),
+            precision=file.card.precision,
+            tf32=options.tf32,
+            profile={key: [list(r.min), list(r.opt), list(r.max)] for key, r in inputs.profile.items()},
+            workspace=workspace,
+            timing_cache=str(cache) if cache is not None and cache.is_file() else None,
+            engine=str(built_file),
+            timing_cache_out=None if cache is None else str(cache_out),
+            gpu=gpu is not None,
+        )
+        links = folder / "links"
+        links.mkdir()
+        built = _run_worker(request, launch_environment(flavour, links), progress)
+        data = built_file.read_bytes()
+        times = b"" if cache is None else cache_out.read_bytes()
+    card = EngineCard(
+        inputs=inputs,
+        engine_sha256=sha256(data),
+        engine_bytes=len(data),
+        plugins_built_for="" if plugins is None else plugins.built_for,
+        workspace_mib=workspace // _MIB,
+        model=file.card,
+        **asdict(built),
+    )
+    # The engine last: without it, or with an older one, the card does not fit and the next build starts anew.
+    write_whole(sidecar_path(engine), (card.model_dump_json(indent=2) + "\n").encode())
+    write_whole(engine, data)
+    if cache is not None and times:
+        write_whole(cache, times)
+    return BuildReport(engine, card, reasons)
+
+
+def _run_worker(request: Request, environment: dict[str, str], progress: Progress | None) -> Built:
+    packages = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(p for p in packages if p)
+    command = [sys.executable, "-m", f"{__package__}.worker"]
+    pipe = subprocess.PIPE
+    answer: dict = {}
+    with tempfile.TemporaryFile() as said:
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, text=True, env=environment) as worker:
+            try:
+                with contextlib.suppress(BrokenPipeError):  # it did not even start; its exit code says more
+                    worker.stdin.write(json.dumps(asdict(request)))
+                    worker.stdin.close()
+                for line in worker.stdout:
+                    answer = json.loads(line)
+                    if progress is not None and "progress" in answer:
+                        progress(*answer["progress"])
+            except BaseException:
+                worker.kill()
+                raise
+        said.seek(0)
+        # What a plugin library writes that is built for another major version of TensorRT: it cannot reach the log.
+        lines = [" ".join(line.split()) for line in said.read().decode(errors="replace").splitlines() if line.strip()]
+    if "built" in answer:
+        return Built(**answer["built"])
+    tail = "; ".join(dict.fromkeys(lines[-_SHOWN_LINES:]))
+    if "error" in answer:
+        raise BuildError(answer["error"] + (f". On stderr: {tail}" if tail else ""))
+    code = worker.returncode
+    ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    raise BuildError(
+        f"TensorRT's process ended with {ended} while building {request.source}: {tail or 'it said nothing'}. Out of "
+        "memory ends so, too: close other programs or give a smaller --workspace"
+    )

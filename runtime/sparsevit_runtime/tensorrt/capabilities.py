@@ -1,0 +1,152 @@
+"""What differs between TensorRT 10.3 to 11.x and TensorRT for RTX, found by asking the module, never by its version.
+
+`trt` is the imported module throughout: ``tensorrt`` or ``tensorrt_rtx``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RTX = "tensorrt_rtx"
+#: The name by which RTX's parser opens its core, and the file in the wheel.
+_RTX_CORE, _RTX_CORE_FILE = "libtensorrt_rtx.so", "libtensorrt_rtx.so.1"
+
+
+def launch_environment(flavour: str, folder: Path) -> dict[str, str]:
+    """Environment for a process that is to use the ONNX parser.
+
+    The wheel of TensorRT for RTX lacks the name by which its parser opens its core, and the parser ends the process
+    where it does not find it. The loader reads its search path when a process starts, so links to the wheel's own file
+    have to be there before.
+
+    Args:
+        flavour: the Python module.
+        folder: an empty folder that lives as long as the process.
+    """
+    environment = dict(os.environ)
+    if flavour != RTX or _opens(_RTX_CORE):
+        return environment
+    spec = importlib.util.find_spec("tensorrt_rtx_libs")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        core = Path(place) / _RTX_CORE_FILE
+        if core.is_file():
+            for name in (_RTX_CORE, _RTX_CORE_FILE):
+                (folder / name).symlink_to(core)
+            paths = [str(folder), environment.get("LD_LIBRARY_PATH", "")]
+            environment["LD_LIBRARY_PATH"] = os.pathsep.join(p for p in paths if p)
+    return environment
+
+
+def _opens(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def parser_finds_its_core(trt: Any) -> bool:
+    """Whether creating an ONNX parser is safe."""
+    return trt.__name__ != RTX or _opens(_RTX_CORE)
+
+
+def network_flags(trt: Any) -> int:
+    """Flags of a strongly typed network; such networks are all there is where the flag is gone."""
+    flags = getattr(trt, "NetworkDefinitionCreationFlag", None)
+    strongly_typed = getattr(flags, "STRONGLY_TYPED", None)
+    return 0 if strongly_typed is None else 1 << int(strongly_typed)
+
+
+def set_tf32(trt: Any, config: Any, allowed: bool) -> None:
+    """TensorRT's own default is to allow it."""
+    flag = getattr(trt.BuilderFlag, "TF32", None)
+    if flag is not None:
+        (config.set_flag if allowed else config.clear_flag)(flag)
+
+
+def allow_aliased_plugins(trt: Any, config: Any) -> None:
+    """Lets a scatter work in place, from TensorRT 10.3 on."""
+    feature = getattr(getattr(trt, "PreviewFeature", None), "ALIASED_PLUGIN_IO_10_03", None)
+    if feature is not None:
+        config.set_preview_feature(feature, True)
+
+
+def set_values(profile: Any, tensor: Any, low: list[int], typical: list[int], high: list[int]) -> bool:
+    """Sets the profile of an input: of its values where they decide shapes, of its shape otherwise.
+
+    Returns:
+        Whether the bounds could be set.
+    """
+    set_range = profile.set_shape_input if tensor.is_shape_tensor else profile.set_shape
+    return set_range(tensor.name, low, typical, high) is not False  # some versions answer, others raise
+
+
+def has_creator(registry: Any, name: str, version: str) -> bool:
+    """Whether a plugin is registered. `get_creator` would log an error where it is not."""
+    for attribute in ("all_creators", "plugin_creator_list"):
+        creators = getattr(registry, attribute, None)
+        if creators is not None:
+            return any((c.name, c.plugin_version) == (name, version) for c in creators)
+    return False
+
+
+def set_monitor(trt: Any, config: Any, report: Callable[[str, int, int], None]) -> None:
+    """Reports progress as (phase, steps done, steps), where TensorRT has a progress monitor.
+
+    Phases nest; each is reported for itself.
+    """
+    if not hasattr(trt, "IProgressMonitor") or not hasattr(config, "progress_monitor"):
+        return
+
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            super().__init__()
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._steps[phase_name] = num_steps
+            report(phase_name, 0, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            report(phase_name, step + 1, self._steps.get(phase_name, step + 1))
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            steps = self._steps.pop(phase_name, 0)
+            report(phase_name, steps, steps)
+
+    config.progress_monitor = Monitor()
+
+
+def has_timing_cache(flavour: str) -> bool:
+    """Whether a timing cache does anything: RTX takes one, ignores it, and gives back what it does not read again."""
+    return flavour != RTX
+
+
+def set_timing_cache(config: Any, data: bytes) -> bool:
+    """Gives the builder a timing cache, empty or of an earlier build.
+
+    Returns:
+        False where TensorRT does not take it: another version or GPU made it.
+    """
+    cache = config.create_timing_cache(data)
+    return cache is not None and bool(config.set_timing_cache(cache, False))
+
+
+def timing_cache(config: Any) -> bytes:
+    """The timing cache after a build; empty where there is none."""
+    cache = config.get_timing_cache()
+    return b"" if cache is None else bytes(cache.serialize())
+
+
+def parser_error(error: Any) -> str:
+    """One line for one of the parser's errors: the node's type and name, and what is wrong with it."""
+    node, name = (getattr(error, attribute, str)() for attribute in ("node_operator", "node_name"))
+    where = " ".join(part for part in (node, f"'{name}'" if name else "") if part)
+    text = " ".join(str(error.desc()).split())
+    return f"{where}: {text}" if where else text

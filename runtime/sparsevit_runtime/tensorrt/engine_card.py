@@ -1,0 +1,138 @@
+"""The side-car of an engine: what it was built from, and the model card that TensorRT's format has no place for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..card import ModelCard
+from ..errors import CardError
+from .profile import Range
+
+ENGINE_SCHEMA = 1
+NO_GPU = "none"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Inputs(_Part):
+    """Everything that decides what an engine is: two builds with equal inputs are one build.
+
+    Attributes:
+        onnx_sha256: of the model file.
+        plugins_sha256: of the plugin library; None for an engine without plugins.
+        tensorrt: flavour and version, such as ``tensorrt 10.3.0`` or ``tensorrt_rtx 1.7.1.116``.
+        gpu: name and compute capability, or ``none`` for an engine built where there is no GPU.
+        precision: of the graph, as the model card says.
+        tf32: fp32 products may round their factors to TF32.
+        profile: by graph input.
+    """
+
+    onnx_sha256: str
+    plugins_sha256: str | None
+    tensorrt: str
+    gpu: str
+    precision: Literal["fp32", "fp16"]
+    tf32: bool
+    profile: dict[str, Range]
+
+
+_CALLED = {
+    "onnx_sha256": "the model file",
+    "plugins_sha256": "the plugin library",
+    "tensorrt": "TensorRT",
+    "gpu": "the GPU",
+    "precision": "the precision",
+    "tf32": "the use of TF32",
+    "profile": "the profile",
+}
+
+
+class EngineCard(_Part):
+    """Content of ``model.engine.json``.
+
+    Attributes:
+        inputs: what the engine was built from.
+        engine_sha256, engine_bytes: of the engine file.
+        plugins_built_for: TensorRT headers, CUDA runtime and GPU architectures of the plugin library; empty without.
+        plugin_layers: how many layers are plugins.
+        arithmetic: matrix products and convolutions of the network by type.
+        precision_checked: ``engine`` when the built engine's tensors were read back, ``network`` where that needs a GPU
+            that was not there: a strongly typed network's types are its engine's types.
+        workspace_mib: scratch memory TensorRT was allowed to plan with.
+        model: the model card.
+    """
+
+    schema_version: Literal[1] = ENGINE_SCHEMA
+    inputs: Inputs
+    engine_sha256: str
+    engine_bytes: int
+    plugins_built_for: str = ""
+    plugin_layers: int
+    arithmetic: dict[str, int]
+    precision_checked: Literal["engine", "network"]
+    workspace_mib: int
+    model: ModelCard
+
+
+def sidecar_path(engine: str | Path) -> Path:
+    """``model.engine`` -> ``model.engine.json``."""
+    engine = Path(engine)
+    return engine.with_name(engine.name + ".json")
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_sidecar(engine: str | Path) -> EngineCard:
+    """The side-car of an engine file.
+
+    Raises:
+        CardError: it is missing, unreadable, or of another schema.
+    """
+    path = sidecar_path(engine)
+    try:
+        return EngineCard.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CardError(
+            f"cannot read {path} ({error.strerror or error}), the card of {Path(engine).name}; keep both files "
+            "together, or build the engine again with `sparsevit build`"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the card"
+        raise CardError(f"{path} is no engine card: {where}: {first['msg']}; build the engine again") from error
+
+
+def changes(engine: str | Path, inputs: Inputs) -> list[str]:
+    """Why an engine must be built from `inputs`; empty when the engine that is there was built from just those."""
+    engine = Path(engine)
+    if not engine.is_file():
+        return [f"there is no {engine.name} yet"]
+    try:
+        card = read_sidecar(engine)
+    except CardError:
+        return [f"{sidecar_path(engine).name} is missing or not readable"]
+    found = []
+    for name, called in _CALLED.items():
+        before, now = getattr(card.inputs, name), getattr(inputs, name)
+        if before != now:
+            found.append(f"{called} changed{_values(name, before, now)}")
+    if not found and sha256(engine.read_bytes()) != card.engine_sha256:
+        found.append(f"{engine.name} is not the file that its card describes")
+    return found
+
+
+def _values(name: str, before: object, now: object) -> str:
+    if name == "profile":
+        return ""
+    if name.endswith("_sha256"):
+        short = [value[:8] if isinstance(value, str) else "none" for value in (before, now)]
+        return f" (sha256 {short[0]} -> {short[1]})"
+    return f" ({before} -> {now})"

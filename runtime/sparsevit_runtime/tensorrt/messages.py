@@ -1,0 +1,49 @@
+"""What the builder and its worker process say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Request:
+    """What to build.
+
+    Attributes:
+        flavour: Python module, ``tensorrt`` or ``tensorrt_rtx``.
+        model: file to parse.
+        source: the user's model file, beside which external weights would lie; for messages, too.
+        plugins: library to load, or None.
+        nodes: plugins that the library must bring.
+        precision: of the model card.
+        tf32: whether fp32 products may use it.
+        profile: input name -> [min, opt, max].
+        workspace: bytes.
+        timing_cache: file of an earlier build, or None.
+        engine: file to write.
+        timing_cache_out: file to write, or None.
+        gpu: there is one, so that the engine can be opened here.
+    """
+
+    flavour: str
+    model: str
+    source: str
+    plugins: str | None
+    nodes: list[str]
+    precision: str
+    tf32: bool
+    profile: dict[str, list[list[int]]]
+    workspace: int
+    timing_cache: str | None
+    engine: str
+    timing_cache_out: str | None
+    gpu: bool
+
+
+@dataclass
+class Built:
+    """What was built: see `engine_card.EngineCard` for the fields' meaning."""
+
+    plugin_layers: int
+    arithmetic: dict[str, int]
+    precision_checked: str

@@ -1,0 +1,65 @@
+"""Where the plugin library is."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BuildError
+
+FILE_NAME = "libsparsevit_plugins.so"
+#: Environment variable that names the library, for a build outside the package.
+VARIABLE = "SPARSEVIT_PLUGINS"
+_PACKAGED = Path(__file__).parents[1] / "lib" / FILE_NAME
+#: What the library says about itself (plugins/entry_points.cpp).
+_BUILT_FOR = re.compile(rb"sparsevit-plugins (tensorrt=[\w.]+ cudart=\w+ architectures=[\w.,-]+)")
+
+
+@dataclass(frozen=True)
+class PluginLibrary:
+    """A plugin library.
+
+    Attributes:
+        path: absolute.
+        data: the whole file.
+        built_for: TensorRT headers, CUDA runtime and GPU architectures it was compiled for; empty when not recorded.
+    """
+
+    path: Path
+    data: bytes
+    built_for: str
+
+
+def find_plugins(path: str | Path | None = None) -> PluginLibrary:
+    """Finds the plugin library: `path`, else $SPARSEVIT_PLUGINS, else the one inside this package.
+
+    Raises:
+        BuildError: there is none, with the places where it was looked for, or the file is no shared library.
+    """
+    named = os.environ.get(VARIABLE)
+    if path is not None:
+        place, origin = Path(path), "--plugins"
+    elif named:  # a wrong variable must not silently mean the packaged library
+        place, origin = Path(named), f"${VARIABLE}"
+    else:
+        place, origin = _PACKAGED, f"the package; neither --plugins nor ${VARIABLE} is given"
+    if place.is_file():
+        return _read(place.resolve())
+    raise BuildError(
+        f"no plugin library: looked for {place} ({origin}). Install sparsevit-edge where nvcc and TensorRT's headers "
+        f"are (docs/tensorrt.md), name a library with --plugins or ${VARIABLE}, or build with --portable, which needs "
+        "none"
+    )
+
+
+def _read(path: Path) -> PluginLibrary:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BuildError(f"cannot read the plugin library {path} ({error.strerror or error})") from error
+    if not data.startswith(b"\x7fELF"):
+        raise BuildError(f"{path} ({len(data)} bytes) is not a shared library; give the path of {FILE_NAME}")
+    found = _BUILT_FOR.search(data)
+    return PluginLibrary(path, data, found[1].decode() if found else "")

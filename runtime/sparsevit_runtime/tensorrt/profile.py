@@ -1,0 +1,46 @@
+"""The range of input shapes and of `keep` an engine is built for."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from ..card import ModelCard
+from ..errors import BuildError
+from ..plan import Plan, dense_keep
+
+#: Share of windows pruned that an engine is tuned for; every other sparsity runs in it as well.
+TYPICAL_SPARSITY = 0.6
+
+
+class Range(BaseModel):
+    """Bounds of one graph input, and the point kernels are chosen for: a shape, or for `keep` its values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+def make_profile(card: ModelCard, batch: tuple[int, int, int] = (1, 1, 1)) -> dict[str, Range]:
+    """The profile of a model, by input name.
+
+    `keep` goes from no window at all to every window; a fixed export has no such input.
+
+    Args:
+        batch: smallest, typical and largest batch.
+
+    Raises:
+        BuildError: the batch sizes are below 1 or descend.
+    """
+    low, typical, high = batch
+    if not 1 <= low <= typical <= high:
+        raise BuildError(f"batch sizes {low},{typical},{high}: the smallest must be at least 1, and none may descend")
+    height, width = card.input.height, card.input.width
+    shape = (height, width, 3) if card.input.layout == "camera" else (3, height, width)
+    profile = {"image": Range(min=(low, *shape), opt=(typical, *shape), max=(high, *shape))}
+    if card.windows.fixed is None:
+        whole = tuple(dense_keep(card.stages).tolist())
+        kept = tuple(Plan.uniform(TYPICAL_SPARSITY, card.windows.depths).keep(card.stages).tolist())
+        profile["keep"] = Range(min=(0,) * len(whole), opt=kept, max=whole)
+    return profile

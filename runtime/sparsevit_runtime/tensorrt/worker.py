@@ -1,0 +1,206 @@
+"""Builds one engine in a process of its own: `python -m sparsevit_runtime.tensorrt.worker`.
+
+The request is one JSON document on stdin (`messages.Request`). Answers are JSON lines on stdout: ``{"progress":
+[phase, done, steps]}``, and as the last one ``{"built": {...}}`` or ``{"error": text}``. Whatever libraries write goes
+to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from . import capabilities
+from .messages import Built, Request
+
+PLUGIN_VERSION = "1"
+_SHOWN_ERRORS = 3
+#: TensorRT for RTX logs this with every other error where there is no driver, which it does not need.
+_NO_DRIVER = "cudaError 35"
+_COMPUTING_LAYERS = ("MATRIX_MULTIPLY", "CONVOLUTION", "DECONVOLUTION")
+_TYPE_OF_PRECISION = {"fp32": "FLOAT", "fp16": "HALF"}
+
+
+class Refused(Exception):
+    """TensorRT does not build this; the message is for the user."""
+
+
+def build(request: Request, say: Callable[[dict], None]) -> Built:
+    """Builds the engine and writes it.
+
+    Raises:
+        Refused: with what TensorRT says about it.
+    """
+    trt = importlib.import_module(request.flavour)
+    log = _make_log(trt)
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # what pybind11 makes of a null pointer
+        raise Refused(f"{request.flavour} cannot start a builder here ({log.summary()}); it needs a GPU") from error
+    if request.plugins is not None:
+        _load_plugins(trt, request, log)
+    if not capabilities.parser_finds_its_core(trt):
+        raise Refused(
+            "TensorRT for RTX is installed without libtensorrt_rtx.so; put a link of that name to its "
+            "libtensorrt_rtx.so.1 into a folder of LD_LIBRARY_PATH"
+        )
+    network = builder.create_network(capabilities.network_flags(trt))
+    _parse(trt, network, request, log)
+    layers, arithmetic = _check_precision(trt, network, request.precision)
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace)
+    capabilities.set_tf32(trt, config, request.tf32)
+    if request.plugins is not None:
+        capabilities.allow_aliased_plugins(trt, config)
+    capabilities.set_monitor(trt, config, lambda *step: say({"progress": step}))
+    if request.timing_cache_out is not None:
+        _set_timing_cache(config, request, log)
+    config.add_optimization_profile(_profile(builder, network, request, log))
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise Refused(f"TensorRT cannot build {request.source}: {log.summary()}")
+    Path(request.engine).write_bytes(engine)
+    if request.timing_cache_out is not None:
+        Path(request.timing_cache_out).write_bytes(capabilities.timing_cache(config))
+    checked = "network"
+    if request.gpu:
+        _check_engine(trt, network, engine, request, log)
+        checked = "engine"
+    return Built(layers, arithmetic, checked)
+
+
+def _make_log(trt: Any) -> Any:
+    class Log(trt.ILogger):
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+            self.warnings: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity == trt.ILogger.Severity.WARNING:
+                self.warnings.append(message)
+            elif severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.errors.append(" ".join(message.split()))
+
+        def summary(self) -> str:
+            """The first errors; the lack of a driver only where there is nothing else."""
+            lines = [line for line in self.errors if _NO_DRIVER not in line] or self.errors
+            lines = list(dict.fromkeys(lines))
+            return "; ".join(lines[:_SHOWN_ERRORS]) or "without a reason in its log"
+
+    return Log()
+
+
+def _load_plugins(trt: Any, request: Request, log: Any) -> None:
+    registry = trt.get_plugin_registry()
+    loaded = registry.load_library(request.plugins)
+    if loaded is None:
+        raise Refused(
+            f"TensorRT cannot load the plugin library {request.plugins}: {log.summary()}. Build it for this machine "
+            "(docs/tensorrt.md), or build with --portable, which needs none"
+        )
+    absent = [node for node in request.nodes if not capabilities.has_creator(registry, node, PLUGIN_VERSION)]
+    if absent:
+        raise Refused(
+            f"{request.plugins} has no plugin {', '.join(absent)} version {PLUGIN_VERSION}, which {request.source} "
+            "needs; use the library of this sparsevit-edge"
+        )
+
+
+def _parse(trt: Any, network: Any, request: Request, log: Any) -> None:
+    parser = trt.OnnxParser(network, log)
+    if parser.parse(Path(request.model).read_bytes(), request.source) and network.num_outputs:
+        return
+    errors = [capabilities.parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
+    shown = "; ".join(errors[:_SHOWN_ERRORS]) or log.summary()
+    more = f" (and {len(errors) - _SHOWN_ERRORS} more)" if len(errors) > _SHOWN_ERRORS else ""
+    raise Refused(f"TensorRT cannot parse {request.source}: {shown}{more}")
+
+
+def _check_precision(trt: Any, network: Any, precision: str) -> tuple[int, dict[str, int]]:
+    """Checks the types of a strongly typed network, which are those of its engine.
+
+    Returns:
+        The number of plugin layers, and of matrix products and convolutions by type.
+    """
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    kinds = {getattr(trt.LayerType, name) for name in _COMPUTING_LAYERS if hasattr(trt.LayerType, name)}
+    types = Counter(layer.get_output(0).dtype.name for layer in layers if layer.type in kinds)
+    wanted = _TYPE_OF_PRECISION[precision]
+    others = {name: count for name, count in types.items() if name != wanted}
+    # An fp16 graph keeps what must not overflow in fp32; an fp32 graph has no reason for anything else.
+    if (precision == "fp32" and others) or (types and not types[wanted]):
+        raise Refused(
+            f"the model card says {precision}, but the network's products and convolutions are {dict(types)}; export "
+            "the model again"
+        )
+    plugin = getattr(trt.LayerType, "PLUGIN_V3", None)
+    return sum(layer.type == plugin for layer in layers), dict(sorted(types.items()))
+
+
+def _set_timing_cache(config: Any, request: Request, log: Any) -> None:
+    data = Path(request.timing_cache).read_bytes() if request.timing_cache else b""
+    taken = capabilities.set_timing_cache(config, data)
+    # A file that is no timing cache is replaced by an empty one, with no more than a warning.
+    if not taken or (data and any("deserialize timing cache" in line for line in log.warnings)):
+        raise Refused(
+            f"TensorRT does not take the timing cache {request.timing_cache}: it is of another version or GPU, or no "
+            "timing cache at all. Name another file; a new one is made where there is none"
+        )
+
+
+def _profile(builder: Any, network: Any, request: Request, log: Any) -> Any:
+    profile = builder.create_optimization_profile()
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    if sorted(t.name for t in inputs) != sorted(request.profile):
+        raise Refused(
+            f"{request.source} has the inputs {[t.name for t in inputs]}, its card stands for {list(request.profile)}; "
+            "export the model again"
+        )
+    for tensor in inputs:
+        if not capabilities.set_values(profile, tensor, *request.profile[tensor.name]):
+            raise Refused(f"TensorRT does not take the range of {tensor.name}: {log.summary()}")
+    return profile
+
+
+def _check_engine(trt: Any, network: Any, data: Any, request: Request, log: Any) -> None:
+    """Opens the engine and compares the types of its inputs and outputs with the network's."""
+    engine = trt.Runtime(log).deserialize_cuda_engine(data)
+    if engine is None:
+        raise Refused(f"the engine just built from {request.source} does not open on this GPU: {log.summary()}")
+    tensors = [network.get_input(i) for i in range(network.num_inputs)]
+    tensors += [network.get_output(i) for i in range(network.num_outputs)]
+    for tensor in tensors:
+        found = engine.get_tensor_dtype(tensor.name)
+        if found != tensor.dtype:
+            raise Refused(f"{tensor.name} is {found.name} in the engine, {tensor.dtype.name} in the model")
+
+
+def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent as well, which ends this process
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def say(answer: dict) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    request = Request(**json.load(sys.stdin))
+    try:
+        say({"built": asdict(build(request, say))})
+    except Refused as error:
+        say({"error": str(error)})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""Real builds with TensorRT for RTX, which needs no GPU for them."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+
+from sparsevit_runtime.card import CARD_KEY
+from sparsevit_runtime.errors import BuildError, MissingDependencyError, ModelError, SinkError
+from sparsevit_runtime.tensorrt import BuildOptions, build_engine, read_sidecar
+from sparsevit_runtime.tensorrt.device import find_gpu
+
+RTX = BuildOptions(flavour="tensorrt_rtx")
+PORTABLE = replace(RTX, portable=True)
+STARTS = "__version__ = '0'\nclass ILogger: ...\ndef Builder(log): "
+
+
+def altered(source: Path, target: Path, change) -> Path:
+    """The model with `change` applied to it, and to its card as a dictionary."""
+    model = onnx.load(source)
+    entry = next(e for e in model.metadata_props if e.key == CARD_KEY)
+    card = json.loads(entry.value)
+    change(model, card)
+    entry.value = json.dumps(card)
+    onnx.save(model, target)
+    return target
+
+
+def test_build_reuse_and_rebuild(rtx, exported, plugin_library, tmp_path):
+    engine, options, seen = tmp_path / "m.engine", replace(RTX, plugins=plugin_library), []
+    report = build_engine(exported(), engine, options, lambda *step: seen.append(step))
+    card = report.card
+    assert report.reasons == ("there is no m.engine yet",)
+    assert sorted(os.listdir(tmp_path)) == ["m.engine", "m.engine.json"]
+    assert read_sidecar(engine) == card and card.engine_bytes == engine.stat().st_size > 10_000
+    assert card.inputs.tensorrt.startswith("tensorrt_rtx 1.") and card.inputs.precision == "fp32"
+    gpu = find_gpu()
+    assert (card.inputs.gpu == "none") == (gpu is None)
+    assert card.precision_checked == ("network" if gpu is None else "engine")
+    nodes = [node for node in onnx.load(exported()).graph.node if node.domain == "sparsevit"]
+    assert card.plugin_layers == len(nodes) >= 10
+    assert set(card.arithmetic) == {"FLOAT"} and "tensorrt=" in card.plugins_built_for
+    assert card.model.input.height == 60 and card.inputs.profile["keep"].min == (0, 0, 0, 0)
+    assert card.inputs.profile["keep"].max == (12, 4, 1, 1)
+    assert all(0 <= done <= total for _, done, total in seen) and len({phase for phase, _, _ in seen}) > 2
+
+    written = engine.stat().st_mtime_ns
+    again = build_engine(exported(), engine, options)
+    assert again.reasons == () and again.card == card and engine.stat().st_mtime_ns == written
+    moved = shutil.copy(plugin_library, tmp_path / "same.so")
+    assert build_engine(exported(), engine, replace(options, plugins=moved)).reasons == ()
+
+    other = build_engine(exported(), engine, replace(options, batch=(1, 2, 3)))
+    assert other.reasons == ("the profile changed",)
+    assert other.card.inputs.profile["image"].max == (3, 60, 88, 3)
+    forced = build_engine(exported(), engine, replace(options, batch=(1, 2, 3), force=True, workspace_mib=64))
+    assert forced.reasons == ("asked for",) and forced.card.workspace_mib == 64
+
+
+def test_fp16(rtx, exported, plugin_library, tmp_path):
+    card = build_engine(exported("fp16"), tmp_path / "m.engine", replace(RTX, plugins=plugin_library)).card
+    assert card.inputs.precision == "fp16" and card.arithmetic["HALF"] > 20 and card.plugin_layers >= 10
+
+
+def test_portable_needs_no_plugin(rtx, exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSEVIT_PLUGINS", "/nowhere.so")
+    engine = tmp_path / "m.engine"
+    card = build_engine(exported(), engine, PORTABLE).card
+    assert (card.plugin_layers, card.inputs.plugins_sha256, card.plugins_built_for) == (0, None, "")
+    with pytest.raises(BuildError, match=r"looked for /nowhere.so \(\$SPARSEVIT_PLUGINS\)"):
+        build_engine(exported(), engine, RTX)
+    assert read_sidecar(engine) == card and build_engine(exported(), engine, PORTABLE).reasons == ()
+
+
+def test_parser_errors_name_the_nodes(rtx, exported, tmp_path):
+    bare = altered(exported(), tmp_path / "bare.onnx", lambda model, card: model.ClearField("functions"))
+    with pytest.raises(BuildError, match=r"cannot parse .*bare.onnx: WindowScore '.+': .*Plugin not found.*\d+ more"):
+        build_engine(bare, tmp_path / "m.engine", PORTABLE)
+    assert os.listdir(tmp_path) == ["bare.onnx"]
+
+
+def test_a_wrong_attribute_is_told_by_the_plugin(rtx, exported, plugin_library, tmp_path):
+    def change(model, card):
+        node = next(n for n in model.graph.node if n.op_type == "WindowGather")
+        next(a for a in node.attribute if a.name == "shift").i = 2
+
+    wrong = altered(exported(), tmp_path / "wrong.onnx", change)
+    with pytest.raises(BuildError, match=r"WindowGather '.+'.*shift is 2, it must be 0 or window_size / 2 = 3"):
+        build_engine(wrong, tmp_path / "m.engine", replace(RTX, plugins=plugin_library))
+
+
+def test_a_card_that_does_not_fit_the_graph_is_refused(rtx, exported, tmp_path):
+    def half(model, card):
+        card["precision"] = "fp16"
+
+    def fixed(model, card):
+        card["windows"]["fixed"] = [[0.5] * depth for depth in card["windows"]["depths"]]
+
+    for change, message in (
+        (half, r"says fp16, but the network's products and convolutions are \{'FLOAT': \d+\}"),
+        (fixed, r"has the inputs \['image', 'keep'\], its card stands for \['image'\]"),
+    ):
+        with pytest.raises(BuildError, match=message):
+            build_engine(altered(exported(), tmp_path / "m.onnx", change), tmp_path / "m.engine", PORTABLE)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("int nothing;", "SymbolAddress for getCreators could not be loaded"),
+        ("void* getCreators(int* n) { *n = 0; return n; } void setLoggerFinder(void* f) {}", "No creator returned"),
+    ],
+    ids=["no entry points", "no plugins"],
+)
+def test_a_library_of_something_else(rtx, exported, tmp_path, code, message):
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler for a library of something else")
+    source, library = tmp_path / "other.c", tmp_path / "other.so"
+    source.write_text(code)
+    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", library], check=True)
+    with pytest.raises(BuildError, match=rf"cannot load the plugin library .*other.so: .*{message}"):
+        build_engine(exported(), tmp_path / "m.engine", replace(RTX, plugins=library))
+
+
+def test_a_library_older_than_the_model(rtx, exported, plugin_library, tmp_path):
+    def change(model, card):
+        model.graph.node.append(onnx.helper.make_node("WindowFuture", [], ["new"], domain="sparsevit"))
+
+    newer = altered(exported(), tmp_path / "newer.onnx", change)
+    with pytest.raises(BuildError, match=r"has no plugin WindowFuture version 1, which .*newer.onnx needs"):
+        build_engine(newer, tmp_path / "m.engine", replace(RTX, plugins=plugin_library))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"batch": (0, 1, 1)}, BuildError, "smallest must be at least 1"),
+        ({"workspace_mib": 0}, BuildError, "workspace of 0 MiB"),
+        ({"flavour": "tensorflow"}, BuildError, "choose tensorrt or tensorrt_rtx"),
+        ({"timing_cache": Path("t.cache")}, BuildError, "tensorrt_rtx keeps no timing cache"),
+    ],
+)
+def test_wrong_options(rtx, exported, tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
+        build_engine(exported(), tmp_path / "m.engine", replace(PORTABLE, **options))
+
+
+def test_files_that_cannot_be_read_or_written(rtx, exported, tmp_path):
+    with pytest.raises(SinkError, match="no folder"):
+        build_engine(exported(), tmp_path / "nowhere" / "m.engine", PORTABLE)
+    part = tmp_path / "part.onnx"
+    part.write_bytes(exported().read_bytes()[:5000])
+    with pytest.raises(ModelError, match="only a part"):
+        build_engine(part, tmp_path / "m.engine", PORTABLE)
+
+
+def test_ctrl_c_ends_the_build_and_leaves_nothing(rtx, exported, tmp_path):
+    def interrupt(*step):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(exported(), tmp_path / "m.engine", PORTABLE, interrupt)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_engine_is_not_run_yet(tmp_path):
+    from sparsevit_runtime import BackendError, load
+
+    (tmp_path / "m.engine").write_bytes(b"")
+    with pytest.raises(BackendError, match="load the .onnx file"):
+        load(tmp_path / "m.engine")
+
+
+def test_no_tensorrt_at_all(exported, tmp_path, monkeypatch):
+    class Hiding:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name in ("tensorrt", "tensorrt_rtx"):
+                return None
+            return importlib.machinery.PathFinder.find_spec(name, path, target)
+
+    monkeypatch.setattr(sys, "meta_path", [Hiding])
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(MissingDependencyError, match="Jetson: sudo apt install tensorrt .*edge.tensorrt.*rtx-cu13"):
+        build_engine(exported(), tmp_path / "m.engine", BuildOptions(portable=True))
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("raise OSError('libnvinfer.so.10: no such file')", "installed but does not load .libnvinfer.so.10"),
+        (
+            "__version__ = '0'\nclass ILogger: ...\ndef Builder(log):\n import os; os.abort()",
+            "ended with signal SIGABRT",
+        ),
+        ("__version__ = '0'\nclass ILogger: ...\ndef Builder(log):\n raise TypeError('null')", "needs a GPU"),
+    ],
+    ids=["does not load", "crashes", "finds no GPU"],
+)
+def test_an_installation_that_does_not_work(exported, tmp_path, monkeypatch, module, message):
+    """Stand-ins for broken TensorRT installations."""
+    (tmp_path / "tensorrt.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    with pytest.raises(BuildError, match=message):
+        build_engine(exported(), tmp_path / "m.engine", BuildOptions(portable=True))
+    sys.modules.pop("tensorrt", None)

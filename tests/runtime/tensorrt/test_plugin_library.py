@@ -1,0 +1,54 @@
+import pytest
+
+from sparsevit_runtime.errors import BuildError
+from sparsevit_runtime.tensorrt import plugin_library as module
+from sparsevit_runtime.tensorrt.plugin_library import find_plugins
+
+ELF = b"\x7fELF"
+NOTE = b"\0sparsevit-plugins tensorrt=10.3 cudart=12060 architectures=87,110\0more"
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """The three places, each with a library."""
+    found = {}
+    for name in ("given", "variable", "package"):
+        found[name] = tmp_path / f"{name}.so"
+        found[name].write_bytes(ELF + name.encode())
+    monkeypatch.setenv("SPARSEVIT_PLUGINS", str(found["variable"]))
+    monkeypatch.setattr(module, "_PACKAGED", found["package"])
+    return found
+
+
+def test_the_nearest_place_goes_first(places, monkeypatch):
+    assert find_plugins(places["given"]).path == places["given"]
+    assert find_plugins().path == places["variable"]
+    monkeypatch.delenv("SPARSEVIT_PLUGINS")
+    assert find_plugins().path == places["package"]
+
+
+def test_a_named_place_without_a_library_is_not_passed_over(places, monkeypatch):
+    places["given"].unlink()
+    with pytest.raises(BuildError, match=r"looked for .*given.so \(--plugins\)"):
+        find_plugins(places["given"])
+    places["variable"].unlink()
+    with pytest.raises(BuildError, match=r"looked for .*variable.so \(\$SPARSEVIT_PLUGINS\)"):
+        find_plugins()
+    monkeypatch.delenv("SPARSEVIT_PLUGINS")
+    places["package"].unlink()
+    with pytest.raises(BuildError, match=r"package.so \(the package; neither --plugins nor \$SPARSEVIT_PLUGINS"):
+        find_plugins()
+
+
+def test_a_folder_or_a_text_is_no_library(places, tmp_path):
+    with pytest.raises(BuildError, match="no plugin library"):
+        find_plugins(tmp_path)
+    places["given"].write_text("not a library")
+    with pytest.raises(BuildError, match=r"given.so \(13 bytes\) is not a shared library"):
+        find_plugins(places["given"])
+
+
+def test_what_the_library_was_built_for(places):
+    assert find_plugins(places["given"]).built_for == ""
+    places["given"].write_bytes(ELF + NOTE)
+    assert find_plugins(places["given"]).built_for == "tensorrt=10.3 cudart=12060 architectures=87,110"
