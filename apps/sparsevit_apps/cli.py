@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from sparsevit_runtime.errors import SparseViTError
 
-from .commands import adapt, check, doctor, eval, export, inspect, profile, run
+from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
@@ -56,6 +56,7 @@ app.command(name="profile")(profile.profile)
 app.command(name="check")(check.check)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="export")(export.export)
+app.command(name="build")(build.build)
 app.command(name="eval")(eval.evaluate)
 app.command(name="adapt")(adapt.adapt)
 

@@ -103,6 +103,8 @@ def build_engine(
     if options.timing_cache is not None and not has_timing_cache(flavour):
         raise BuildError(f"{flavour} keeps no timing cache; leave {options.timing_cache} out")
     plugins = None if options.portable or not file.nodes else find_plugins(options.plugins)
+    if plugins is not None:
+        plugins.check_version(flavour, version)
     gpu = find_gpu()
     inputs = Inputs(
         onnx_sha256=sha256(file.data),

@@ -31,6 +31,21 @@ class PluginLibrary:
     data: bytes
     built_for: str
 
+    def check_version(self, flavour: str, version: str) -> None:
+        """Refuses a library built for a later major version of TensorRT, whose log it would call wrongly.
+
+        An earlier one works, and writes its errors to stderr.
+
+        Raises:
+            BuildError: it is of a later major version.
+        """
+        major = re.match(r"tensorrt=(\d+)\.", self.built_for)
+        if flavour == "tensorrt" and major and int(major[1]) > int(version.split(".")[0]):
+            raise BuildError(
+                f"{self.path} was built for {self.built_for.split()[0]}, here is TensorRT {version}; build it against "
+                "the headers of this version (plugins/README.md), or build with --portable"
+            )
+
 
 def find_plugins(path: str | Path | None = None) -> PluginLibrary:
     """Finds the plugin library: `path`, else $SPARSEVIT_PLUGINS, else the one inside this package.

@@ -166,6 +166,8 @@ def _profile(builder: Any, network: Any, request: Request, log: Any) -> Any:
             "export the model again"
         )
     for tensor in inputs:
+        if tensor.name == "keep" and not tensor.is_shape_tensor:
+            continue  # it decides no shape in this graph, so its values have no bounds
         if not capabilities.set_values(profile, tensor, *request.profile[tensor.name]):
             raise Refused(f"TensorRT does not take the range of {tensor.name}: {log.summary()}")
     return profile

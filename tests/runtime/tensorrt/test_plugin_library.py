@@ -52,3 +52,23 @@ def test_what_the_library_was_built_for(places):
     assert find_plugins(places["given"]).built_for == ""
     places["given"].write_bytes(ELF + NOTE)
     assert find_plugins(places["given"]).built_for == "tensorrt=10.3 cudart=12060 architectures=87,110"
+
+
+@pytest.mark.parametrize(
+    ("flavour", "version", "fits"),
+    [
+        ("tensorrt", "10.3.0", True),
+        ("tensorrt", "11.4.0.6", True),
+        ("tensorrt", "9.3.0", False),
+        ("tensorrt_rtx", "1.7.1.116", True),
+    ],
+)
+def test_a_library_for_a_later_major_version_is_refused(places, flavour, version, fits):
+    places["given"].write_bytes(ELF + NOTE)
+    library = find_plugins(places["given"])
+    if fits:
+        library.check_version(flavour, version)
+    else:
+        with pytest.raises(BuildError, match="given.so was built for tensorrt=10.3, here is TensorRT 9.3.0"):
+            library.check_version(flavour, version)
+    find_plugins(places["variable"]).check_version("tensorrt", "8.6.1")  # says nothing about itself
