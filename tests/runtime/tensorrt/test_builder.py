@@ -17,6 +17,7 @@ import pytest
 from sparsevit_runtime.card import CARD_KEY
 from sparsevit_runtime.errors import BuildError, MissingDependencyError, ModelError, SinkError
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine, read_sidecar
+from sparsevit_runtime.tensorrt.capabilities import launch_environment
 from sparsevit_runtime.tensorrt.device import find_gpu
 
 RTX = BuildOptions(flavour="tensorrt_rtx")
@@ -66,6 +67,7 @@ def test_build_reuse_and_rebuild(rtx, exported, plugin_library, tmp_path):
     assert forced.reasons == ("asked for",) and forced.card.workspace_mib == 64
 
 
+@pytest.mark.slow
 def test_fp16(rtx, exported, plugin_library, tmp_path):
     card = build_engine(exported("fp16"), tmp_path / "m.engine", replace(RTX, plugins=plugin_library)).card
     assert card.inputs.precision == "fp16" and card.arithmetic["HALF"] > 20 and card.plugin_layers >= 10
@@ -194,6 +196,27 @@ def test_no_tensorrt_at_all(exported, tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(MissingDependencyError, match="Jetson: sudo apt install tensorrt .*edge.tensorrt.*rtx-cu13"):
         build_engine(exported(), tmp_path / "m.engine", BuildOptions(portable=True))
+
+
+def test_a_timing_cache_is_written_and_only_taken_when_it_reads(rtx, exported, tmp_path, monkeypatch):
+    """TensorRT for RTX under the name of TensorRT; it writes timing caches that it cannot read again."""
+    (tmp_path / "tensorrt.py").write_text("from tensorrt_rtx import *\n__version__ = '10.3.0'\n")
+    links = tmp_path / "links"
+    links.mkdir()
+    monkeypatch.setenv("LD_LIBRARY_PATH", launch_environment("tensorrt_rtx", links)["LD_LIBRARY_PATH"])
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    engine, cache = tmp_path / "m.engine", tmp_path / "m.cache"
+    options = BuildOptions(portable=True, timing_cache=cache)
+    card = build_engine(exported(), engine, options).card
+    assert card.inputs.tensorrt == "tensorrt 10.3.0" and cache.stat().st_size > 0
+    for content in (cache.read_bytes(), b"something else"):
+        cache.write_bytes(content)
+        with pytest.raises(BuildError, match=r"does not take the timing cache .*m.cache"):
+            build_engine(exported(), engine, replace(options, force=True))
+        assert cache.read_bytes() == content and read_sidecar(engine) == card
+    sys.modules.pop("tensorrt", None)
 
 
 @pytest.mark.parametrize(
