@@ -83,7 +83,10 @@ def set_values(profile: Any, tensor: Any, low: list[int], typical: list[int], hi
         Whether the bounds could be set.
     """
     set_range = profile.set_shape_input if tensor.is_shape_tensor else profile.set_shape
-    return set_range(tensor.name, low, typical, high) is not False  # some versions answer, others raise
+    try:
+        return set_range(tensor.name, low, typical, high) is not False
+    except ValueError:  # some versions answer, others raise
+        return False
 
 
 def has_creator(registry: Any, name: str, version: str) -> bool:
