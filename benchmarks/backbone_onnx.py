@@ -1,8 +1,9 @@
 """Swin-T at 672x672 in ONNX Runtime on the CPU: what does pruning buy, and what does being prunable cost?
 
-Exports one network twice, as a plain dense graph in standard operators (no window nodes at all) and as the product's
-file with `keep` as an input. Both then run in turn on the same image, round by round; the ratios are pair by pair, so
-they hold on a noisy machine. Random weights: time does not depend on them.
+Exports one network three times: as `torch.onnx.export` writes the PyTorch module, dense; as a plain dense graph folded
+like the product's own file, without window nodes; and as the product's file, with `keep` as an input. They then run in
+turn, round by round; the ratios are pair by pair, so they hold on a noisy machine. Random weights: time does not depend
+on them.
 
     python benchmarks/backbone_onnx.py --threads 2 --rounds 15 -o benchmarks/results/backbone_onnx.json
 """
@@ -16,11 +17,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from rich.progress import track
 
 from sparsevit_apps.machine import read_machine
 from sparsevit_exporter import ExportOptions, SparseViT, export
+from sparsevit_exporter.trace import quiet
 from sparsevit_runtime.backends import open_backend
 from sparsevit_runtime.macs import card_macs
 from sparsevit_runtime.plan import Plan
@@ -28,6 +31,7 @@ from sparsevit_runtime.probe import probe_image
 
 SIZE = 672
 RATIOS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8)
+NAMES = {"torch": "dense, by torch.onnx.export", "plain": "dense, folded, no window nodes"}
 
 
 def main() -> None:
@@ -47,31 +51,42 @@ def main() -> None:
             if not report.holds:
                 raise SystemExit(f"the {name} export does not match PyTorch: {report.worst}")
             backends[name] = open_backend(path, threads=arguments.threads)
+        torch_session = torch_export(net.eval(), Path(folder) / "torch.onnx", arguments.threads)
     card = backends["sparse"].card
     images = probe_image(SIZE, SIZE, 0)[None]
     outputs = [f"stage{i}" for i in range(4)]
     keeps = {ratio: Plan.uniform(ratio, net.depths).keep(card.stages) for ratio in RATIOS}
-    samples: dict[str, list[float]] = {"plain": [], **{str(r): [] for r in RATIOS}}
+    normalized = np.random.RandomState(0).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
+    samples: dict[str, list[float]] = {"torch": [], "plain": [], **{str(r): [] for r in RATIOS}}
+
+    def run(name: str) -> None:
+        if name == "torch":
+            torch_session.run(None, {torch_session.get_inputs()[0].name: normalized})
+        elif name == "plain":
+            backends["plain"].run(images, None, outputs)
+        else:
+            backends["sparse"].run(images, keeps[float(name)], outputs)
+
     random = np.random.RandomState(0)
     for round_number in track(range(arguments.rounds + 2), "measuring"):
         for name in random.permutation(list(samples)):
-            backend, keep = (backends["plain"], None) if name == "plain" else (backends["sparse"], keeps[float(name)])
             start = time.perf_counter()
-            backend.run(images, keep, outputs)
+            run(name)
             if round_number >= 2:  # the first rounds warm up
                 samples[name].append((time.perf_counter() - start) * 1e3)
 
-    plain = np.array(samples["plain"])
+    by_torch, plain = np.array(samples["torch"]), np.array(samples["plain"])
     dense_macs = card_macs(card, 0)
     rows = []
     for name, values in samples.items():
-        macs = dense_macs if name == "plain" else card_macs(card, float(name))
+        macs = dense_macs if name in NAMES else card_macs(card, float(name))
         rows.append(
             {
-                "graph": "plain dense" if name == "plain" else "sparsevit",
-                "pruned": None if name == "plain" else float(name),
+                "graph": NAMES.get(name, "sparsevit"),
+                "pruned": None if name in NAMES else float(name),
                 "median_ms": round(float(np.median(values)), 1),
                 "min_ms": round(min(values), 1),
+                "ratio_to_torch": round(float(np.median(np.array(values) / by_torch)), 3),
                 "ratio_to_plain": round(float(np.median(np.array(values) / plain)), 3),
                 "mac_ratio": round(macs / dense_macs, 3),
             }
@@ -86,6 +101,16 @@ def main() -> None:
         "rows": rows,
     }
     arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def torch_export(net: SparseViT, path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """The module as `torch.onnx.export` writes it: (1, 3, H, W) float32 in, four maps out."""
+    with torch.no_grad(), quiet():
+        image = torch.zeros(1, 3, SIZE, SIZE)
+        torch.onnx.export(net, (image,), str(path), dynamo=True, opset_version=18, verbose=False, external_data=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelPr
     with torch.inference_mode():
         outputs = list(model(*inputs))
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             program = torch.onnx.export(
                 model,
                 inputs,
@@ -125,7 +125,7 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences the tracer's remarks about optional packages and its own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
