@@ -33,7 +33,7 @@ $(VENV)/.test: $(VENV)/.runtime
 	@echo "== installing what the tests need: torch (CPU), transformers, TensorRT-RTX and TensorRT's headers, pytest"
 	$(PIP) $(TORCH)
 	$(PIP) $(WITHOUT_PLUGINS) -e '.[draw,plot,export,train,test]'
-	$(PIP) tensorrt-rtx-cu13==1.7.1
+	$(PIP) 'tensorrt-rtx-cu13==1.7.1.*'
 	$(PIP) --no-deps kernel-lens==2.0.1
 	@command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null || { \
 	  echo "== installing $(APT_PACKAGES)"; \
