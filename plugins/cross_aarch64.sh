@@ -38,7 +38,7 @@ if [ ! -f "$cudart/libcudart_static.a" ]; then
 fi
 
 # The linker finds the target's static CUDA runtime before it passes over the host's.
-CUDAFLAGS="-I$include -L$cudart" cmake -S "$here/.." -B "$build/library" \
+CXXFLAGS="-isystem $include" CUDAFLAGS="-I$include -L$cudart" cmake -S "$here/.." -B "$build/library" \
     -DCMAKE_TOOLCHAIN_FILE="$here/aarch64-toolchain.cmake" -DCMAKE_CUDA_COMPILER=nvcc \
     -DCUDA_cudart_static_LIBRARY="$cudart/libcudart_static.a" -DTENSORRT_INCLUDE_DIR="$headers" \
     -DSPARSEVIT_CUDA_ARCHITECTURES="$architectures" -DSPARSEVIT_REQUIRE_PLUGINS=ON

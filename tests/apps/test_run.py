@@ -130,6 +130,8 @@ def test_stopping_a_file_leaves_no_output(tiny_model, tmp_path, environment, sto
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests themselves run in the background, the shell has told them to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(stop, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 30
     while not any(p.stat().st_size for p in tmp_path.glob(".out*.jsonl")) and time.monotonic() < deadline:
