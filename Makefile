@@ -51,10 +51,11 @@ demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activi
 test: $(VENV)/.test  ## install what the tests need and run all of them
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
-check: $(VENV)/.test  ## the quick tests and the linter, under two minutes
+check: $(VENV)/.test  ## the linter and the quick tests of exporter, runtime and training
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' --ignore tests/runtime/tensorrt \
+	  tests/build_hooks tests/exporter tests/runtime tests/training
 
 figures: $(VENV)/.test  ## rewrite the README's tables from the measured files
 	$(BIN)/python benchmarks/tables.py
