@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -45,3 +46,40 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Releases the model. Safe to repeat; `run` raises BackendError afterwards."""
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where the time of one run went.
+
+    Attributes:
+        h2d_ms: copies to the device, between events on the stream.
+        compute_ms: the engine, between events on the stream.
+        d2h_ms: copies of the outputs asked for, between events on the stream.
+        enqueue_ms: the host's time until everything was queued.
+        total_ms: the host's time from the call to the arrays being there.
+    """
+
+    h2d_ms: float
+    compute_ms: float
+    d2h_ms: float
+    enqueue_ms: float
+    total_ms: float
+
+
+@runtime_checkable
+class MeasuredBackend(Backend, Protocol):
+    """A backend that can say where its time goes, measured on the device itself."""
+
+    def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Spans:
+        """Runs once as `run` does, and returns its times instead of its arrays. Raises as `run` does."""
+
+    def layers(self, images: np.ndarray, keep: np.ndarray | None) -> list[tuple[str, float]]:
+        """Runs once with a profiler, slower than `run`.
+
+        Returns:
+            Name and milliseconds of each layer, in the order they ran.
+
+        Raises:
+            FrameError, PlanError, BackendError: as `run`.
+        """
