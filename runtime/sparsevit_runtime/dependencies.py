@@ -13,6 +13,10 @@ _TENSORRT = (
     "create the environment with --system-site-packages. x86 with an NVIDIA GPU: pip install "
     "'sparsevit-edge[tensorrt]'. Laptop with an RTX GPU, or building without any GPU: pip install tensorrt-rtx-cu13"
 )
+_CUDA = (
+    "cuda-python runs engines on the GPU. Take the major version of the driver's CUDA, which nvidia-smi names: "
+    "pip install 'cuda-python>=12.3,<13' (JetPack 6), or 'cuda-python>=13,<14' (JetPack 7)"
+)
 _ADVICE = {
     "cv2": (
         "OpenCV reads and draws frames. Laptop or x86: pip install opencv-python-headless. Jetson: use JetPack's own "
@@ -23,6 +27,7 @@ _ADVICE = {
         "pip install onnxruntime-gpu (instead of onnxruntime, never beside it). Jetson: pip install onnxruntime for "
         "the CPU, or NVIDIA's onnxruntime-gpu wheel for your JetPack"
     ),
+    "cuda": _CUDA,
     "tensorrt": _TENSORRT,
     "tensorrt_rtx": _TENSORRT,
     "torch": _EXPORT.format("PyTorch reads checkpoints"),

@@ -11,13 +11,14 @@ import numpy as np
 
 from ..card import CARD_KEY, ModelCard
 from ..dependencies import require
-from ..errors import BackendError, CardError, FrameError, ModelError, PlanError
-from ..plan import dense_keep, kept_windows, validate_keep
+from ..errors import BackendError, CardError, ModelError
+from .contract import check_images, check_keep, check_outputs, expected_outputs, image_layout
 
 _FATAL = 4  # log severity: what goes wrong is raised, not printed
 #: How long an idle worker spins before it sleeps. ONNX Runtime's own choice (1 ms) takes whole cores from capture and
 #: drawing, and halves the speed beside another busy process; no spinning slows the bare session by a seventh.
 _SPIN_US = "50"
+_KINDS = {np.uint8: "tensor(uint8)", np.float32: "tensor(float)", np.int64: "tensor(int64)"}
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
@@ -70,15 +71,11 @@ class OnnxRuntimeBackend:
         """See `Backend.run`."""
         if self._session is None:
             raise BackendError(f"{self._path.name} is closed; load the model again")
-        feeds = {"image": self._checked_images(images)}
-        if self.card.windows.fixed is None:
-            stages = self.card.stages
-            feeds["keep"] = dense_keep(stages) if keep is None else validate_keep(keep, stages)
-        elif keep is not None:
-            raise PlanError(f"{self._path.name} is a fixed export, its plan cannot change; leave `keep` out")
-        unknown = [name for name in outputs if name not in self.output_names]
-        if unknown:
-            raise BackendError(f"{self._path.name} has no output {unknown[0]!r}; it has {', '.join(self.output_names)}")
+        feeds = {"image": check_images(images, self.card)}
+        counts = check_keep(keep, self.card, self._path.name)
+        if counts is not None:
+            feeds["keep"] = counts
+        check_outputs(outputs, self.output_names, self._path.name)
         try:
             arrays = self._session.run(list(outputs), feeds)
         except self._errors as error:
@@ -91,19 +88,6 @@ class OnnxRuntimeBackend:
     def close(self) -> None:
         """See `Backend.close`."""
         self._session = None
-
-    def _checked_images(self, images: np.ndarray) -> np.ndarray:
-        shape, dtype = _image_layout(self.card)
-        if images.dtype != dtype or images.ndim != 4 or images.shape[0] < 1 or images.shape[1:] != shape:
-            raise FrameError(
-                f"images must be (B, {', '.join(map(str, shape))}) {np.dtype(dtype)}, got {images.shape} {images.dtype}"
-            )
-        return np.ascontiguousarray(images)
-
-
-def _image_layout(card: ModelCard) -> tuple[tuple[int, ...], type]:
-    size = card.input.height, card.input.width
-    return ((*size, 3), np.uint8) if card.input.layout == "camera" else ((3, *size), np.float32)
 
 
 def _providers(ort: ModuleType, device: str | None) -> list[str]:
@@ -145,41 +129,19 @@ def _error_types(ort: ModuleType) -> tuple[type[Exception], ...]:
 
 def _check_graph(session, card: ModelCard, path: Path) -> None:
     """Raises ModelError unless inputs and outputs are those the card stands for."""
-    shape, dtype = _image_layout(card)
-    kind = "tensor(uint8)" if dtype is np.uint8 else "tensor(float)"
-    inputs = {"image": (kind, shape)}
+    shape, dtype = image_layout(card)
+    inputs = {"image": (_KINDS[dtype], shape)}
     if card.windows.fixed is None:
         inputs["keep"] = ("tensor(int64)", ())
     found = {i.name: (i.type, tuple(i.shape[1:])) for i in session.get_inputs()}
     if found != inputs:
         raise ModelError(f"the inputs of {path} are {found}, its card says {inputs}; export the model again")
     outputs = {o.name: o for o in session.get_outputs()}
-    for name, (kind, rank) in _expected_outputs(card).items():
+    for name, (dtype, rank) in expected_outputs(card).items():
         have = outputs.get(name)
+        kind = _KINDS[dtype]
         if have is None or have.type != kind or len(have.shape) != rank:
             seen = "missing" if have is None else f"{have.type} {have.shape}"
             raise ModelError(
                 f"output {name!r} of {path} is {seen}, its card says {kind} of rank {rank}; export the model again"
             )
-
-
-def _expected_outputs(card: ModelCard) -> dict[str, tuple[str, int]]:
-    """Type and rank of each output a file with this card must have."""
-    real, whole = "tensor(float)", "tensor(int64)"
-    if card.task == "segmentation":
-        expected = {"labels": ("tensor(uint8)", 3)}
-    elif card.task == "detection":
-        expected = {"boxes": (real, 3), "scores": (real, 2), "classes": (whole, 2)}
-    else:
-        expected = {f"stage{i}": (real, 4) for i in range(len(card.stages))}
-    for i, stage in enumerate(card.stages):
-        for parity, prefix in enumerate(("windows", "shifted_windows")):
-            blocks = range(parity, stage.depth, 2)
-            if card.windows.fixed is not None:  # a list exists where some block computes a part of the windows
-                counts = (kept_windows(stage.windows, card.windows.fixed[i][j]) for j in blocks)
-                needed = any(0 < k < stage.windows for k in counts)
-            else:
-                needed = len(blocks) > 0
-            if needed:
-                expected[f"{prefix}{i}"] = (whole, 2)
-    return expected
