@@ -160,6 +160,23 @@ def test_teacher_and_unlabelled_images(recipe_of, folder, teacher_file, tmp_path
     assert not any("projection" in k and "patch_embed" not in k for k in weights(model))  # training only
 
 
+def test_self_distillation_pulls_at_pruned_steps_alone(recipe_of):
+    recipe = recipe_of(loss={"self_distillation": 1.0})
+    adapt(recipe)
+    with (recipe.output / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all((float(r["self_distillation"]) > 0) == (float(r["pruned"]) > 0) for r in rows)
+    assert any(float(r["pruned"]) > 0 for r in rows) and any(float(r["pruned"]) == 0 for r in rows)
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(
+            weights(recipe.output / "model.pth").values(),
+            weights(adapt(recipe_of(output=str(recipe.output) + "-without"))).values(),
+            strict=True,
+        )
+    )
+
+
 def test_what_does_not_decay(recipe_of):
     model = build_model(recipe_of(), 3)
     decayed, plain = build_optimizer([model, None], recipe_of()).param_groups

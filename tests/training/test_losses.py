@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sparsevit_training.datasets import IGNORE
-from sparsevit_training.losses import SegmentationLoss, class_weights, lovasz_softmax
+from sparsevit_training.losses import SegmentationLoss, class_weights, lovasz_softmax, self_distillation
 
 
 @pytest.mark.parametrize("power", [0.0, 0.4, 1.0])
@@ -81,3 +81,11 @@ def test_heavier_classes_pull_harder():
     even = SegmentationLoss(torch.tensor([1.0, 1.0]), 0.0, 0.0)(wrong_on_one, labels)
     heavy = SegmentationLoss(torch.tensor([1.0, 4.0]), 0.0, 0.0)(wrong_on_one, labels)
     assert heavy > even
+
+
+def test_self_distillation_is_zero_for_equal_answers_and_the_divergence_otherwise():
+    torch.manual_seed(0)
+    logits, dense = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    assert self_distillation(dense + 7, dense).item() == pytest.approx(0, abs=1e-6)  # a shift changes no probability
+    p, q = dense.softmax(1), logits.softmax(1)
+    assert self_distillation(logits, dense).item() == pytest.approx((p * (p / q).log()).sum(1).mean().item(), rel=1e-5)

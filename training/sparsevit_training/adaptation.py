@@ -23,7 +23,7 @@ from .batches import Batch, BatchMaker, common_classes, pixel_counts
 from .checkpoint import load_for_resume, model_document, save_whole, start_from
 from .datasets import Dataset, open_dataset
 from .ema import ModelEma
-from .losses import SegmentationLoss, class_weights
+from .losses import SegmentationLoss, class_weights, self_distillation
 from .monitor import miou_at
 from .recipe import Recipe, changed_keys
 from .schedule import Schedule
@@ -116,7 +116,8 @@ class Adaptation:
         """Trains up to the end, or to `stop_at`; returns the path of the exportable checkpoint."""
         recipe = self.recipe
         end = recipe.schedule.steps if stop_at is None else min(stop_at, recipe.schedule.steps)
-        columns = ["step", "progress", "lr", "loss", "segmentation", "distillation", "pruned", "step_s", "elapsed_s"]
+        columns = ["step", "progress", "lr", "loss", "segmentation", "distillation", "self_distillation", "pruned"]
+        columns += ["step_s", "elapsed_s"]
         columns += [f"miou_{round(100 * r)}" for r in recipe.monitor.ratios]
         csv_log = TrainingLog(recipe.output / "log.csv", columns, self.step)
         window = _Averages()
@@ -178,7 +179,8 @@ class Adaptation:
                 distilled = self.distillation(maps[first : first + len(targets)], targets)
         segmented = self.loss(logits, batch.labels.to(self.device))
         weight = _between(recipe.teacher.weight, recipe.teacher.final_weight, batch.progress) if recipe.teacher else 0.0
-        loss = segmented + weight * distilled
+        matched = self._match_dense(images, logits) if batch.keep is not None else torch.zeros((), device=self.device)
+        loss = segmented + weight * distilled + recipe.loss.self_distillation * matched
         self.optimizer.zero_grad(set_to_none=True)
         if not torch.isfinite(loss):
             window.bad_step()
@@ -193,7 +195,17 @@ class Adaptation:
         nn.utils.clip_grad_norm_(parameters, recipe.optimizer.clip_norm)
         self.optimizer.step()
         self.ema.update(self.model)
-        window.add(loss=loss, segmentation=segmented, distillation=distilled, pruned=batch.pruned)
+        window.add(
+            loss=loss, segmentation=segmented, distillation=distilled, self_distillation=matched, pruned=batch.pruned
+        )
+
+    def _match_dense(self, images: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Distance of a pruned pass to the averaged weights' dense pass over the same images."""
+        if not self.recipe.loss.self_distillation:
+            return torch.zeros((), device=self.device)
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            dense = self.ema.model(images)
+        return self_distillation(logits, dense)
 
     def _measure(self) -> dict[str, float]:
         found = miou_at(

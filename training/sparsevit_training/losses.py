@@ -52,6 +52,21 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
     return (errors * gradient).sum(0).mean()
 
 
+def self_distillation(logits: Tensor, dense: Tensor) -> Tensor:
+    """Cross-entropy of a pruned pass against the class probabilities of the averaged weights' dense pass.
+
+    Sandwich-style inplace distillation (Yu et al., "BigNAS", ECCV 2020), with the averaged model as the teacher.
+
+    Args:
+        logits, dense: (B, K, h, w).
+
+    Returns:
+        Scalar float32, mean over pixels, less the entropy of `dense`: 0 where both agree.
+    """
+    target = dense.float().log_softmax(1)
+    return F.kl_div(logits.float().log_softmax(1), target, reduction="none", log_target=True).sum(1).mean()
+
+
 class SegmentationLoss(torch.nn.Module):
     """Weighted cross-entropy at half the image's resolution; optionally, Lovasz-softmax on a part of the pixels.
 

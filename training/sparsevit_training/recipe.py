@@ -137,11 +137,18 @@ class PlanRecipe(_Part):
 
 
 class LossRecipe(_Part):
-    """Cross-entropy with class weights ``frequency ** -weight_power``, plus a weighted Lovasz-softmax term."""
+    """Cross-entropy with class weights ``frequency ** -weight_power``, plus weighted terms.
+
+    Attributes:
+        lovasz: weight of the Lovasz-softmax term.
+        self_distillation: weight, at steps with a pruned plan, of the distance to the averaged weights' dense answers;
+            unlabelled images count too.
+    """
 
     weight_power: float = Field(default=0.4, ge=0, le=1)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     lovasz: float = Field(default=0.0, ge=0)
+    self_distillation: float = Field(default=0.0, ge=0)
 
 
 class TeacherRecipe(_Part):
