@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
@@ -30,7 +29,6 @@ from sparsevit_runtime.errors import ExportError
 from sparsevit_runtime.files import write_whole
 from sparsevit_runtime.geometry import StageGeometry, stage_geometries
 from sparsevit_runtime.plan import Plan
-from sparsevit_runtime.probe import probe_image
 
 from . import parity
 from .deploy import DeployedBackbone, DeployedModel
@@ -192,16 +190,11 @@ def _record(
     proto: onnx.ModelProto, input_card: InputCard, stages: Sequence[StageGeometry], fixed: Plan | None, precision: str
 ) -> tuple[CheckCard, ...]:
     """Runs the file on a probe image and samples its outputs, for `sparsevit check`."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = parity.open_session(proto)
     names = [o.name for o in session.get_outputs()]
     checks = []
     for seed, keep in enumerate([None] if fixed is not None else parity.record_keeps(stages)):
-        frames = probe_image(input_card.height, input_card.width, seed)[None]
-        feed = {"image": frames if input_card.layout == "camera" else parity.normalize(frames, input_card).numpy()}
-        if keep is not None:
-            feed["keep"] = np.array(keep, dtype=np.int64)
+        feed = parity.feed_of(parity.probe_images(input_card, [seed]), input_card, keep)
         values = dict(zip(names, session.run(names, feed), strict=True))
         outputs = tuple(_record_output(name, value, seed, precision) for name, value in values.items())
         checks.append(CheckCard(seed=seed, keep=keep, outputs=outputs))

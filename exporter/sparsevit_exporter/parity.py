@@ -7,7 +7,7 @@ own order, because two windows of equal score may legitimately change places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,19 +89,15 @@ def compare(
         fixed: the frozen plan; None to try several through `keep`.
         progress: told the name of each run before it starts.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(proto)
     names = [o.name for o in session.get_outputs()]
     rows: list[ParityRow] = []
     runs = [("fixed", None, 1), ("fixed", None, 2)] if fixed is not None else _keep_runs(stages)
     for name, keep, batch in runs:
         progress(f"{name}, batch {batch}")
-        frames = np.stack([probe_image(card_input.height, card_input.width, seed) for seed in range(batch)])
+        frames = probe_images(card_input, range(batch))
         images = normalize(frames, card_input)
-        feed = {"image": frames if card_input.layout == "camera" else images.numpy()}
-        if keep is not None:
-            feed["keep"] = np.array(keep, dtype=np.int64)
+        feed = feed_of(frames, card_input, keep)
         outputs = dict(zip(names, (torch.from_numpy(o) for o in session.run(names, feed)), strict=True))
         orders = _orders(outputs, stages)
         with torch.inference_mode():
@@ -114,6 +110,26 @@ def compare(
                 rows += _order_rows(inputs.maps, orders, stages, name, batch, precision)
             rows += _answer_rows(expected, outputs, network, card_input, name, batch, precision)
     return ParityReport(precision, tuple(rows))
+
+
+def open_session(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """The graph in ONNX Runtime on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def probe_images(card_input: InputCard, seeds: Iterable[int]) -> np.ndarray:
+    """(B, H, W, 3) uint8 BGR, one probe image per seed."""
+    return np.stack([probe_image(card_input.height, card_input.width, seed) for seed in seeds])
+
+
+def feed_of(frames: np.ndarray, card_input: InputCard, keep: Sequence[int] | None) -> dict[str, np.ndarray]:
+    """The graph's inputs by name, in the layout it takes; without `keep` where the plan is fixed."""
+    feed = {"image": frames if card_input.layout == "camera" else normalize(frames, card_input).numpy()}
+    if keep is not None:
+        feed["keep"] = np.array(keep, dtype=np.int64)
+    return feed
 
 
 def normalize(frames: np.ndarray, card_input: InputCard) -> Tensor:
