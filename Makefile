@@ -32,7 +32,7 @@ $(VENV)/.runtime: $(BIN)/python pyproject.toml CMakeLists.txt build_hooks/device
 $(VENV)/.test: $(VENV)/.runtime
 	@echo "== installing what the tests need: torch (CPU), transformers, TensorRT-RTX and TensorRT's headers, pytest"
 	$(PIP) $(TORCH)
-	$(PIP) $(WITHOUT_PLUGINS) -e '.[draw,plot,export,train,test]'
+	$(PIP) $(WITHOUT_PLUGINS) -e '.[draw,plot,power,export,train,test]'
 	$(PIP) 'tensorrt-rtx-cu13==1.7.1.*'
 	$(PIP) --no-deps kernel-lens==2.0.1
 	@command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null || { \

@@ -28,6 +28,7 @@ _ADVICE = {
         "the CPU, or NVIDIA's onnxruntime-gpu wheel for your JetPack"
     ),
     "cuda": _CUDA,
+    "pynvml": "nvidia-ml-py reads the power of an NVIDIA GPU. pip install 'sparsevit-edge[power]'",
     "tensorrt": _TENSORRT,
     "tensorrt_rtx": _TENSORRT,
     "torch": _EXPORT.format("PyTorch reads checkpoints"),

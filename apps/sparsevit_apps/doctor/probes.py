@@ -29,6 +29,7 @@ _EXTRAS = {
     "export": (("torch", "onnx", "onnxscript", "safetensors"), "sparsevit export"),
     "draw": (("supervision",), "drawing detections"),
     "plot": (("matplotlib",), "sparsevit profile --plot"),
+    "power": (("pynvml",), "the energy that sparsevit profile measures on an NVIDIA GPU"),
     "train": (("torch", "yaml"), "sparsevit adapt and sparsevit eval"),
 }
 
