@@ -4,8 +4,9 @@ import torch
 
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.geometry import stage_geometries
-from sparsevit_training.batches import BatchMaker, common_classes, normalize, pixel_counts
+from sparsevit_training.batches import BatchMaker, common_classes, normalize
 from sparsevit_training.datasets import IGNORE, ClassInfo, Dataset, Sample, open_dataset
+from sparsevit_training.tasks import open_task
 
 
 class Made(Dataset):
@@ -28,7 +29,7 @@ class Made(Dataset):
 def maker_of(recipe_of):
     def build(progress=lambda step: step / 8, **changes):
         recipe = recipe_of(**changes)
-        return BatchMaker(recipe, [open_dataset(d) for d in recipe.data], progress)
+        return BatchMaker(recipe, open_task(recipe), [open_dataset(d) for d in recipe.data], progress)
 
     return build
 
@@ -82,7 +83,7 @@ def test_crops_and_data_follow_the_progress(recipe_of):
         ],
         augmentation={"color": 0, "scale": [2, 2], "rotation_degrees": 0},
     )
-    maker = BatchMaker(recipe, [Made("early", 50), Made("always", 200)], lambda step: step / 100)
+    maker = BatchMaker(recipe, open_task(recipe), [Made("early", 50), Made("always", 200)], lambda step: step / 100)
     early = [maker.make(s) for s in range(0, 50, 5)]
     late = [maker.make(s) for s in range(51, 100, 5)]
     assert {b.images.shape[2] for b in early} == {32} and {b.images.shape[2] for b in late} == {64}
@@ -93,7 +94,7 @@ def test_crops_and_data_follow_the_progress(recipe_of):
 def test_no_data_left_is_an_error(recipe_of):
     recipe = recipe_of(data=[{"kind": "street", "until": 0.5}])
     with pytest.raises(DatasetError, match="until"):
-        BatchMaker(recipe, [Made("x", 9)], lambda step: 0.9).make(0)
+        BatchMaker(recipe, open_task(recipe), [Made("x", 9)], lambda step: 0.9).make(0)
 
 
 def test_normalised_rgb():
@@ -115,10 +116,3 @@ def test_normalised_rgb():
 def test_classes_must_agree(datasets, match):
     with pytest.raises(DatasetError, match=match):
         common_classes(datasets)
-
-
-def test_pixel_counts_weigh_by_share_and_skip_void():
-    mixed = Made("mixed", 0, label=1)
-    mixed.sample.label[:24] = IGNORE
-    counts = pixel_counts([Made("zero", 0, label=0), mixed, Made("u", 0, classes=())], [3, 1, 9], 2)
-    assert counts.tolist() == [3, 1]

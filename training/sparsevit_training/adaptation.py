@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -16,17 +17,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import nn
 
 from sparsevit_exporter.backbone import SparseViT
-from sparsevit_exporter.networks import SegmentationModel
+from sparsevit_exporter.networks import HeadedModel
 from sparsevit_runtime.errors import CheckpointError, SparseViTError
 
-from .batches import Batch, BatchMaker, common_classes, pixel_counts
+from .batches import Batch, BatchMaker, common_classes
 from .checkpoint import load_for_resume, model_document, save_whole, start_from
 from .datasets import Dataset, open_dataset
 from .ema import ModelEma
-from .losses import SegmentationLoss, class_weights, self_distillation
-from .monitor import miou_at
 from .recipe import Recipe, changed_keys
 from .schedule import Schedule
+from .tasks import open_task
 from .teacher import FeatureDistillation, Teacher
 from .training_log import TrainingLog
 
@@ -86,8 +86,9 @@ class Adaptation:
             common_classes([self.datasets[0] if self.datasets[0].classes else self.monitored, self.monitored])
 
         self.schedule = Schedule(recipe.schedule)
+        self.task = open_task(recipe)
         teacher = Teacher(recipe.teacher, recipe.threads) if recipe.teacher else None
-        self.batches = BatchMaker(recipe, self.datasets, lambda step: self.schedule.progress(step), teacher)
+        self.batches = BatchMaker(recipe, self.task, self.datasets, lambda step: self.schedule.progress(step), teacher)
         self._build()
         self.step = 0
         self.metrics: list[dict] = []
@@ -106,20 +107,20 @@ class Adaptation:
             first = recipe.teacher.first_stage
             channels = self.model.backbone.channels[first : first + len(self.batches.teacher_channels)]
             self.distillation = FeatureDistillation(channels, self.batches.teacher_channels).to(self.device)
-        counts = pixel_counts(self.datasets, [d.share for d in recipe.data], len(self.classes))
-        weights = class_weights(counts, recipe.loss.weight_power)
-        self.loss = SegmentationLoss(weights, recipe.loss.label_smoothing, recipe.loss.lovasz).to(self.device)
+        self.task.prepare(self.datasets, self.classes, self.device)
         self.ema = ModelEma(self.model, recipe.optimizer.ema_decay)
         self.optimizer = build_optimizer([self.model, self.distillation], recipe)
+        # Small gradients vanish in fp16 unless the loss is scaled up; other types need no scale.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
 
     def run(self, stop_at: int | None = None) -> Path:
         """Trains up to the end, or to `stop_at`; returns the path of the exportable checkpoint."""
         recipe = self.recipe
         end = recipe.schedule.steps if stop_at is None else min(stop_at, recipe.schedule.steps)
-        columns = ["step", "progress", "lr", "loss", "segmentation", "distillation", "self_distillation", "pruned"]
+        columns = ["step", "progress", "lr", "loss", *self.task.terms, "distillation", "self_distillation", "pruned"]
         columns += ["step_s", "elapsed_s"]
-        columns += [f"miou_{round(100 * r)}" for r in recipe.monitor.ratios]
-        csv_log = TrainingLog(recipe.output / "log.csv", columns, self.step)
+        columns += [self._column(r) for r in recipe.monitor.ratios]
+        csv_log = TrainingLog(recipe.output / "log.csv", columns, self.step, recipe.tensorboard)
         window = _Averages()
         saved_s = window_s = self.schedule.elapsed_s
         bar = self._bar()
@@ -172,15 +173,16 @@ class Adaptation:
         distilled = torch.zeros((), device=self.device)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             maps = self.model.backbone(images, keep=batch.keep)
-            logits = self.model.head(maps)
+            predictions = self.task.predict(self.model.head, maps)
             if self.distillation is not None:
                 first = recipe.teacher.first_stage
-                targets = [t.to(self.device) for t in batch.targets]
+                targets = [t.to(self.device) for t in batch.targets.features]
                 distilled = self.distillation(maps[first : first + len(targets)], targets)
-        segmented = self.loss(logits, batch.labels.to(self.device))
+        terms = self.task.losses(predictions, batch)
         weight = _between(recipe.teacher.weight, recipe.teacher.final_weight, batch.progress) if recipe.teacher else 0.0
-        matched = self._match_dense(images, logits) if batch.keep is not None else torch.zeros((), device=self.device)
-        loss = segmented + weight * distilled + recipe.loss.self_distillation * matched
+        pruned = batch.keep is not None
+        matched = self._match_dense(images, predictions) if pruned else torch.zeros((), device=self.device)
+        loss = sum(terms.values()) + weight * distilled + recipe.loss.self_distillation * matched
         self.optimizer.zero_grad(set_to_none=True)
         if not torch.isfinite(loss):
             window.bad_step()
@@ -190,32 +192,34 @@ class Adaptation:
                     "precision to fp32, and resume from the last checkpoint"
                 )
             return
-        loss.backward()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(parameters, recipe.optimizer.clip_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.ema.update(self.model)
-        window.add(
-            loss=loss, segmentation=segmented, distillation=distilled, self_distillation=matched, pruned=batch.pruned
-        )
+        window.add(loss=loss, **terms, distillation=distilled, self_distillation=matched, pruned=batch.pruned)
 
-    def _match_dense(self, images: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    def _match_dense(self, images: torch.Tensor, predictions: Any) -> torch.Tensor:
         """Distance of a pruned pass to the averaged weights' dense pass over the same images."""
         if not self.recipe.loss.self_distillation:
             return torch.zeros((), device=self.device)
         with torch.no_grad(), torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             dense = self.ema.model(images)
-        return self_distillation(logits, dense)
+        return self.task.match_dense(predictions, dense)
 
     def _measure(self) -> dict[str, float]:
-        found = miou_at(
-            self.ema.model, self.monitored, self.recipe.input, self.recipe.monitor.ratios, self.device, self.dtype
-        )
+        found = self.task.scores(self.ema.model, self.monitored, self.recipe.monitor.ratios, self.dtype)
         name = f"{self.monitored.name} monitor"
         self.metrics = [
-            {"name": "mIoU", "dataset": name, "ratio": r, "value": 100 * v, "unit": "%"} for r, v in found.items()
+            {"name": self.task.metric, "dataset": name, "ratio": r, "value": 100 * v, "unit": "%"}
+            for r, v in found.items()
         ]
-        return {f"miou_{round(100 * r)}": 100 * v for r, v in found.items()}
+        return {self._column(r): 100 * v for r, v in found.items()}
+
+    def _column(self, ratio: float) -> str:
+        return f"{self.task.column}_{round(100 * ratio)}"
 
     def save(self) -> None:
         """Writes both checkpoints."""
@@ -230,6 +234,7 @@ class Adaptation:
             "ema": self.ema.state_dict(),
             "distillation": self.distillation.state_dict() if self.distillation is not None else None,
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "metrics": self.metrics,
             "recipe": self.recipe.model_dump_json(),
         }
@@ -244,6 +249,7 @@ class Adaptation:
             if self.distillation is not None:
                 self.distillation.load_state_dict(state["distillation"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state.get("scaler", {}))
         except (RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise CheckpointError(
                 f"{self._last} belongs to another model or recipe ({error}); give the run another output folder, or "
@@ -302,11 +308,11 @@ class _Averages:
         return means
 
 
-def build_model(recipe: Recipe, num_classes: int) -> SegmentationModel:
+def build_model(recipe: Recipe, num_classes: int) -> HeadedModel:
     """The network of a recipe with fresh weights."""
     m = recipe.model
     backbone = SparseViT(m.embed_dim, m.depths, m.num_heads, m.window_size, m.drop_path_rate)
-    return SegmentationModel(backbone, num_classes, m.head_channels)
+    return open_task(recipe).network(backbone, num_classes, m.head_channels)
 
 
 def build_optimizer(modules: Iterable[nn.Module | None], recipe: Recipe) -> torch.optim.AdamW:
@@ -329,14 +335,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
-    """Autocast type: ``auto`` is bf16 where the hardware multiplies it, None (fp32) elsewhere."""
+    """Autocast type: ``auto`` is bf16 where the hardware multiplies it, else fp16 on a GPU and None (fp32) on a CPU."""
     if precision == "auto":
         if device.type == "cuda":
-            supported = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            supported = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        supported = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
         return torch.bfloat16 if supported else None
-    return torch.bfloat16 if precision == "bf16" else None
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
 
 def _between(start: float, end: float, progress: float) -> float:

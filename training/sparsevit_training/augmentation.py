@@ -1,4 +1,4 @@
-"""Random crops and photometric jitter for dense prediction, one warp per sample."""
+"""Random crops and photometric jitter for dense prediction and detection, one warp per sample."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ import math
 import cv2
 import numpy as np
 
-from .datasets.base import IGNORE, Sample
+from .datasets.base import IGNORE, Boxes, Sample
 from .recipe import AugmentationRecipe
+
+#: A box of which a crop shows less than this share, or a shorter side in pixels, is not taught.
+_LEAST_VISIBLE = 0.2
+_LEAST_SIDE = 2.0
 
 
 def crop_sample(
-    sample: Sample, crop_hw: tuple[int, int], recipe: AugmentationRecipe, rng: np.random.Generator
+    sample: Sample,
+    crop_hw: tuple[int, int],
+    recipe: AugmentationRecipe,
+    rng: np.random.Generator,
+    unit: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One random view of a sample.
 
@@ -24,36 +32,99 @@ def crop_sample(
         crop_hw: size of the view, pixels.
         recipe: ranges.
         rng: the only source of randomness.
+        unit: what a scale of 1 means, in view pixels per image pixel; see `fit_scale`.
 
     Returns:
         image (h, w, 3) uint8 BGR, label (h, w) uint8; all `IGNORE` for an unlabelled sample.
     """
-    height, width = sample.image.shape[:2]
-    matrix = _random_affine((height, width), crop_hw, _focus(sample, recipe, rng), recipe, rng)
-    size_wh = crop_hw[1], crop_hw[0]
-    reduced = math.sqrt(abs(np.linalg.det(matrix[:, :2]))) < 0.7
-    source = sample.image
-    if reduced:  # bilinear sampling of a strongly reduced image would alias
-        source = cv2.GaussianBlur(source, (3, 3), 0)
-    image = cv2.warpAffine(
-        source,
-        matrix,
-        size_wh,
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(recipe.pad_value,) * 3,
-    )
+    matrix = _random_affine(sample.image.shape[:2], crop_hw, _focus(sample, recipe, rng), recipe, rng, unit)
+    image = _warp(sample.image, matrix, crop_hw, recipe.pad_value)
     if sample.label is None:
         return image, np.full(crop_hw, IGNORE, np.uint8)
+    size_wh = crop_hw[1], crop_hw[0]
     label = cv2.warpAffine(
         sample.label, matrix, size_wh, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE
     )
     return image, label
 
 
+def crop_boxes(
+    sample: Sample,
+    crop_hw: tuple[int, int],
+    recipe: AugmentationRecipe,
+    rng: np.random.Generator,
+    unit: float = 1.0,
+) -> tuple[np.ndarray, Boxes | None]:
+    """As `crop_sample`, for samples with boxes.
+
+    Boxes are cut at the view's border; those that hardly show any more are left out. A rotated box becomes the box
+    around it.
+
+    Returns:
+        image (h, w, 3) uint8 BGR, and the boxes in its pixels; None for a sample without any annotation.
+    """
+    matrix = _random_affine(sample.image.shape[:2], crop_hw, _focus(sample, recipe, rng), recipe, rng, unit)
+    image = _warp(sample.image, matrix, crop_hw, recipe.pad_value)
+    if sample.boxes is None:
+        return image, None
+    x0, y0, x1, y1 = sample.boxes.xyxy.astype(np.float64).T
+    corners = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], -1).reshape(-1, 4, 2) - 0.5  # OpenCV counts pixel centres
+    moved = corners @ matrix[:, :2].T + matrix[:, 2] + 0.5
+    low, high = moved.min(1), moved.max(1)  # (N, 2)
+    limit = np.array(crop_hw[::-1], np.float64)
+    cut_low, cut_high = low.clip(0, limit), high.clip(0, limit)
+    area = np.maximum((high - low).prod(1), 1e-9)
+    sides = cut_high - cut_low
+    kept = (sides.prod(1) / area >= _LEAST_VISIBLE) & (sides.min(1, initial=np.inf) >= _LEAST_SIDE)
+    xyxy = np.hstack([cut_low, cut_high])[kept].astype(np.float32)
+    return image, Boxes(xyxy, sample.boxes.classes[kept])
+
+
+def mosaic(views: list[tuple[np.ndarray, Boxes | None]]) -> tuple[np.ndarray, Boxes | None]:
+    """Puts four views of one size into a square of two by two (Bochkovskiy et al., "YOLOv4").
+
+    Returns:
+        image (2h, 2w, 3) and its boxes; None when one of the views has no annotation.
+    """
+    height, width = views[0][0].shape[:2]
+    rows = [np.hstack([views[i][0], views[i + 1][0]]) for i in (0, 2)]
+    if any(boxes is None for _, boxes in views):
+        return np.vstack(rows), None
+    offsets = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float32)
+    xyxy = [boxes.xyxy + np.tile(offset, 2) for (_, boxes), offset in zip(views, offsets, strict=True)]
+    return np.vstack(rows), Boxes(np.concatenate(xyxy), np.concatenate([boxes.classes for _, boxes in views]))
+
+
+def fit_scale(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> float:
+    """Input pixels per image pixel when the image is letterboxed into the input."""
+    return min(input_hw[0] / image_hw[0], input_hw[1] / image_hw[1])
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray, crop_hw: tuple[int, int], pad_value: int) -> np.ndarray:
+    scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    if scale < 0.7:  # bilinear sampling of a strongly reduced image would alias
+        image = cv2.GaussianBlur(image, (3, 3), 0) if scale > 0.4 else cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
+    return cv2.warpAffine(
+        image,
+        matrix,
+        (crop_hw[1], crop_hw[0]),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(pad_value,) * 3,
+    )
+
+
 def _focus(sample: Sample, recipe: AugmentationRecipe, rng: np.random.Generator) -> tuple[float, float] | None:
     """A pixel (x, y) of a rare class to crop around, or None for a crop anywhere."""
-    if sample.label is None or not recipe.rare_classes or rng.random() >= recipe.rare_crop_probability:
+    if not recipe.rare_classes or rng.random() >= recipe.rare_crop_probability:
+        return None
+    if sample.boxes is not None:
+        rare = sample.boxes.xyxy[np.isin(sample.boxes.classes, recipe.rare_classes)]
+        if not len(rare):
+            return None
+        x0, y0, x1, y1 = rare[rng.integers(len(rare))]
+        return float(x0 + x1) / 2, float(y0 + y1) / 2
+    if sample.label is None:
         return None
     present = [c for c in recipe.rare_classes if (sample.label == c).any()]
     if not present:
@@ -69,10 +140,11 @@ def _random_affine(
     focus: tuple[float, float] | None,
     recipe: AugmentationRecipe,
     rng: np.random.Generator,
+    unit: float,
 ) -> np.ndarray:
     """(2, 3) float64 from image to crop pixels."""
     low, high = np.log(recipe.scale)
-    scale = math.exp(rng.uniform(low, high))
+    scale = unit * math.exp(rng.uniform(low, high))
     aspect = math.exp(rng.uniform(-recipe.aspect, recipe.aspect) / 2)
     angle = math.radians(rng.uniform(-recipe.rotation_degrees, recipe.rotation_degrees))
     flip = -1.0 if rng.random() < recipe.flip_probability else 1.0

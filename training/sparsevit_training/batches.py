@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,11 +18,14 @@ from torch import Tensor
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.geometry import stage_geometries
 
-from .augmentation import crop_sample, jitter_colors, paste_classes
-from .datasets import IGNORE, ClassInfo, Dataset
+from .augmentation import jitter_colors
+from .datasets import ClassInfo, Dataset, Sample
 from .plan_sampler import keep_of_ratios, sample_ratios
 from .recipe import Recipe
-from .teacher import Teacher
+from .teacher import Teacher, TeacherTargets
+
+if TYPE_CHECKING:
+    from .tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +34,16 @@ class Batch:
 
     Attributes:
         images: (B, 3, H, W) float32, normalised RGB.
-        labels: (B, H, W) uint8, `IGNORE` where void.
-        targets: the teacher's features; empty without a teacher.
+        labels: the truth, as the task collates it.
+        targets: what the teacher says; None without a teacher.
         keep: windows per block pair; None for a dense step.
         pruned: mean ratio of the plan over the block pairs.
         progress: of the training, 0..1, at this step.
     """
 
     images: Tensor
-    labels: Tensor
-    targets: list[Tensor]
+    labels: Any
+    targets: TeacherTargets | None
     keep: tuple[int, ...] | None
     pruned: float
     progress: float
@@ -59,7 +63,7 @@ def common_classes(datasets: Sequence[Dataset]) -> tuple[ClassInfo, ...]:
     """
     labelled = [d for d in datasets if d.classes]
     if not labelled:
-        raise DatasetError("no data set of the recipe has labels; add a semantic_folder or the street to `data`")
+        raise DatasetError("no data set of the recipe has labels; add one with labels to `data`")
     first = labelled[0]
     for other in labelled[1:]:
         expected, found = [c.name for c in first.classes], [c.name for c in other.classes]
@@ -76,6 +80,7 @@ class BatchMaker:
 
     Args:
         recipe: of the run.
+        task: makes the views and collates their truth.
         datasets: one per entry of `recipe.data`.
         progress_of: progress of the training at a step, 0..1.
         teacher: optional; calibrated here.
@@ -84,11 +89,13 @@ class BatchMaker:
     def __init__(
         self,
         recipe: Recipe,
+        task: Task,
         datasets: Sequence[Dataset],
         progress_of: Callable[[int], float],
         teacher: Teacher | None = None,
     ) -> None:
         self._recipe = recipe
+        self._task = task
         self._datasets = list(datasets)
         self._progress_of = progress_of
         self._teacher = teacher
@@ -96,7 +103,7 @@ class BatchMaker:
         if teacher is not None:
             rng = np.random.default_rng([recipe.seed, 2])
             crop = recipe.crops[0].height, recipe.crops[0].width
-            views = [self._view(rng, crop, 0.0, labelled_only=False)[0] for _ in range(32)]
+            views = [self._view(rng, crop, 0.0)[0] for _ in range(32)]
             self.teacher_channels = teacher.calibrate(np.stack(views))
 
     def make(self, step: int) -> Batch:
@@ -107,48 +114,36 @@ class BatchMaker:
         crops = [c for c in recipe.crops if c.since <= progress <= c.until] or list(recipe.crops)
         crop = crops[_weighted(rng, [c.share for c in crops])]
         size = crop.height, crop.width
-        views = [self._composed(rng, size, progress) for _ in range(crop.batch)]
-        images = np.stack([v[0] for v in views])
-        labels = np.stack([v[1] for v in views])
+        views = [self._view(rng, size, progress) for _ in range(crop.batch)]
+        images = np.stack([jitter_colors(image, recipe.augmentation, rng) for image, _ in views])
         ratios = sample_ratios(recipe.model.depths, recipe.plans, rng)
         stages = stage_geometries(*size, recipe.model.depths, recipe.model.window_size)
         flat = [r for stage in ratios for r in stage]
         return Batch(
             images=normalize(images, recipe.input.mean, recipe.input.std),
-            labels=torch.from_numpy(labels),
-            targets=self._teacher(images) if self._teacher else [],
+            labels=self._task.collate([truth for _, truth in views]),
+            targets=self._teacher(images) if self._teacher else None,
             keep=keep_of_ratios(ratios, stages),
             pruned=sum(flat) / len(flat),
             progress=progress,
         )
 
-    def _composed(
-        self, rng: np.random.Generator, size: tuple[int, int], progress: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        settings = self._recipe.augmentation
-        image, label = self._view(rng, size, progress, labelled_only=False)
-        if settings.rare_classes and rng.random() < settings.paste_probability and (label != IGNORE).any():
-            donor_image, donor_label = self._view(rng, size, progress, labelled_only=True)
-            count = rng.integers(1, len(settings.rare_classes) + 1)
-            classes = tuple(rng.choice(settings.rare_classes, count, replace=False).tolist())
-            image, label = paste_classes(image, label, donor_image, donor_label, classes)
-        return jitter_colors(image, settings, rng), label
+    def _view(self, rng: np.random.Generator, size: tuple[int, int], progress: float) -> tuple[np.ndarray, Any]:
+        def draw(labelled_only: bool = False) -> Sample:
+            pool = [
+                (d, e.share)
+                for d, e in zip(self._datasets, self._recipe.data, strict=True)
+                if progress <= e.until and (d.classes or not labelled_only)
+            ]
+            if not pool:
+                raise DatasetError(
+                    f"no data set is left at progress {progress:.2f} (all have `until` below it); "
+                    "raise `until` of a labelled one to 1"
+                )
+            dataset = pool[_weighted(rng, [share for _, share in pool])][0]
+            return dataset[int(rng.integers(len(dataset)))]
 
-    def _view(
-        self, rng: np.random.Generator, size: tuple[int, int], progress: float, labelled_only: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        pool = [
-            (d, e.share)
-            for d, e in zip(self._datasets, self._recipe.data, strict=True)
-            if progress <= e.until and (d.classes or not labelled_only)
-        ]
-        if not pool:
-            raise DatasetError(
-                f"no data set is left at progress {progress:.2f} (all have `until` below it); "
-                "raise `until` of a labelled one to 1"
-            )
-        dataset = pool[_weighted(rng, [share for _, share in pool])][0]
-        return crop_sample(dataset[int(rng.integers(len(dataset)))], size, self._recipe.augmentation, rng)
+        return self._task.view(draw, size, rng)
 
     def stream(self, first: int, end: int, ahead: bool) -> Iterator[tuple[int, Batch]]:
         """Batches of steps `first` to `end` - 1.
@@ -169,20 +164,6 @@ class BatchMaker:
                 if step + 1 < end:
                     pending = pool.submit(self.make, step + 1)
                 yield step, batch
-
-
-def pixel_counts(datasets: Sequence[Dataset], shares: Sequence[float], num_classes: int) -> Tensor:
-    """Labelled pixels per class, each data set brought to its share of the draws; (K,) float64."""
-    total = np.zeros(num_classes)
-    for dataset, share in zip(datasets, shares, strict=True):
-        if not dataset.classes:
-            continue
-        counts = np.zeros(256)
-        for index in range(len(dataset)):
-            counts += np.bincount(dataset[index].label.ravel(), minlength=256)
-        counts = counts[:num_classes]
-        total += share * counts / max(counts.sum(), 1)
-    return torch.from_numpy(total)
 
 
 def _weighted(rng: np.random.Generator, shares: Sequence[float]) -> int:

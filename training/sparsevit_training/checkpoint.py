@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from sparsevit_exporter.checkpoints import load_checkpoint
-from sparsevit_exporter.networks import SegmentationModel
+from sparsevit_exporter.networks import HeadedModel
 from sparsevit_runtime.errors import CheckpointError
 from sparsevit_runtime.files import write_whole
 
@@ -20,7 +20,7 @@ VERSION = 1
 
 
 def model_document(
-    model: SegmentationModel, classes: tuple[ClassInfo, ...], recipe: Recipe, training: dict, metrics: list[dict]
+    model: HeadedModel, classes: tuple[ClassInfo, ...], recipe: Recipe, training: dict, metrics: list[dict]
 ) -> dict:
     """An exportable checkpoint of these weights; plain values and tensors only, so that it loads with weights_only."""
     return {
@@ -52,7 +52,7 @@ def save_whole(document: dict, path: Path) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def start_from(model: SegmentationModel, path: Path) -> None:
+def start_from(model: HeadedModel, path: Path) -> None:
     """Copies a checkpoint's weights into a new model, for fine-tuning.
 
     The backbone must fit; the head is taken along when it is one of ours with as many classes.

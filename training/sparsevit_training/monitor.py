@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
+from sparsevit_exporter.heads.detection import decode_detections
 from sparsevit_exporter.heads.segmentation import decode_labels
-from sparsevit_exporter.networks import SegmentationModel
+from sparsevit_exporter.networks import DetectionModel, SegmentationModel
 from sparsevit_runtime.geometry import stage_geometries
 from sparsevit_runtime.letterbox import Letterbox
+from sparsevit_runtime.results import Detections
 
+from .average_precision import average_precision
 from .batches import normalize
-from .datasets import Dataset
+from .datasets import CocoBoxes, Dataset, Sample
 from .metrics import ConfusionMatrix
 from .plan_sampler import keep_of_ratios
 from .recipe import InputRecipe
 
+#: Boxes per frame and least score that count for average precision.
+_MOST_BOXES = 100
+_LEAST_SCORE = 0.005
+
 
 @torch.no_grad()
+def _outputs(
+    model: SegmentationModel | DetectionModel,
+    dataset: Dataset,
+    recipe: InputRecipe,
+    ratio: float,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    batch: int,
+) -> Iterator[tuple[list[int], list[Sample], list[Letterbox], object]]:
+    """Indices, samples, letterboxes and raw outputs, batch by batch, every block pruned by `ratio`."""
+    backbone = model.backbone
+    stages = stage_geometries(recipe.height, recipe.width, backbone.depths, backbone.window_size)
+    keep = keep_of_ratios([[ratio] * s.pairs for s in stages], stages)
+    input_hw = recipe.height, recipe.width
+    for start in range(0, len(dataset), batch):
+        indices = list(range(start, min(start + batch, len(dataset))))
+        samples = [dataset[i] for i in indices]
+        boxes = [Letterbox(s.image.shape[1::-1], input_hw) for s in samples]
+        images = np.stack([box.apply(s.image) for box, s in zip(boxes, samples, strict=True)])
+        inputs = normalize(images, recipe.mean, recipe.std).to(device)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            yield indices, samples, boxes, model(inputs, keep=keep)
+
+
 def confusion_at(
     model: SegmentationModel,
     dataset: Dataset,
@@ -40,19 +71,10 @@ def confusion_at(
         dtype: of autocast, None for float32.
         batch: images at once.
     """
-    backbone = model.backbone
-    stages = stage_geometries(recipe.height, recipe.width, backbone.depths, backbone.window_size)
-    keep = keep_of_ratios([[ratio] * s.pairs for s in stages], stages)
     result = ConfusionMatrix(len(dataset.classes))
-    input_hw = recipe.height, recipe.width
-    for start in range(0, len(dataset), batch):
-        samples = [dataset[i] for i in range(start, min(start + batch, len(dataset)))]
-        boxes = [Letterbox(s.image.shape[1::-1], input_hw) for s in samples]
-        images = np.stack([box.apply(s.image) for box, s in zip(boxes, samples, strict=True)])
-        inputs = normalize(images, recipe.mean, recipe.std).to(device)
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            logits = model(inputs, keep=keep).float()
-        labels = decode_labels(logits, 2, -(-recipe.height // 2), -(-recipe.width // 2)).cpu().numpy()
+    for _, samples, boxes, logits in _outputs(model, dataset, recipe, ratio, device, dtype, batch):
+        label_hw = -(-recipe.height // 2), -(-recipe.width // 2)
+        labels = decode_labels(logits.float(), 2, *label_hw).cpu().numpy()
         for sample, box, label in zip(samples, boxes, labels, strict=True):
             result.update(sample.label, box.map_to_frame(label))
     return result
@@ -68,3 +90,35 @@ def miou_at(
 ) -> dict[float, float]:
     """mIoU (0..1) per uniform ratio; arguments as for `confusion_at`."""
     return {r: confusion_at(model, dataset, recipe, r, device, dtype).miou for r in ratios}
+
+
+def average_precision_at(
+    model: DetectionModel,
+    dataset: CocoBoxes,
+    recipe: InputRecipe,
+    ratios: Sequence[float],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    batch: int = 4,
+) -> dict[float, float]:
+    """COCO AP (0..1) per uniform ratio; arguments as for `confusion_at`."""
+    found = {}
+    for ratio in ratios:
+        records = []
+        for indices, _, letterboxes, raw in _outputs(model, dataset, recipe, ratio, device, dtype, batch):
+            count = min(_MOST_BOXES, raw.logits.shape[1])
+            decoded = decode_detections(raw, count, recipe.height, recipe.width)
+            for index, letterbox, boxes, scores, classes in zip(
+                indices, letterboxes, *(d.cpu().numpy() for d in decoded), strict=True
+            ):
+                chosen = scores >= _LEAST_SCORE
+                answer = Detections(
+                    xyxy=letterbox.boxes_to_frame(boxes[chosen]),
+                    confidence=scores[chosen],
+                    class_id=classes[chosen],
+                    names=tuple(c.name for c in dataset.classes),
+                    image_wh=letterbox.frame_wh,
+                )
+                records += answer.to_coco(dataset.image_ids[index])
+        found[ratio] = average_precision(dataset.document, records).ap
+    return found

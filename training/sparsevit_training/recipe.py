@@ -65,7 +65,19 @@ class UnlabelledData(_DataPart):
     frames_per_clip: int = Field(default=48, ge=1)
 
 
-TrainingData = Annotated[SemanticFolderData | StreetData | UnlabelledData, Field(discriminator="kind")]
+class CocoData(_DataPart):
+    """Boxes in COCO JSON; see `datasets.CocoBoxes`."""
+
+    kind: Literal["coco"]
+    annotations: Path
+    images: Path
+    categories: tuple[str, ...] = Field(min_length=1)
+
+
+TrainingData = Annotated[
+    SemanticFolderData | StreetData | UnlabelledData | CocoData,
+    Field(discriminator="kind"),
+]
 
 
 class ModelRecipe(_Part):
@@ -105,12 +117,16 @@ class AugmentationRecipe(_Part):
 
     Attributes:
         scale: least and greatest size of a view's pixels against the image's.
+        fit: `scale` is against the image letterboxed into the deployed input instead: 1 shows objects as large as they
+            will be seen.
         aspect: greatest log ratio of horizontal to vertical scale.
         color: strength of the photometric jitter; 0 turns it off.
-        rare_classes: class ids that some crops are centred on and that are pasted between views.
+        rare_classes: class ids that some crops are centred on; in segmentation also pasted between views.
+        mosaic_probability: in detection, of a view put together from four of half its size.
     """
 
     scale: tuple[float, float] = (0.7, 2.1)
+    fit: bool = False
     aspect: float = Field(default=0.1, ge=0)
     rotation_degrees: float = Field(default=3.0, ge=0)
     flip_probability: Share = 0.5
@@ -120,6 +136,7 @@ class AugmentationRecipe(_Part):
     rare_classes: tuple[int, ...] = ()
     rare_crop_probability: Share = 0.0
     paste_probability: Share = 0.0
+    mosaic_probability: Share = 0.0
     pad_value: int = Field(default=114, ge=0, le=255)
 
     @model_validator(mode="after")
@@ -137,10 +154,14 @@ class PlanRecipe(_Part):
 
 
 class LossRecipe(_Part):
-    """Cross-entropy with class weights ``frequency ** -weight_power``, plus weighted terms.
+    """Weights of the terms.
 
     Attributes:
+        weight_power, label_smoothing: of segmentation's cross-entropy, whose class weights are
+            ``frequency ** -weight_power``.
         lovasz: weight of the Lovasz-softmax term.
+        box: weight of detection's box term against its class term.
+        one_to_one: weight of the branch that is deployed against the auxiliary one.
         self_distillation: weight, at steps with a pruned plan, of the distance to the averaged weights' dense answers;
             unlabelled images count too.
     """
@@ -148,6 +169,8 @@ class LossRecipe(_Part):
     weight_power: float = Field(default=0.4, ge=0, le=1)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     lovasz: float = Field(default=0.0, ge=0)
+    box: float = Field(default=4.0, ge=0)
+    one_to_one: float = Field(default=1.0, gt=0)
     self_distillation: float = Field(default=0.0, ge=0)
 
 
@@ -159,6 +182,10 @@ class TeacherRecipe(_Part):
         features: for each student stage from `first_stage` on, the names of inner tensors to match, concatenated.
         strides: pixels per cell of those tensors.
         weight, final_weight: of the loss at the start and at the end, linear in between.
+        grid: for detection, one tensor per stride 8, 16, 32 with the teacher's answers, (B, 5 + N, h, w) as YOLOX
+            concatenates them: box, objectness and class probabilities. Empty: no distillation of answers.
+        grid_classes: the teacher's class index of each of the student's classes.
+        grid_weight, final_grid_weight: of that loss, likewise.
     """
 
     path: Path
@@ -167,9 +194,15 @@ class TeacherRecipe(_Part):
     first_stage: int = Field(default=1, ge=0)
     weight: float = Field(default=1.0, ge=0)
     final_weight: float = Field(default=0.1, ge=0)
+    grid: tuple[str, ...] = ()
+    grid_classes: tuple[int, ...] = ()
+    grid_weight: float = Field(default=1.0, ge=0)
+    final_grid_weight: float = Field(default=1.0, ge=0)
 
     @model_validator(mode="after")
     def _same_length(self):
+        if len(self.grid) not in (0, 3) or bool(self.grid) != bool(self.grid_classes):
+            raise ValueError("grid names one tensor per stride 8, 16 and 32 and comes with grid_classes")
         if len(self.features) != len(self.strides):
             raise ValueError(f"{len(self.features)} groups of features but {len(self.strides)} strides")
         return self
@@ -203,7 +236,7 @@ class ScheduleRecipe(_Part):
 class MonitorRecipe(_Part):
     """What is watched while training, at which ratios, and how often."""
 
-    data: SemanticFolderData | None = None
+    data: Annotated[SemanticFolderData | CocoData, Field(discriminator="kind")] | None = None
     ratios: tuple[float, ...] = (0.0, 0.5)
     every_steps: int = Field(default=1000, ge=1)
 
@@ -216,11 +249,13 @@ class Recipe(_Part):
         seed: of everything random.
         output: folder of checkpoints and log.
         save_every_minutes: wall-clock time between checkpoints.
-        precision: ``auto`` is bf16 autocast where the device is fast at it, else fp32.
+        precision: ``auto`` is bf16 autocast where the device is fast at it, else fp16 with a scaled loss on a GPU and
+            fp32 on a CPU.
+        tensorboard: write the log for TensorBoard too, beside the CSV file.
     """
 
     name: str
-    task: Literal["segmentation"] = "segmentation"
+    task: Literal["segmentation", "detection"] = "segmentation"
     seed: int = 0
     output: Path
     input: InputRecipe
@@ -235,11 +270,12 @@ class Recipe(_Part):
     schedule: ScheduleRecipe
     monitor: MonitorRecipe = MonitorRecipe()
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     cache_mb: int = Field(default=2048, ge=0)
     save_every_minutes: float = Field(default=5.0, gt=0)
     log_every: int = Field(default=20, ge=1)
+    tensorboard: bool = False
     data_note: str = ""
     licence_note: str = ""
 
@@ -276,7 +312,7 @@ def parse_recipe(document: dict, origin: str = "the recipe") -> Recipe:
 
 def changed_keys(before: Recipe, after: Recipe) -> list[str]:
     """Top-level keys whose values differ, leaving out where and how fast a run takes place."""
-    places = {"output", "device", "threads", "cache_mb", "save_every_minutes", "log_every", "precision"}
+    places = {"output", "device", "threads", "cache_mb", "save_every_minutes", "log_every", "precision", "tensorboard"}
     return [k for k in type(after).model_fields if k not in places and getattr(before, k) != getattr(after, k)]
 
 

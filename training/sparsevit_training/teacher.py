@@ -1,12 +1,14 @@
-"""Feature distillation from a small convolutional detector (cf. Romero et al., "FitNets").
+"""Distillation from a small convolutional detector: its features (cf. Romero et al., "FitNets") and its answers.
 
 There is no pretrained backbone to start from; a detector trained on COCO supervises the feature maps of every image
-instead, labelled or not. Only training sees it: nothing of it is exported.
+instead, labelled or not, and tells a detection head what it sees at every location. Only training sees it: nothing of
+it is exported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -18,7 +20,25 @@ from torch import Tensor, nn
 
 from sparsevit_runtime.errors import ModelError
 
+from .peers import decode_yolox_level
 from .recipe import TeacherRecipe
+
+_GRID_STRIDES = (8, 16, 32)
+
+
+class TeacherTargets(NamedTuple):
+    """What the teacher says of a batch.
+
+    Attributes:
+        features: one (B, C, ceil(h/stride), ceil(w/stride)) bf16 tensor per group, standardised; coarse ones with the
+            padding's cells.
+        scores: (B, L, K) float32 over the student's locations and classes; None without a grid.
+        boxes: (B, L, 4) float32 xyxy in pixels; None without a grid.
+    """
+
+    features: list[Tensor]
+    scores: Tensor | None = None
+    boxes: Tensor | None = None
 
 
 class Teacher:
@@ -33,7 +53,7 @@ class Teacher:
     """
 
     def __init__(self, recipe: TeacherRecipe, threads: int | None = None) -> None:
-        names = [name for group in recipe.features for name in group]
+        names = [name for group in recipe.features for name in group] + list(recipe.grid)
         try:
             model = onnx.load(str(recipe.path))
         except Exception as error:  # protobuf raises its own types
@@ -62,11 +82,12 @@ class Teacher:
         )
         self._names = names
         self._groups = [len(group) for group in recipe.features]
-        self._multiple = max(recipe.strides)
+        self._grid_classes = list(recipe.grid_classes)
+        self._multiple = max((*recipe.strides, *(_GRID_STRIDES if recipe.grid else ())))
         self._statistics: list[tuple[np.ndarray, np.ndarray]] | None = None
 
-    def _features(self, images: np.ndarray) -> list[np.ndarray]:
-        """(B, h, w, 3) uint8 BGR -> one (B, C, h/stride, w/stride) float32 array per group."""
+    def _run(self, images: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """(B, h, w, 3) uint8 BGR -> one (B, C, h/stride, w/stride) float32 array per group, and per grid level."""
         pad = [(0, -n % self._multiple) for n in images.shape[1:3]]
         images = np.pad(images, [(0, 0), *pad, (0, 0)], constant_values=114)
         outputs = self._session.run(self._names, {self._input: images.transpose(0, 3, 1, 2).astype(np.float32)})
@@ -74,7 +95,7 @@ class Teacher:
         for count in self._groups:
             groups.append(np.concatenate(outputs[start : start + count], axis=1))
             start += count
-        return groups
+        return groups, outputs[start:]
 
     def calibrate(self, images: np.ndarray) -> list[int]:
         """Measures mean and spread of every channel on some images, (B, h, w, 3) uint8 BGR.
@@ -82,27 +103,36 @@ class Teacher:
         Returns:
             Channels per group.
         """
-        features = self._features(images)
+        features, _ = self._run(images)
         self._statistics = [
             (f.mean((0, 2, 3), keepdims=True), f.std((0, 2, 3), keepdims=True) + 0.05 * f.std()) for f in features
         ]
         return [f.shape[1] for f in features]
 
-    def __call__(self, images: np.ndarray) -> list[Tensor]:
-        """Standardised features.
+    def __call__(self, images: np.ndarray) -> TeacherTargets:
+        """Standardised features, and the answers over the student's locations when the recipe names a grid.
 
         Args:
             images: (B, h, w, 3) uint8 BGR, any size; padded to whole cells of the coarsest features.
-
-        Returns:
-            One (B, C, ceil(h/stride), ceil(w/stride)) bf16 tensor per group, coarse ones with the padding's cells.
         """
         if self._statistics is None:
             raise ModelError("the teacher was used before calibrate(); calibrate it on some training views first")
-        return [
+        groups, levels = self._run(images)
+        features = [
             torch.from_numpy((f - mean) / std).to(torch.bfloat16)
-            for f, (mean, std) in zip(self._features(images), self._statistics, strict=True)
+            for f, (mean, std) in zip(groups, self._statistics, strict=True)
         ]
+        if not levels:
+            return TeacherTargets(features)
+        scores, boxes = [], []
+        for level, stride in zip(levels, _GRID_STRIDES, strict=True):
+            height, width = (-(-n // stride) for n in images.shape[1:3])
+            said, where = decode_yolox_level(level[:, :, :height, :width], stride)
+            scores.append(said[..., self._grid_classes])
+            boxes.append(where)
+        return TeacherTargets(
+            features, torch.from_numpy(np.concatenate(scores, 1)), torch.from_numpy(np.concatenate(boxes, 1))
+        )
 
 
 class FeatureDistillation(nn.Module):

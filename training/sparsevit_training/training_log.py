@@ -1,9 +1,11 @@
-"""The CSV log of a run; continues, without duplicate steps, when a run is resumed."""
+"""The log of a run, CSV and on demand TensorBoard; goes on, without duplicate steps, when a run is resumed."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+
+from sparsevit_runtime.dependencies import require
 
 
 class TrainingLog:
@@ -13,10 +15,20 @@ class TrainingLog:
         path: the file; created with a header when absent.
         columns: the first one counts steps.
         resume_step: rows of this and later steps are dropped, they will be written again.
+        tensorboard: write the numbers for TensorBoard too, into a folder of the file's name beside it.
+
+    Raises:
+        MissingDependencyError: TensorBoard is asked for and not installed.
     """
 
-    def __init__(self, path: Path, columns: list[str], resume_step: int) -> None:
+    def __init__(self, path: Path, columns: list[str], resume_step: int, tensorboard: bool = False) -> None:
         self._columns = columns
+        self._board = None
+        if tensorboard:
+            require("tensorboard")
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(path.with_suffix("")), purge_step=resume_step or None)
         kept: list[dict] = []
         if resume_step and path.exists():
             with path.open(newline="") as file:
@@ -32,6 +44,13 @@ class TrainingLog:
         """Writes one row; columns that are not given stay empty."""
         self._writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in values.items()})
         self._file.flush()
+        if self._board is not None:
+            step = values[self._columns[0]]
+            for name, value in values.items():
+                if name in self._columns[1:]:
+                    self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         self._file.close()
+        if self._board is not None:
+            self._board.close()

@@ -1,18 +1,21 @@
-"""Datasets: labelled folders, the synthetic street, unlabelled images."""
+"""Datasets: labelled folders, COCO boxes, the synthetic street, unlabelled images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..recipe import SemanticFolderData, StreetData, TrainingData
-from .base import IGNORE, ClassInfo, Dataset, Sample, SkippedSample
+from ..recipe import CocoData, SemanticFolderData, StreetData, TrainingData
+from .base import IGNORE, Boxes, ClassInfo, Dataset, Sample, SkippedSample
+from .coco import CocoBoxes
 from .images import UnlabelledImages
 from .semantic_folder import SemanticFolder, read_classes
 from .street import SyntheticStreet
 
 __all__ = [
     "IGNORE",
+    "Boxes",
     "ClassInfo",
+    "CocoBoxes",
     "Dataset",
     "Sample",
     "SemanticFolder",
@@ -39,6 +42,8 @@ def open_dataset(
             cache_mb=cache_mb,
             progress=progress,
         )
+    if isinstance(recipe, CocoData):
+        return CocoBoxes(recipe.annotations, recipe.images, recipe.categories, cache_mb=cache_mb, progress=progress)
     if isinstance(recipe, StreetData):
         size_wh = recipe.width, recipe.height
         return SyntheticStreet(recipe.scenes, recipe.frames_per_scene, size_wh, recipe.seed, progress=progress)

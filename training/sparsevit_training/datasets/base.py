@@ -24,18 +24,36 @@ class ClassInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Boxes:
+    """Objects of an image.
+
+    Attributes:
+        xyxy: (N, 4) float32 corners in pixels; the upper left corner of the image is 0, 0.
+        classes: (N,) int64.
+    """
+
+    xyxy: np.ndarray
+    classes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One decoded sample.
 
     Attributes:
         image: (H, W, 3) uint8 BGR.
-        label: (H, W) uint8 class ids, `IGNORE` where void; None for an unlabelled image.
+        label: (H, W) uint8 class ids, `IGNORE` where void; None for an image without a label map.
         name: for messages.
+        boxes: objects; None for an image without boxes, which is not the same as an image of no object.
     """
 
     image: np.ndarray
     label: np.ndarray | None
     name: str
+    boxes: Boxes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,172 @@
+"""Boxes in COCO JSON (https://cocodataset.org/#format-data): one file of annotations, one folder of images."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sparsevit_runtime.errors import DatasetError
+
+from .base import BadSample, Boxes, CachedSamples, ClassInfo, Dataset, Sample
+
+_LAYOUT = (
+    "expected COCO JSON: `images` (id, file_name, width, height), `categories` (id, name) and `annotations` (image_id, "
+    "category_id, bbox as x, y, width, height in pixels)"
+)
+#: Sides below this many pixels are no boxes but slips of the annotator.
+_LEAST_SIDE = 1.0
+
+
+class CocoBoxes(Dataset):
+    """Images with boxes of some categories. Images without any of them are samples too; crowds are left out.
+
+    Args:
+        annotations: the JSON file.
+        images: folder that its file names are relative to.
+        categories: names, in the order that numbers the classes; None takes all, in the order of their ids.
+        cache_mb: decoded samples kept in memory, MiB.
+        progress: see `CachedSamples`.
+
+    Attributes:
+        image_ids: of the samples, in their order.
+        document: the part of the JSON that the samples come from, with category ids 1, 2, ... in the order of
+            `classes`; crowds included, so that an evaluation can ignore them.
+
+    Raises:
+        DatasetError: no file, another layout, categories that the file does not know, or no usable sample.
+    """
+
+    def __init__(
+        self,
+        annotations: str | Path,
+        images: str | Path,
+        categories: Sequence[str] | None = None,
+        cache_mb: int = 2048,
+        progress: Callable[[list], Iterable] | None = None,
+    ) -> None:
+        self._folder = Path(images)
+        path = Path(annotations)
+        self.name = path.stem
+        listed = _read(path)
+        known = {c["name"]: c["id"] for c in sorted(listed["categories"], key=lambda c: c["id"])}
+        names = tuple(known) if categories is None else tuple(categories)
+        unknown = [n for n in names if n not in known]
+        if unknown or not names:
+            raise DatasetError(f"{path} has no category {unknown}; it knows {list(known)}")
+        self.classes = tuple(ClassInfo(n, _color(i, len(names))) for i, n in enumerate(names))
+
+        class_of = {known[n]: i for i, n in enumerate(names)}
+        all_ids = set(known.values())
+        self._objects: dict[int, list[dict]] = defaultdict(list)
+        for entry in listed["annotations"]:
+            if entry["category_id"] in class_of or entry["category_id"] not in all_ids:
+                self._objects[entry["image_id"]].append(entry)
+        self._class_of = class_of
+        entries = sorted(listed["images"], key=lambda e: e["id"])
+        self._samples = CachedSamples([_Entry(e) for e in entries], self._decode, cache_mb, progress)
+        self.skipped = self._samples.skipped
+        if not len(self._samples):
+            first = f"; first: {self.skipped[0].name}: {self.skipped[0].reason}" if self.skipped else ""
+            raise DatasetError(
+                f"none of the {len(entries)} images of {path} is usable in {self._folder}{first}. {_LAYOUT}"
+            )
+        left_out = {s.name for s in self.skipped}
+        used = [e for e in entries if str(_Entry(e)) not in left_out]
+        self.image_ids = tuple(e["id"] for e in used)
+        self.document = self._relabelled(used)
+
+    def _relabelled(self, entries: list[dict]) -> dict:
+        objects = []
+        for entry in entries:
+            for o in self._objects[entry["id"]]:
+                _, _, width, height = o["bbox"]
+                objects.append(
+                    {
+                        "id": len(objects) + 1,
+                        "image_id": entry["id"],
+                        "category_id": self._class_of[o["category_id"]] + 1,
+                        "bbox": o["bbox"],
+                        "area": o.get("area", width * height),
+                        "iscrowd": o.get("iscrowd", 0),
+                    }
+                )
+        categories = [{"id": i + 1, "name": c.name} for i, c in enumerate(self.classes)]
+        return {"info": {}, "images": entries, "annotations": objects, "categories": categories}
+
+    def _decode(self, key: _Entry) -> Sample:
+        entry = key.fields
+        image = cv2.imread(str(self._folder / entry["file_name"]), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image is None:
+            raise BadSample(f"{self._folder / entry['file_name']} is missing or cannot be decoded")
+        height, width = image.shape[:2]
+        if (width, height) != (entry.get("width", width), entry.get("height", height)):
+            raise BadSample(f"the image is {width}x{height}, its annotations say {entry['width']}x{entry['height']}")
+        corners, classes = [], []
+        for o in self._objects[entry["id"]]:
+            if o["category_id"] not in self._class_of:
+                raise BadSample(f"an object is of category {o['category_id']}, which the file does not list")
+            box = o.get("bbox")
+            if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
+                raise BadSample(f"a bbox is {box!r}; expected x, y, width, height")
+            x, y, w, h = box
+            if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
+                raise BadSample(f"the bbox {box} reaches out of the image of {width}x{height}")
+            if o.get("iscrowd", 0) or min(w, h) < _LEAST_SIDE:
+                continue
+            corners.append((x, y, x + w, y + h))
+            classes.append(self._class_of[o["category_id"]])
+        boxes = Boxes(np.array(corners, np.float32).reshape(-1, 4), np.array(classes, np.int64))
+        return Sample(image, None, entry["file_name"], boxes)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples[index]
+
+
+class _Entry:
+    """An entry of `images`; its text names the file in messages."""
+
+    def __init__(self, fields: dict) -> None:
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return f"{self.fields['file_name']} (id {self.fields['id']})"
+
+
+def _read(path: Path) -> dict:
+    """The three lists, checked for the fields that everything else relies on."""
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{path} is not readable JSON ({error}); {_LAYOUT}") from error
+    if not isinstance(document, dict):
+        raise DatasetError(f"{path} holds a {type(document).__name__}; {_LAYOUT}")
+    needed = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ("image_id", "category_id")}
+    for part, fields in needed.items():
+        entries = document.get(part)
+        if not isinstance(entries, list):
+            raise DatasetError(f"{path} has no list `{part}`, only {sorted(document)}; {_LAYOUT}")
+        for entry in entries:
+            if not isinstance(entry, dict) or any(f not in entry for f in fields):
+                raise DatasetError(f"{path}: an entry of `{part}` is {str(entry)[:120]}; it needs {list(fields)}")
+    if not document["images"]:
+        raise DatasetError(f"{path} lists no images; {_LAYOUT}")
+    return document
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _color(index: int, count: int) -> tuple[int, int, int]:
+    """Hues spread evenly, RGB."""
+    return tuple(round(255 * v) for v in colorsys.hsv_to_rgb(index / count, 0.75, 0.95))

@@ -1,0 +1,81 @@
+"""The interface between the training loop and a task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparsevit_exporter.networks import HeadedModel
+
+from ..datasets import ClassInfo, Dataset, Sample
+from ..recipe import Recipe
+
+if TYPE_CHECKING:
+    from ..batches import Batch
+
+
+class Draw(Protocol):
+    """Draws a random sample of the recipe's data."""
+
+    def __call__(self, labelled_only: bool = False) -> Sample: ...
+
+
+class Task(ABC):
+    """Views, loss and metric of one task.
+
+    Args:
+        recipe: of the run.
+
+    Attributes:
+        network: class of the whole network.
+        metric: its name, as a model card has it.
+        column: the metric's name in the log.
+        terms: names of the loss terms that `losses` returns.
+    """
+
+    network: ClassVar[type[HeadedModel]]
+    metric: ClassVar[str]
+    column: ClassVar[str]
+    terms: ClassVar[tuple[str, ...]]
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    @abstractmethod
+    def view(self, draw: Draw, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+        """One training view (h, w, 3) uint8 BGR before colour jitter, and its truth."""
+
+    @abstractmethod
+    def collate(self, truths: Sequence[Any]) -> Any:
+        """The truths of a batch, as `losses` takes them."""
+
+    def prepare(self, datasets: Sequence[Dataset], classes: Sequence[ClassInfo], device: torch.device) -> None:
+        """Called once the data is open, before the first loss."""
+        self.device = device
+
+    def predict(self, head: torch.nn.Module, maps: Sequence[Tensor]) -> Any:
+        """What the head says in training."""
+        return head(maps)
+
+    @abstractmethod
+    def losses(self, predictions: Any, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss, weighted so that their sum is the loss, scalar float32 each."""
+
+    @abstractmethod
+    def match_dense(self, predictions: Any, dense: Any) -> Tensor:
+        """Distance of a pruned pass, as `predict` returned it, to a dense forward pass; scalar float32, 0 at best."""
+
+    @abstractmethod
+    def scores(
+        self,
+        model: HeadedModel,
+        dataset: Dataset,
+        ratios: Sequence[float],
+        dtype: torch.dtype | None,
+    ) -> dict[float, float]:
+        """The metric, 0..1, per uniform ratio, along the deployed path."""
