@@ -1,4 +1,4 @@
-// What TensorRT asks the library for when it loads it: the only symbols that leave it (exports.map).
+// What TensorRT asks the library for when it loads it; exports.map lets these symbols and the letterbox out, no other.
 #include "common/log.h"
 #include "window_gather/plugin.h"
 #include "window_scatter/plugin.h"

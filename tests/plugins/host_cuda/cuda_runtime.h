@@ -30,7 +30,7 @@ enum cudaMemcpyKind
 {
     cudaMemcpyDeviceToDevice = 3
 };
-using cudaStream_t = void*;
+using cudaStream_t = struct CUstream_st*;
 
 struct dim3
 {
