@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import PlanError
+from .files import write_whole
 from .geometry import StageGeometry
 
 PLAN_SCHEMA = 1
@@ -141,9 +142,20 @@ class Plan:
             stages.append(tuple(ratios))
         return cls(tuple(stages))
 
-    def save(self, path: str | Path) -> None:
-        """Writes the plan as a JSON file that `parse` reads."""
-        Path(path).write_text(json.dumps({"schema": PLAN_SCHEMA, "ratios": [list(s) for s in self.ratios]}) + "\n")
+    def save(self, path: str | Path, provenance: dict | None = None) -> None:
+        """Writes the plan as a JSON file that `parse` reads, whole or not at all.
+
+        Args:
+            path: the file.
+            provenance: where the plan comes from, plain values; kept beside the ratios for whoever reads the file.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
+        document = {"schema": PLAN_SCHEMA, "ratios": [list(s) for s in self.ratios]}
+        if provenance is not None:
+            document["provenance"] = provenance
+        write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
 
     @property
     def is_dense(self) -> bool:
