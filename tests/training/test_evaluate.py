@@ -51,8 +51,11 @@ def test_a_model_that_is_right_and_one_that_computes_nothing(tiny_model):
     assert (dense.ratio, none.ratio) == (0.0, 1.0)
     assert dense.inference_ms > 0
     document = json.loads(json.dumps(none.to_dict()))
-    assert document["dataset"] == "blues test" and document["iou"]["other"] == pytest.approx(4 / 46, abs=1e-4)
-    assert dense.metric().value == 100 and dense.metric().dataset == "blues test"
+    assert document["dataset"] == "blues test" and document["per_class"]["other"] == pytest.approx(4 / 46, abs=1e-4)
+    assert [(m.name, m.value, m.dataset) for m in dense.metrics()] == [
+        ("mIoU", 100, "blues test"),
+        ("pixel accuracy", 100, "blues test"),
+    ]
 
 
 def test_plans_of_all_forms(tiny_model):

@@ -11,6 +11,10 @@ import numpy as np
 
 from sparsevit_runtime.dependencies import require
 
+#: Boxes per frame and least score that count.
+MOST_BOXES = 100
+LEAST_SCORE = 0.005
+
 
 @dataclass(frozen=True)
 class AveragePrecision:

@@ -267,9 +267,9 @@ class _Objects(_Tally):
         self._records += [r for r in records if r["category_id"]]
 
     def evaluation(self, **about):
-        return DetectionEvaluation(
-            **about, **self._times(), precision=average_precision(self._dataset.document, self._records)
-        )
+        data = self._dataset
+        precision = average_precision(data.document, self._records, data.image_ids)
+        return DetectionEvaluation(**about, **self._times(), precision=precision)
 
 
 def _tally(task: str, model: str, class_names: tuple[str, ...], dataset: Dataset) -> _Tally:

@@ -14,16 +14,12 @@ from sparsevit_runtime.geometry import stage_geometries
 from sparsevit_runtime.letterbox import Letterbox
 from sparsevit_runtime.results import Detections
 
-from .average_precision import average_precision
+from .average_precision import LEAST_SCORE, MOST_BOXES, average_precision
 from .batches import normalize
 from .datasets import CocoBoxes, Dataset, Sample
 from .metrics import ConfusionMatrix
 from .plan_sampler import keep_of_ratios
 from .recipe import InputRecipe
-
-#: Boxes per frame and least score that count for average precision.
-_MOST_BOXES = 100
-_LEAST_SCORE = 0.005
 
 
 @torch.no_grad()
@@ -106,12 +102,12 @@ def average_precision_at(
     for ratio in ratios:
         records = []
         for indices, _, letterboxes, raw in _outputs(model, dataset, recipe, ratio, device, dtype, batch):
-            count = min(_MOST_BOXES, raw.logits.shape[1])
+            count = min(MOST_BOXES, raw.logits.shape[1])
             decoded = decode_detections(raw, count, recipe.height, recipe.width)
             for index, letterbox, boxes, scores, classes in zip(
                 indices, letterboxes, *(d.cpu().numpy() for d in decoded), strict=True
             ):
-                chosen = scores >= _LEAST_SCORE
+                chosen = scores >= LEAST_SCORE
                 answer = Detections(
                     xyxy=letterbox.boxes_to_frame(boxes[chosen]),
                     confidence=scores[chosen],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +80,24 @@ class Dataset(ABC):
 
     @abstractmethod
     def __getitem__(self, index: int) -> Sample: ...
+
+    def subset(self, indices: Sequence[int]) -> Dataset:
+        """Some of the samples, in this order; nothing is read again."""
+        return Subset(self, indices)
+
+
+class Subset(Dataset):
+    """Some samples of a data set; see `Dataset.subset`."""
+
+    def __init__(self, whole: Dataset | CachedSamples, indices: Sequence[int]) -> None:
+        self.name, self.classes = getattr(whole, "name", ""), getattr(whole, "classes", ())
+        self._whole, self._indices = whole, tuple(indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._whole[self._indices[index]]
 
 
 class CachedSamples:

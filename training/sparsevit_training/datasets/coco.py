@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import copy
 import json
 import math
 from collections import defaultdict
@@ -14,7 +15,7 @@ import numpy as np
 
 from sparsevit_runtime.errors import DatasetError
 
-from .base import BadSample, Boxes, CachedSamples, ClassInfo, Dataset, Sample
+from .base import BadSample, Boxes, CachedSamples, ClassInfo, Dataset, Sample, Subset
 
 _LAYOUT = (
     "expected COCO JSON: `images` (id, file_name, width, height), `categories` (id, name) and `annotations` (image_id, "
@@ -36,8 +37,8 @@ class CocoBoxes(Dataset):
 
     Attributes:
         image_ids: of the samples, in their order.
-        document: the part of the JSON that the samples come from, with category ids 1, 2, ... in the order of
-            `classes`; crowds included, so that an evaluation can ignore them.
+        document: the part of the JSON that the samples come from (in a subset, that of the whole), with category ids
+            1, 2, ... in the order of `classes`; crowds included, so that an evaluation can ignore them.
 
     Raises:
         DatasetError: no file, another layout, categories that the file does not know, or no usable sample.
@@ -81,6 +82,13 @@ class CocoBoxes(Dataset):
         used = [e for e in entries if str(_Entry(e)) not in left_out]
         self.image_ids = tuple(e["id"] for e in used)
         self.document = self._relabelled(used)
+
+    def subset(self, indices: Sequence[int]) -> CocoBoxes:
+        """Some of the images, in this order; figures count these alone."""
+        part = copy.copy(self)
+        part._samples = Subset(self._samples, indices)
+        part.image_ids = tuple(self.image_ids[i] for i in indices)
+        return part
 
     def _relabelled(self, entries: list[dict]) -> dict:
         objects = []

@@ -1,0 +1,86 @@
+"""Labelled data as a model needs it, found by the layout of a folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from sparsevit_runtime.errors import DatasetError
+
+from .datasets import CocoBoxes, Dataset, SemanticFolder, read_classes
+
+log = logging.getLogger(__name__)
+
+#: Splits to measure on unless one is named, the first that is there.
+DEFAULT_SPLITS = ("test", "val")
+
+_DETECTION_LAYOUT = (
+    "expected DATA/annotations/instances_SPLIT.json with DATA/SPLIT/*.jpg, or DATA/annotations.json with "
+    "DATA/images/*.jpg (COCO JSON)"
+)
+
+
+class Evaluated(Protocol):
+    """What the data must suit: an open `Model`."""
+
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+
+def open_evaluation_data(
+    model: Evaluated, data: str | Path, split: str | Sequence[str] | None = None, cache_mb: int = 0
+) -> Dataset:
+    """Opens the data that a model of this task and these classes is measured on.
+
+    Segmentation takes folders in CamVid layout (`SemanticFolder`); classes that the model does not have are void.
+    Detection takes COCO JSON (`CocoBoxes`); categories that the model does not have are left out.
+
+    Args:
+        model: an open model.
+        data: the folder.
+        split: its part, for segmentation also several; ``test``, or ``val`` where there is no test, when None.
+        cache_mb: decoded samples kept in memory, MiB; worth it where the data is gone through many times.
+
+    Raises:
+        DatasetError: another task, another layout, or classes of the model that the data does not have.
+    """
+    root = Path(data)
+    if model.task == "segmentation":
+        return _semantic(model, root, split, cache_mb)
+    if model.task == "detection":
+        return _boxes(model, root, split, cache_mb)
+    raise DatasetError(f"there is no metric for a {model.task} model; evaluate a segmentation or a detection model")
+
+
+def _semantic(model: Evaluated, root: Path, split: str | Sequence[str] | None, cache_mb: int) -> SemanticFolder:
+    classes = read_classes(root / "classes.txt")
+    void = [i for i, c in classes.items() if c.name not in model.class_names]
+    if void:
+        log.warning("not counted, because the model has no such class: %s", ", ".join(classes[i].name for i in void))
+    if split is None:
+        split = next((s for s in DEFAULT_SPLITS if (root / s).is_dir()), DEFAULT_SPLITS[0])
+    splits = [split] if isinstance(split, str) else list(split)
+    return SemanticFolder(root, splits, void, cache_mb)
+
+
+def _boxes(model: Evaluated, root: Path, split: str | Sequence[str] | None, cache_mb: int) -> CocoBoxes:
+    if split is not None and not isinstance(split, str):
+        if len(split) != 1:
+            raise DatasetError(f"detection is measured on one split at a time, asked for {list(split)}")
+        split = split[0]
+    if split is None and (root / "annotations.json").is_file():
+        return CocoBoxes(root / "annotations.json", root / "images", model.class_names, cache_mb)
+    candidates = DEFAULT_SPLITS if split is None else (split,)
+    for name in candidates:
+        annotations = root / "annotations" / f"instances_{name}.json"
+        if annotations.is_file():
+            return CocoBoxes(annotations, root / name, model.class_names, cache_mb)
+    found = (
+        sorted(p.name for p in (*root.glob("*"), *root.glob("annotations/*"))) if root.is_dir() else "no such folder"
+    )
+    raise DatasetError(f"no annotations of {' or '.join(candidates)} in {root}; {_DETECTION_LAYOUT}. Found: {found}")
