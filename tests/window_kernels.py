@@ -212,14 +212,15 @@ def check(kernels: Kernels, make_buffer, kernel: str, case: Case, seed: int, in_
     addresses = {name: buffer.address + GUARD + offsets[name] for name, buffer in buffers.items()}
     call = case.call(**addresses, output=output.address + GUARD + output_offset, stream=stream)
     error = kernels.launch(kernel, call)
-    assert error == 0, kernels.error_text(error)
+    what = f"{kernel} {case} seed {seed}"
+    assert error == 0, f"{what}: {kernels.error_text(error)}"
     actual = _unframed(output.read(), output_offset, target.shape, dtype)
     if kernel == "score":
-        np.testing.assert_allclose(actual, target, rtol=1e-5)
+        np.testing.assert_allclose(actual, target, rtol=1e-5, err_msg=what)
     else:
         bits = np.dtype(f"u{dtype.itemsize}")
-        np.testing.assert_array_equal(actual.view(bits), target.view(bits))
+        np.testing.assert_array_equal(actual.view(bits), target.view(bits), err_msg=what)
     for name, buffer in buffers.items():
         if buffer is not output:
             unchanged = _unframed(buffer.read(), offsets[name], inputs[name].shape, inputs[name].dtype)
-            assert unchanged.tobytes() == inputs[name].tobytes(), f"{name} was written to"
+            assert unchanged.tobytes() == inputs[name].tobytes(), f"{what}: {name} was written to"

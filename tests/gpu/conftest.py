@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 from window_kernels import Kernels
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
+#: Of this run's random inputs, in the report's header; SPARSEVIT_SEED repeats a run.
+SEED = int(os.environ.get("SPARSEVIT_SEED") or secrets.randbits(31))
 
 
 def _missing() -> str | None:
@@ -33,11 +37,20 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_report_header(config):
+    return f"SPARSEVIT_SEED={SEED}"
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    return SEED
+
+
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory):
     """libsparsevit_kernels, compiled for this machine's GPU."""
     path = tmp_path_factory.mktemp("kernels") / "libsparsevit_kernels.so"
-    sources = [PLUGINS / "launchers" / "launchers.cpp", *sorted(PLUGINS.glob("window_*/kernel.cu"))]
+    sources = [PLUGINS / "launchers" / "launchers.cpp", *sorted(PLUGINS.glob("*/kernel.cu"))]
     flags = ["-std=c++17", "-O3", "-arch=native", f"-I{PLUGINS}", "-Werror=all-warnings", "-cudart=static"]
     host = ["-Xcompiler=-fPIC,-fvisibility=hidden,-Wall,-Wextra,-Werror", "--shared"]
     subprocess.run(["nvcc", *flags, *host, *map(str, sources), "-o", str(path)], check=True)

@@ -1,11 +1,18 @@
-"""Each kernel on the GPU against NumPy: bit by bit for gather and scatter, poisoned outputs, guarded memory."""
+"""Each kernel on the GPU against NumPy or OpenCV: bit by bit but for the score, poisoned outputs, guarded memory.
+
+Inputs are random and fresh in every run; the report's header has the seed.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from window_kernels import CASES, ELEMENTS, UNALIGNED, Case, check, expected, poisoned, random_inputs
+from letterbox_kernel import LETTERBOX_CASES, LetterboxCase, bind_letterbox, check_letterbox, random_letterbox_cases
+from sparsevit_runtime.letterbox import Letterbox
+from window_kernels import CASES, ELEMENTS, POISON, UNALIGNED, Case, check, expected, poisoned, random_inputs
 
 torch = pytest.importorskip("torch")
 
@@ -16,6 +23,8 @@ LARGE = [
     Case(4, 168, 168, 96, 7, 0, 576),
     Case(1, 256, 512, 96, 7, 3, 1100),
     Case(2, 42, 42, 384, 7, 3, 14),
+    Case(1, 42, 42, 384, 7, 3, 36, index=np.int32),
+    Case(1, 64, 128, 384, 7, 0, 0),
     Case(3, 101, 67, 40, 7, 3, 77),
     Case(70000, 1, 1, 1, 1, 0, 1, index=np.int32),
 ]
@@ -32,39 +41,37 @@ class DeviceBuffer:
 
 
 @pytest.mark.parametrize("kernel", ["score", "gather", "scatter"])
-def test_every_case(kernels, kernel):
-    for seed, case in enumerate(CASES + UNALIGNED):
+def test_every_case(kernels, seed, kernel):
+    for number, case in enumerate(CASES + UNALIGNED):
         if kernel != "score" or case.keep == 0 or case.offset:
-            check(kernels, DeviceBuffer, kernel, case, seed)
+            check(kernels, DeviceBuffer, kernel, case, seed + number)
 
 
-def test_scatter_in_place(kernels):
-    for seed, case in enumerate(CASES + UNALIGNED):
-        check(kernels, DeviceBuffer, "scatter", case, seed, in_place=True)
+def test_scatter_in_place(kernels, seed):
+    for number, case in enumerate(CASES + UNALIGNED):
+        check(kernels, DeviceBuffer, "scatter", case, seed + number, in_place=True)
 
 
 @pytest.mark.parametrize("kernel", ["score", "gather", "scatter"])
 @pytest.mark.parametrize("element", list(ELEMENTS))
-@pytest.mark.parametrize("case", LARGE, ids=lambda c: f"{c.batch}x{c.height}x{c.width}x{c.channels}")
-def test_large(kernels, kernel, element, case):
-    case = Case(**{**case.__dict__, "element": element})
-    for seed in range(2):
-        check(kernels, DeviceBuffer, kernel, case, seed)
+@pytest.mark.parametrize("case", LARGE, ids=lambda c: f"{c.batch}x{c.height}x{c.width}x{c.channels}-{c.keep}")
+def test_large(kernels, seed, kernel, element, case):
+    check(kernels, DeviceBuffer, kernel, replace(case, element=element), seed)
 
 
 @pytest.mark.parametrize("kernel", ["score", "gather", "scatter"])
-def test_on_a_stream(kernels, kernel):
+def test_on_a_stream(kernels, seed, kernel):
     stream = torch.cuda.Stream()
     torch.cuda.synchronize()
-    check(kernels, DeviceBuffer, kernel, Case(2, 13, 10, 96, 7, 3, 2), seed=5, stream=stream.cuda_stream)
+    check(kernels, DeviceBuffer, kernel, Case(2, 13, 10, 96, 7, 3, 2), seed, stream=stream.cuda_stream)
 
 
 @pytest.mark.parametrize("kernel", ["score", "gather", "scatter"])
 @pytest.mark.parametrize("element", list(ELEMENTS))
-def test_replays_from_a_graph(kernels, kernel, element):
+def test_replays_from_a_graph(kernels, seed, kernel, element):
     """Captured once, replayed on fresh inputs and poisoned outputs: nothing in a launch depends on the host."""
     case = Case(2, 42, 37, 96, 7, 3, 11, element)
-    first = random_inputs(case, 0)
+    first = random_inputs(case, seed)
     shape = expected(kernel, case, first).shape
     dtype = np.dtype(np.float32) if kernel == "score" else first["x"].dtype
     nothing = poisoned(shape, dtype).view(np.uint8).reshape(-1)
@@ -76,8 +83,8 @@ def test_replays_from_a_graph(kernels, kernel, element):
         addresses = {name: buffer.address for name, buffer in buffers.items()}
         error = kernels.launch(kernel, case.call(**addresses, output=output.address, stream=stream))
     assert error == 0, kernels.error_text(error)
-    for seed in range(1, 4):
-        inputs = random_inputs(case, seed)
+    for number in range(1, 4):
+        inputs = random_inputs(case, seed + number)
         for name, array in inputs.items():
             buffers[name].tensor.copy_(torch.from_numpy(array.view(np.uint8).reshape(-1)))
         output.tensor.copy_(torch.from_numpy(nothing))
@@ -89,9 +96,9 @@ def test_replays_from_a_graph(kernels, kernel, element):
             assert actual.tobytes() == target.tobytes()
 
 
-def test_scores_are_the_same_on_every_run(kernels):
+def test_scores_are_the_same_on_every_run(kernels, seed):
     case = Case(2, 42, 42, 384, 7, 3, 0, "float16")
-    x = DeviceBuffer(random_inputs(case, 0)["x"].view(np.uint8).reshape(-1))
+    x = DeviceBuffer(random_inputs(case, seed)["x"].view(np.uint8).reshape(-1))
     runs = []
     for _ in range(5):
         scores = DeviceBuffer(np.zeros(case.batch * case.windows * 4, np.uint8))
@@ -100,10 +107,62 @@ def test_scores_are_the_same_on_every_run(kernels):
     assert len(set(runs)) == 1
 
 
-def test_refused_calls_leave_the_device_usable(kernels):
+def test_refused_calls_leave_the_device_usable(kernels, seed):
     case = Case(1, 14, 14, 8, 7, 3, 2)
     buffer = DeviceBuffer(np.zeros(1 << 16, np.uint8))
     call = case.call(x=buffer.address + 1, index=buffer.address, output=buffer.address)
     assert kernels.launch("gather", call) == INVALID_VALUE
     assert kernels.error_text(INVALID_VALUE)
-    check(kernels, DeviceBuffer, "gather", case, seed=0)
+    check(kernels, DeviceBuffer, "gather", case, seed)
+
+
+@pytest.fixture(scope="module")
+def letterbox(kernels):
+    return bind_letterbox(kernels.library)
+
+
+#: Camera frames into the inputs that models are exported for.
+FRAMES = [
+    LetterboxCase((1920, 1080), (672, 672)),
+    LetterboxCase((3840, 2160), (672, 672), batch=2),
+    LetterboxCase((1280, 720), (672, 672), gap=256),
+    LetterboxCase((2048, 1024), (1024, 2048)),
+    LetterboxCase((5001, 3333), (448, 673)),
+]
+
+
+@pytest.mark.parametrize("case", LETTERBOX_CASES + FRAMES, ids=lambda c: f"{c.frame_wh}-{c.input_hw}")
+def test_letterbox(letterbox, seed, case):
+    check_letterbox(letterbox, DeviceBuffer, case, seed)
+
+
+def test_letterbox_of_any_size(letterbox, seed):
+    for number, case in enumerate(random_letterbox_cases(200, seed, largest=1500)):
+        check_letterbox(letterbox, DeviceBuffer, case, seed + number)
+
+
+def test_letterbox_replays_from_a_graph(letterbox, seed):
+    case = LetterboxCase((1280, 720), (672, 672), batch=2)
+    size = case.batch * 672 * 672 * 3
+    frame, target = DeviceBuffer(np.zeros(1280 * 720 * 3, np.uint8)), DeviceBuffer(poisoned((size,), np.uint8))
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        error = letterbox(case.call(frame.address, target.address), torch.cuda.current_stream().cuda_stream)
+    assert error == 0
+    random = np.random.default_rng(seed)
+    for _ in range(3):
+        pixels = random.integers(0, 256, (720, 1280, 3), np.uint8)
+        frame.tensor.copy_(torch.from_numpy(pixels.reshape(-1)))
+        target.tensor.copy_(torch.from_numpy(poisoned((size,), np.uint8)))
+        graph.replay()
+        first, second = target.read().reshape(2, 672, 672, 3)
+        assert (first == POISON).all()
+        np.testing.assert_array_equal(second, Letterbox((1280, 720), (672, 672)).apply(pixels))
+
+
+def test_refused_letterbox_leaves_the_device_usable(letterbox, seed):
+    buffer = DeviceBuffer(np.zeros(4096, np.uint8))
+    call = LetterboxCase((20, 10), (16, 16)).call(buffer.address, buffer.address)
+    call.frame_pitch = 59
+    assert letterbox(call) == INVALID_VALUE
+    check_letterbox(letterbox, DeviceBuffer, LetterboxCase((20, 10), (16, 16)), seed)
