@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ..card import CARD_KEY, ModelCard
 from ..dependencies import require
 from ..errors import BackendError, CardError, ModelError
 from .contract import check_images, check_keep, check_outputs, expected_outputs, image_layout
+from .onnxruntime_layers import named_graph, time_layers
 
 _FATAL = 4  # log severity: what goes wrong is raised, not printed
 #: How long an idle worker spins before it sleeps. ONNX Runtime's own choice (1 ms) takes whole cores from capture and
@@ -43,6 +45,8 @@ class OnnxRuntimeBackend:
         """
         ort = require("onnxruntime")
         self._path = Path(path)
+        self._ort, self._threads = ort, threads
+        self._named_graph: bytes | None = None
         self._session = _open_session(ort, self._path, threads, _providers(ort, device))
         self._errors = _error_types(ort)
         provider = self._session.get_providers()[0]
@@ -85,9 +89,36 @@ class OnnxRuntimeBackend:
             ) from error
         return dict(zip(outputs, arrays, strict=True))
 
+    def layers(self, images: np.ndarray, keep: np.ndarray | None) -> list[tuple[str, float]]:
+        """See `MeasuredBackend.layers`; the run is the second of a session of its own.
+
+        Raises:
+            BackendError: on CUDA, where ONNX Runtime's profiler times the launches of kernels, not the kernels.
+        """
+        if self._session is None:
+            raise BackendError(f"{self._path.name} is closed; load the model again")
+        if self.details["processor"] != "cpu":
+            raise BackendError(
+                "ONNX Runtime times the layers of the processor only; take device cpu, or a TensorRT engine"
+            )
+        feeds = {"image": check_images(images, self.card)}
+        counts = check_keep(keep, self.card, self._path.name)
+        if counts is not None:
+            feeds["keep"] = counts
+
+        def options() -> Any:
+            return _session_options(self._ort, self._threads)
+
+        try:
+            if self._named_graph is None:
+                self._named_graph = named_graph(self._ort, self._path, options, [_CPU])
+            return time_layers(self._ort, self._named_graph, options, [_CPU], feeds)
+        except (*self._errors, OSError) as error:
+            raise BackendError(f"ONNX Runtime cannot time the layers of {self._path.name}: {error}") from error
+
     def close(self) -> None:
         """See `Backend.close`."""
-        self._session = None
+        self._session = self._named_graph = None
 
 
 def _providers(ort: ModuleType, device: str | None) -> list[str]:
@@ -107,17 +138,21 @@ def _open_session(ort: ModuleType, path: Path, threads: int | None, providers: l
         raise BackendError(f"threads is {threads}; give at least 1, or leave it out for one per physical core")
     if not path.is_file():
         raise ModelError(f"no model file {path}; check the path, or make one with `sparsevit export`")
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL
-    options.intra_op_num_threads = threads or 0
-    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
     try:
-        return ort.InferenceSession(os.fspath(path), options, providers=providers)
+        return ort.InferenceSession(os.fspath(path), _session_options(ort, threads), providers=providers)
     except _error_types(ort) as error:
         raise ModelError(
             f"ONNX Runtime cannot open {path} ({path.stat().st_size} bytes): {error}. The file is truncated or not an "
             "ONNX model; copy or export it again"
         ) from error
+
+
+def _session_options(ort: ModuleType, threads: int | None) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.intra_op_num_threads = threads or 0
+    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
+    return options
 
 
 def _error_types(ort: ModuleType) -> tuple[type[Exception], ...]:
