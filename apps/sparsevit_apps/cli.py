@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from sparsevit_runtime.errors import SparseViTError
 
-from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run
+from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
@@ -59,6 +59,7 @@ app.command(name="export")(export.export)
 app.command(name="build")(build.build)
 app.command(name="eval")(eval.evaluate)
 app.command(name="adapt")(adapt.adapt)
+app.command(name="search")(search.search)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,203 @@
+"""`sparsevit search`: the plan that loses least accuracy inside a budget of latency or energy."""
+
+from __future__ import annotations
+
+import json as json_module
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .. import options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from sparsevit_training.search import SearchReport
+
+#: Decoded samples kept in memory: a search goes through them hundreds of times.
+_CACHE_MB = 2048
+#: Frames that latency is measured on.
+_FRAMES = 8
+_BUDGET, _EFFORT = "Budget (one of these)", "Effort"
+
+
+class Objective(str, Enum):
+    latency = "latency"
+    energy = "energy"
+
+
+def search(
+    model: options.Model,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled data, laid out as for `sparsevit eval`.")],
+    budget_ms: Annotated[
+        float | None, typer.Option("--budget-ms", help="Milliseconds per frame.", rich_help_panel=_BUDGET)
+    ] = None,
+    budget_mj: Annotated[
+        float | None,
+        typer.Option("--budget-mj", help="Millijoules per frame; needs a power meter.", rich_help_panel=_BUDGET),
+    ] = None,
+    budget_ratio: Annotated[
+        float | None, typer.Option("--budget-ratio", help="Share of the dense model's cost.", rich_help_panel=_BUDGET)
+    ] = None,
+    budget_plan: Annotated[
+        str | None,
+        typer.Option("--budget-plan", help="What this plan costs: a sparsity or a plan file.", rich_help_panel=_BUDGET),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The plan found, for run, profile and eval.")
+    ] = Path("plan.json"),
+    split: Annotated[str, typer.Option("--split", help="Part of the data that decides.")] = "val",
+    test: Annotated[str | None, typer.Option("--test", help="Part on which the results are compared.")] = None,
+    objective: Annotated[
+        Objective, typer.Option(help="What the budget limits; energy where the device can tell.")
+    ] = Objective.latency,
+    evaluations: Annotated[
+        int, typer.Option(min=2, help="Plans evaluated, and as many at random.", rich_help_panel=_EFFORT)
+    ] = 100,
+    population: Annotated[int, typer.Option(min=2, help="Plans per generation.", rich_help_panel=_EFFORT)] = 20,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Images per evaluation; all unless given. Finalists see all.", rich_help_panel=_EFFORT
+        ),
+    ] = None,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Timed runs per candidate; finalists get five times as many.", rich_help_panel=_EFFORT
+        ),
+    ] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.", rich_help_panel=_EFFORT)] = 0,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state", metavar="FILE", help="Answers so far, to go on from.  [default: beside the plan, *.search.json]"
+        ),
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget the answers so far.")] = False,
+    cost: Annotated[
+        Path | None,
+        typer.Option("--cost", metavar="FILE", help="Go by a cost model of --save-cost, say of another device."),
+    ] = None,
+    save_cost: Annotated[
+        Path | None, typer.Option("--save-cost", metavar="FILE", help="Write this device's cost model.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")] = None,
+    backend: options.Backend = "auto",
+    device: options.Device = None,
+    threads: options.Threads = None,
+) -> None:
+    """Find the plan that loses least accuracy inside a budget, by evolution; costs are measured on this device.
+
+    Stopped at any moment and started again, it goes on where it was.
+    """
+    from sparsevit_runtime import load
+    from sparsevit_runtime.dependencies import require
+    from sparsevit_runtime.files import write_whole
+    from sparsevit_runtime.model import find_model
+
+    require("yaml")
+    require("scipy")
+    import hashlib
+
+    from sparsevit_training.evaluation_data import open_evaluation_data
+    from sparsevit_training.search import Budget, CostModel, SearchSettings
+    from sparsevit_training.search import search as find
+
+    from ..console import progress_bar, stdout
+
+    energy = objective is Objective.energy or budget_mj is not None
+    if energy and budget_ms is not None:
+        raise typer.BadParameter("milliseconds limit latency; give --budget-mj or a ratio", param_hint="--budget-ms")
+    budget = Budget(budget_mj if energy else budget_ms, budget_ratio, options.parse_sparsity(budget_plan))
+    settings = SearchSettings(evaluations, population, samples, rounds, seed)
+    path = find_model(model)
+    state = output.with_suffix(".search.json") if state is None else state
+    if restart:
+        state.unlink(missing_ok=True)
+
+    with load(model, backend, threads=threads, device=device) as loaded, progress_bar("{task.fields[best]}") as bar:
+        validation = open_evaluation_data(loaded, data, split, _CACHE_MB)
+        tested = None if test is None else open_evaluation_data(loaded, data, test, _CACHE_MB)
+        frames = [validation[i].image for i in range(min(_FRAMES, len(validation)))]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        pairs = sum(stage.pairs for stage in loaded.card.stages)
+        report, found_cost = find(
+            loaded,
+            validation,
+            budget,
+            _gauge(loaded, frames, energy),
+            settings,
+            file=path.name,
+            file_sha256=digest,
+            device=_device(loaded),
+            test=tested,
+            cost_model=None if cost is None else CostModel.load(cost, digest, pairs),
+            state_path=state,
+            progress=_shown_on(bar),
+        )
+    report.best.plan.save(output, report.provenance())
+    stdout().print(_table(report))
+    if not report.best.within:
+        typer.echo(
+            f"no plan measured inside the budget of {report.budget:.3f} of dense; the cheapest is kept", err=True
+        )
+    typer.echo(f"wrote {output}; run it with: sparsevit run SOURCE SINK --model {model} --sparsity {output}")
+    if save_cost is not None:
+        found_cost.save(save_cost)
+    if json is not None:
+        write_whole(json, (json_module.dumps(report.to_dict(), indent=1) + "\n").encode())
+
+
+def _gauge(model: object, frames: list, energy: bool) -> object:
+    from sparsevit_runtime.errors import BackendError
+    from sparsevit_runtime.power import open_meter
+    from sparsevit_training.search import EnergyGauge, LatencyGauge
+
+    if not energy:
+        return LatencyGauge(model, frames)
+    reasons: list[str] = []
+    meter = open_meter(processor=model.backend.details.get("processor"), why_not=reasons.append)
+    if meter is None:
+        raise BackendError(f"no power meter here: {'; '.join(reasons)}. Search by latency instead")
+    return EnergyGauge(model, frames, meter)
+
+
+def _device(model: object) -> str:
+    from ..machine import read_machine
+
+    details, machine = model.backend.details, read_machine()
+    return f"{machine.jetson or machine.cpu}, {details.get('library', '')}, threads {details.get('threads', 'auto')}"
+
+
+def _shown_on(bar: Progress) -> Callable[[str, int, int, float | None], None]:
+    task = bar.add_task("searching", total=None, best="")
+
+    def show(phase: str, done: int, total: int, best: float | None) -> None:
+        text = "" if best is None else f"best {100 * best:.2f}"
+        bar.update(task, description=phase, completed=done, total=total, best=text)
+
+    return show
+
+
+def _table(report: SearchReport) -> Table:
+    from rich.table import Table
+
+    table = Table(
+        title=f"{report.metric}, budget {report.budget_text} ({report.budget:.3f} of dense)", title_justify="left"
+    )
+    for column in ("", "pruned per block pair", report.dataset, report.test_dataset, "of dense", report.unit):
+        if column is not None:
+            table.add_column(column, justify="left" if column in ("", "pruned per block pair") else "right")
+    for row in report.rows:
+        stages = [",".join(f"{r:g}" for r in stage[::2]) for stage in row.plan.ratios]
+        cells = [row.name, " | ".join(stages), f"{100 * row.validation:.2f}"]
+        if row.test is not None:
+            cells.append(f"{100 * row.test:.2f}")
+        table.add_row(*cells, f"{row.ratio:.3f}", f"{row.absolute:.1f}", style="bold" if row is report.best else None)
+    return table

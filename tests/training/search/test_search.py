@@ -1,0 +1,167 @@
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import searchable
+from sparsevit_runtime import load
+from sparsevit_runtime.plan import Plan
+from sparsevit_training.evaluate import evaluate
+from sparsevit_training.evaluation_data import open_evaluation_data
+from sparsevit_training.search import Budget, CostModel, SearchError, SearchSettings, Space, StateError, search
+from sparsevit_training.search.space import LEVELS
+
+SETTINGS = SearchSettings(evaluations=40, population=8, rounds=2, seed=1)
+SPACE = Space(searchable.DEPTHS)
+PAIRS = (0.3, 0.35, 0.25)
+
+
+def shares_of(plan):
+    return [1 - stage[j] for stage in plan.ratios for j in range(0, len(stage), 2)]
+
+
+class Device:
+    """A device on which every pair has its price; counts its runs."""
+
+    unit = "ms"
+
+    def __init__(self):
+        self.runs = 0
+
+    def __call__(self, plan):
+        self.runs += 1
+        return 20.0 * (0.1 + float(np.dot(PAIRS, shares_of(plan))))
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """The small model, and its validation and test split."""
+    root = tmp_path_factory.mktemp("searchable")
+    path = searchable.write_model(root / "model.onnx")
+    searchable.write_data(root / "data", path, val=6, test=4)
+    with load(path, threads=1) as model:
+        yield model, *(open_evaluation_data(model, root / "data", split, 100) for split in ("val", "test"))
+
+
+def run(opened, budget, settings=SETTINGS, **arguments):
+    model, validation, test = opened
+    about = {"file": "model.onnx", "file_sha256": "ab", "device": "a device", "test": test}
+    gauge = arguments.pop("gauge", None) or Device()
+    return search(model, validation, budget, gauge, settings, **{**about, **arguments})[0]
+
+
+def test_the_plan_found_beats_uniform_and_chance_inside_the_budget(opened):
+    model, validation, test = opened
+    report = run(opened, Budget(plan="0.5"))
+    best, random, uniform, dense = (report.row(name) for name in ("search", "random", "uniform", "dense"))
+    assert report.best is best and report.evaluations == (40, 40)
+    assert best.validation > uniform.validation and best.validation >= random.validation
+    assert uniform.plan == Plan.uniform(0.5, searchable.DEPTHS)
+    assert best.within and random.within and uniform.within and not dense.within
+    assert best.ratio <= uniform.ratio == pytest.approx(report.budget)
+    # figures are those of `evaluate`, on both splits
+    for row in report.rows:
+        for dataset, value in ((validation, row.validation), (test, row.test)):
+            assert evaluate(model, dataset, [row.plan])[0].score == pytest.approx(value)
+
+
+def test_nothing_inside_the_budget_is_much_better(opened):
+    """Against every plan there is."""
+    model, validation, _ = opened
+    report = run(opened, Budget(ratio=0.6))
+    scores = []
+    for genome in itertools.product(range(LEVELS), repeat=3):
+        plan = SPACE.plan(genome) if genome[1] <= genome[2] else None
+        if plan is not None and 0.1 + np.dot(PAIRS, shares_of(plan)) <= 0.6:
+            scores.append((plan.keep(model.card.stages).tolist(), plan))
+    different = {str(keep): plan for keep, plan in scores}
+    reached = sorted((e.score for e in evaluate(model, validation, list(different.values()))), reverse=True)
+    assert report.best.validation >= reached[len(reached) // 20]
+
+
+@pytest.mark.parametrize("budget", [Budget(absolute=12.0), Budget(ratio=0.6)])
+def test_budgets_in_milliseconds_and_of_dense(opened, budget):
+    report = run(opened, budget)
+    assert report.budget == pytest.approx(0.6, abs=1e-6)
+    for row in report.rows[:3]:
+        assert row.ratio <= 0.6 + 1e-9 and row.within
+    # the uniform plan beside it leaves no room for a percent less pruned
+    ratio = report.row("uniform").plan.ratios[0][0]
+    assert 0.1 + np.dot(PAIRS, shares_of(Plan.uniform(ratio - 0.01, searchable.DEPTHS))) > 0.6
+
+
+def test_samples_are_a_part_and_finalists_see_all(opened):
+    report = run(opened, Budget(ratio=0.6), replace(SETTINGS, samples=2))
+    assert report.samples == (2, 6)
+    model, validation, _ = opened
+    best = report.best
+    assert best.validation == pytest.approx(evaluate(model, validation, [best.plan])[0].score)
+
+
+def test_the_seed_decides(opened):
+    settings = replace(SETTINGS, evaluations=8, population=4)
+    reports = [run(opened, Budget(ratio=0.6), replace(settings, seed=seed)) for seed in (1, 1, 2)]
+    assert reports[0].rows == reports[1].rows
+    assert reports[0].rows != reports[2].rows
+
+
+def test_stopped_anywhere_and_started_again_it_ends_the_same(opened, tmp_path):
+    class Stop(Exception):
+        pass
+
+    settings = replace(SETTINGS, evaluations=8, population=4)
+    unbroken = run(opened, Budget(ratio=0.6), settings, state_path=tmp_path / "unbroken.json")
+    answers = json.loads((tmp_path / "unbroken.json").read_text())["answers"]
+    for after in (0, 1, 5, 9, 16):
+        path = tmp_path / f"{after}.json"
+        steps = iter(range(after))
+
+        def stop(*_, steps=steps):
+            if next(steps, None) is None:
+                raise Stop
+
+        with pytest.raises(Stop):
+            run(opened, Budget(ratio=0.6), settings, state_path=path, progress=stop)
+        assert run(opened, Budget(ratio=0.6), settings, state_path=path).rows == unbroken.rows
+        assert json.loads(path.read_text())["answers"] == answers
+    device = Device()
+    assert run(opened, Budget(ratio=0.6), settings, state_path=path, gauge=device).rows == unbroken.rows
+    assert device.runs == 0  # everything was known
+
+
+def test_another_search_does_not_take_the_state(opened, tmp_path):
+    settings = replace(SETTINGS, evaluations=4, population=2)
+    run(opened, Budget(ratio=0.6), settings, state_path=tmp_path / "s.json")
+    for change in ({"budget": Budget(ratio=0.5)}, {"settings": replace(settings, seed=9)}, {"file_sha256": "cd"}):
+        arguments = {"budget": Budget(ratio=0.6), "settings": settings, "state_path": tmp_path / "s.json"} | change
+        with pytest.raises(StateError, match="now"):
+            run(opened, **arguments)
+
+
+def test_a_cost_model_in_place_of_measurements(opened):
+    """Its device is elsewhere: what this one measures is reported and decides nothing."""
+    elsewhere = CostModel("ab", "elsewhere", "ms", 50.0, 0.0, (0.8, 0.1, 0.1), 0.01)
+    report = run(opened, Budget(absolute=25.0), cost_model=elsewhere)
+    assert report.predicted and report.budget == 0.5
+    for row in report.rows[:3]:
+        assert row.predicted <= 0.5 and row.within
+    assert report.best.plan.ratios[0][0] >= 0.4  # the first pair is dear there
+
+
+@pytest.mark.parametrize("values", [{}, {"ratio": 0.5, "plan": "0.5"}, {"ratio": 0.0}, {"absolute": float("nan")}])
+def test_budgets_that_are_none(values):
+    with pytest.raises(SearchError, match="budget"):
+        Budget(**values)
+
+
+@pytest.mark.parametrize("values", [{"evaluations": 1}, {"population": 1}, {"rounds": 0}, {"samples": 0}])
+def test_settings_that_cannot_search(values):
+    with pytest.raises(SearchError, match="at least"):
+        SearchSettings(**values)
+
+
+def test_a_budget_that_nothing_fits(opened):
+    with pytest.raises(SearchError, match="cheapest plan costs 0.28"):
+        run(opened, Budget(ratio=0.05))
