@@ -65,7 +65,7 @@ def _semantic(model: Evaluated, root: Path, split: str | Sequence[str] | None, c
     if split is None:
         split = next((s for s in DEFAULT_SPLITS if (root / s).is_dir()), DEFAULT_SPLITS[0])
     splits = [split] if isinstance(split, str) else list(split)
-    return SemanticFolder(root, splits, void, cache_mb)
+    return SemanticFolder(root, splits, void, cache_mb=cache_mb)
 
 
 def _boxes(model: Evaluated, root: Path, split: str | Sequence[str] | None, cache_mb: int) -> CocoBoxes:
@@ -74,12 +74,12 @@ def _boxes(model: Evaluated, root: Path, split: str | Sequence[str] | None, cach
             raise DatasetError(f"detection is measured on one split at a time, asked for {list(split)}")
         split = split[0]
     if split is None and (root / "annotations.json").is_file():
-        return CocoBoxes(root / "annotations.json", root / "images", model.class_names, cache_mb)
+        return CocoBoxes(root / "annotations.json", root / "images", model.class_names, cache_mb=cache_mb)
     candidates = DEFAULT_SPLITS if split is None else (split,)
     for name in candidates:
         annotations = root / "annotations" / f"instances_{name}.json"
         if annotations.is_file():
-            return CocoBoxes(annotations, root / name, model.class_names, cache_mb)
+            return CocoBoxes(annotations, root / name, model.class_names, cache_mb=cache_mb)
     found = (
         sorted(p.name for p in (*root.glob("*"), *root.glob("annotations/*"))) if root.is_dir() else "no such folder"
     )
