@@ -15,12 +15,13 @@ from sparsevit_runtime.model import load
 #: Two stages with one and two block pairs.
 DEPTHS = (2, 4)
 HEIGHT, WIDTH = 96, 128
+WINDOW = 4
 CLASSES = ("road", "car", "tree")
 
 
-def write_model(path: Path, seed: int = 2) -> Path:
+def write_model(path: Path, seed: int = 3) -> Path:
     """Exports a network of random weights."""
-    net = randomize(SegmentationModel(SparseViT(8, DEPTHS, (1, 2), window_size=4), len(CLASSES), 8), seed)
+    net = randomize(SegmentationModel(SparseViT(8, DEPTHS, (1, 2), window_size=WINDOW), len(CLASSES), 8), seed)
     cards = [ClassCard(name=name, color=(60 * i, 200, 90)) for i, name in enumerate(CLASSES)]
     report = export(net, path, ExportOptions(HEIGHT, WIDTH, name="searchable"), cards)
     assert report.holds

@@ -2,17 +2,19 @@ import json
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+import detection_data
 import sparsevit_runtime
+import tiny
 from sparsevit_exporter.checkpoints import load_checkpoint
 from sparsevit_exporter.export import ExportOptions, export
 from sparsevit_runtime.errors import DatasetError, PlanError
 from sparsevit_training.adaptation import adapt
-from sparsevit_training.datasets import IGNORE, ClassInfo, Dataset, Sample, open_dataset
-from sparsevit_training.evaluate import evaluate
+from sparsevit_training.datasets import IGNORE, ClassInfo, CocoBoxes, Dataset, Sample, open_dataset
+from sparsevit_training.evaluate import evaluate, evaluate_peer
 from sparsevit_training.monitor import confusion_at
+from sparsevit_training.peers import open_peer
 
 
 class Blues(Dataset):
@@ -52,10 +54,7 @@ def test_a_model_that_is_right_and_one_that_computes_nothing(tiny_model):
     assert dense.inference_ms > 0
     document = json.loads(json.dumps(none.to_dict()))
     assert document["dataset"] == "blues test" and document["per_class"]["other"] == pytest.approx(4 / 46, abs=1e-4)
-    assert [(m.name, m.value, m.dataset) for m in dense.metrics()] == [
-        ("mIoU", 100, "blues test"),
-        ("pixel accuracy", 100, "blues test"),
-    ]
+    assert [(m.name, m.value, m.dataset) for m in dense.metrics()] == [("mIoU", 100, "blues test")]
 
 
 def test_plans_of_all_forms(tiny_model):
@@ -95,3 +94,69 @@ def test_the_exported_file_scores_as_the_checkpoint(recipe_of, tmp_path):
         )
         assert evaluation.miou == pytest.approx(expected.miou, abs=0.002)
         assert evaluation.pixel_accuracy == pytest.approx(expected.pixel_accuracy, abs=0.002)
+
+
+class TestDetection:
+    """A tiny detector that answers the same for every image, on images of which one has just these objects."""
+
+    @pytest.fixture
+    def data(self, tmp_path):
+        document = detection_data.write_coco(tmp_path / "annotations.json", tmp_path / "images", 2, (48, 32))
+        document["annotations"] = [
+            {"id": 1, "image_id": 10, "category_id": 9, "bbox": [4, 4, 16, 20], "area": 320, "iscrowd": 0},
+            {"id": 2, "image_id": 11, "category_id": 7, "bbox": [20, 8, 20, 16], "area": 320, "iscrowd": 0},
+        ]
+        (tmp_path / "annotations.json").write_text(json.dumps(document))
+        return tmp_path
+
+    @pytest.fixture
+    def model(self, tmp_path):
+        boxes = [(4, 4, 20, 24), (20, 8, 40, 24)]
+        classes = [tiny.CLASSES.index("person"), tiny.CLASSES.index("car")]
+        path = tiny.write_model(tmp_path / "d.onnx", "detection", boxes=boxes, scores=[0.9, 0.02], classes=classes)
+        with sparsevit_runtime.load(path) as model:
+            yield model
+
+    def dataset(self, data, names):
+        return CocoBoxes(data / "annotations.json", data / "images", names)
+
+    def test_average_precision_counts_boxes_below_the_usual_threshold(self, data, model):
+        # The model's eight classes; only two of them occur.
+        document = json.loads((data / "annotations.json").read_text())
+        document["categories"] += [{"id": 20 + i, "name": n} for i, n in enumerate(tiny.CLASSES)]
+        document["categories"] = [
+            c for c in document["categories"] if c["id"] < 20 or c["name"] not in ("person", "car")
+        ]
+        (data / "annotations.json").write_text(json.dumps(document))
+        dense, pruned = evaluate(model, self.dataset(data, tiny.CLASSES), [0.0, 0.5], name="two")
+        # Each class is found where it is, and once where it is not, with the same score: precision 1/2 or 1 by order.
+        assert dense.score == dense.precision.ap == pruned.score and 0.5 <= dense.score <= 1
+        assert dense.precision.per_class50[tiny.CLASSES.index("person")] >= 0.5
+        assert [(m.name, m.unit) for m in dense.metrics()] == [("AP", "%"), ("AP50", "%")]
+        document = json.loads(json.dumps(dense.to_dict()))
+        assert document["per_class"]["sky"] is None and document["ap50"] == pytest.approx(
+            dense.precision.ap50, abs=1e-5
+        )
+        one = evaluate(model, self.dataset(data, tiny.CLASSES).subset([0]))[0]
+        assert one.images == 1 and one.score == pytest.approx(1)
+
+    def test_classes_and_kinds_must_agree(self, data, model):
+        with pytest.raises(DatasetError, match="predicts"):
+            evaluate(model, self.dataset(data, ("person", "car")))
+        with pytest.raises(DatasetError, match="needs boxes in COCO JSON"):
+            evaluate(model, Blues())
+
+    def test_peers(self, data, tmp_path):
+        # The 48x32 frame is stretched to 64x64; a cat is no class of the data.
+        objects = [((16 / 3, 8.0, 80 / 3, 48.0), 0, 0.9), ((0.0, 0.0, 9.0, 9.0), 15, 0.9)]
+        path = detection_data.write_peer(tmp_path / "peer.onnx", "fastestdet", objects)
+        dataset = self.dataset(data, ("person", "car"))
+        peer = open_peer(path)
+        found = evaluate_peer(peer, dataset.subset([0]))
+        assert (found.model, found.images, found.classes) == ("peer", 1, ("person", "car"))
+        assert found.score == pytest.approx(1) and found.total_ms >= found.inference_ms > 0
+        document = json.loads((data / "annotations.json").read_text())
+        document["categories"][0]["name"] = "unicorn"
+        (data / "annotations.json").write_text(json.dumps(document))
+        with pytest.raises(DatasetError, match="unicorn"):
+            evaluate_peer(peer, self.dataset(data, None))

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -50,6 +51,9 @@ class Evaluation(ABC):
     inference_ms: float
     total_ms: float
 
+    #: Figures that go into a model's card.
+    recorded: ClassVar[tuple[str, ...]]
+
     @property
     @abstractmethod
     def score(self) -> float:
@@ -87,7 +91,7 @@ class Evaluation(ABC):
                 name=name, dataset=self.dataset, ratio=round(self.ratio, 4), value=round(100 * value, 2), unit="%"
             )
             for name, value in self.figures.items()
-            if not math.isnan(value)
+            if name in self.recorded and not math.isnan(value)
         ]
 
 
@@ -100,6 +104,8 @@ class SegmentationEvaluation(Evaluation):
         miou: their mean over the classes that occur.
         pixel_accuracy: share of labelled pixels that are right.
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("mIoU",)
 
     iou: tuple[float, ...]
     miou: float
@@ -125,6 +131,8 @@ class DetectionEvaluation(Evaluation):
     Attributes:
         precision: AP and AP50, overall and per class, 0..1.
     """
+
+    recorded: ClassVar[tuple[str, ...]] = ("AP", "AP50")
 
     precision: AveragePrecision
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,62 +20,114 @@ if TYPE_CHECKING:
 def evaluate(
     model: options.Model,
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Folder with classes.txt and SPLIT/images, SPLIT/labels (CamVid).")
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Segmentation: a folder with classes.txt and SPLIT/images, SPLIT/labels (CamVid). Detection: a folder "
+            "with annotations/instances_SPLIT.json and SPLIT (COCO), or annotations.json and images.",
+        ),
     ],
-    split: Annotated[list[str] | None, typer.Option("--split", help="Sub-folder; repeatable.  [default: test]")] = None,
-    sweep: Annotated[str, typer.Option("--sweep", help="Sparsities: numbers or plan files.")] = "0,0.3,0.5,0.6,0.7",
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Part of the data; repeatable.  [default: test, else val]")
+    ] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option("--sweep", help="Sparsities: numbers or plan files, by commas.  [default: 0,0.3,0.5,0.6,0.7]"),
+    ] = None,
+    peer: Annotated[
+        list[Path] | None,
+        typer.Option("--peer", metavar="FILE", help="A YOLOX, NanoDet or FastestDet (ONNX) to compare; repeatable."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the data, in the report.")] = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Write accuracy against time (.png). Needs matplotlib."),
+    ] = None,
     record: Annotated[bool, typer.Option("--record", help="Write the figures into the model's card.")] = False,
     backend: options.Backend = "auto",
     device: options.Device = None,
     threads: options.Threads = None,
 ) -> None:
-    """Measure mIoU through the runtime: letterbox, graph and label map as deployed. Void pixels do not count."""
+    """Measure mIoU or COCO AP through the runtime, as deployed: letterbox, graph and answer in the frame's pixels."""
     from sparsevit_runtime import load
     from sparsevit_runtime.dependencies import require
     from sparsevit_runtime.files import write_whole
     from sparsevit_runtime.model import find_model
+    from sparsevit_runtime.sinks.paths import check_target
 
-    require("yaml")  # the datasets' descriptions share a module with the recipes
-    from sparsevit_training.datasets import SemanticFolder, read_classes
-    from sparsevit_training.evaluate import evaluate as measure
-
-    from ..console import progress_bar, stdout
-
-    with load(model, backend, threads=threads, device=device) as loaded:
-        classes = read_classes(data / "classes.txt")
-        void = [i for i, c in classes.items() if c.name not in loaded.class_names]
-        if void:
-            names = ", ".join(classes[i].name for i in void)
-            typer.echo(f"not counted, because {loaded.card.name} has no such class: {names}", err=True)
-        dataset = SemanticFolder(data, split or ["test"], void, cache_mb=0)
-        plans: list[str | None] = [None] if loaded.card.windows.fixed else list(options.parse_sweep(sweep))
-        with progress_bar() as bar:
-            figures = measure(loaded, dataset, plans, name, lambda indices: bar.track(indices, description="measuring"))
-    stdout().print(_table(figures, dataset.name if name is None else name))
-    if json is not None:
-        write_whole(json, (json_module.dumps([f.to_dict() for f in figures], indent=1) + "\n").encode())
+    for path in (json, plot):
+        if path is not None:
+            check_target(path)
+    if plot is not None:
+        if plot.suffix.lower() != ".png":
+            raise typer.BadParameter(f"{str(plot)!r}: the picture is a .png file", param_hint="--plot")
+        require("matplotlib")
     if record:
         require("onnx")
+    require("yaml")  # the datasets' descriptions share a module with the recipes
+    from sparsevit_training.evaluate import evaluate as measure
+    from sparsevit_training.evaluate import evaluate_peer
+    from sparsevit_training.evaluation_data import open_evaluation_data
+    from sparsevit_training.peers import open_peer
+
+    from ..accuracy_plot import plot_accuracy
+    from ..console import progress_bar, stderr, stdout
+
+    with load(model, backend, threads=threads, device=device) as loaded:
+        others = [open_peer(path, threads) for path in peer or []]
+        if others and loaded.task != "detection":
+            raise typer.BadParameter(f"{loaded.card.name} is a {loaded.task} model, peers detect", param_hint="--peer")
+        dataset = open_evaluation_data(loaded, data, split)
+        if sweep is not None or loaded.card.windows.fixed is None:
+            plans: list[str | None] = list(options.parse_sweep(sweep or "0,0.3,0.5,0.6,0.7"))
+        else:
+            plans = [None]
+        loaded.warm_up()
+        with progress_bar() as bar:
+            figures = measure(loaded, dataset, plans, name, lambda i: bar.track(i, description="measuring"))
+            beside = [
+                evaluate_peer(p, dataset, name, lambda i, p=p: bar.track(i, description=f"measuring {p.name}"))
+                for p in others
+            ]
+        note = f"{loaded.backend.name}, input {loaded.input_hw[1]}x{loaded.input_hw[0]}"
+    stdout().print(_table(figures, beside))
+    if json is not None:
+        document = [f.to_dict() for f in (*figures, *beside)]
+        write_whole(json, (json_module.dumps(document, indent=1) + "\n").encode())
+        stderr().print(f"wrote {json}", markup=False)
+    if plot is not None:
+        write_whole(plot, plot_accuracy(figures, beside, note))
+        stderr().print(f"wrote {plot}", markup=False)
+    if record:
         from sparsevit_exporter.card_file import record_metrics
 
         path = find_model(model)
-        record_metrics(path, [f.metric() for f in figures])
+        record_metrics(path, [m for f in figures for m in f.metrics()])
         typer.echo(f"recorded in the card of {path}")
 
 
-def _table(figures: list[Evaluation], title: str) -> Table:
+def _table(figures: Sequence[Evaluation], peers: Sequence[Evaluation]) -> Table:
     from rich.table import Table
 
-    table = Table(title=f"mIoU on {title}, {figures[0].images} frames", title_justify="left")
+    from ..accuracy_plot import plan_label
+
+    first = figures[0]
+    metric = next(iter(first.figures))
+    table = Table(title=f"{metric} on {first.dataset}, {first.images} frames", title_justify="left")
     table.add_column("class")
-    for figure in figures:
-        table.add_column(figure.plan, justify="right")
-    for i, name in enumerate(figures[0].classes):
-        table.add_row(name, *(f"{100 * f.iou[i]:.1f}" for f in figures))
+    everything = [*figures, *peers]
+    for evaluation in everything:
+        table.add_column(evaluation.model if evaluation in peers else plan_label(evaluation), justify="right")
+    for i, name in enumerate(first.classes):
+        table.add_row(name, *(_percent(f.per_class[i], 1) for f in everything))
     table.add_section()
-    table.add_row("mIoU", *(f"{100 * f.miou:.2f}" for f in figures), style="bold")
-    table.add_row("pixels right", *(f"{100 * f.pixel_accuracy:.1f}" for f in figures))
-    table.add_row("inference ms", *(f"{f.inference_ms:.1f}" for f in figures))
+    for name in first.figures:
+        table.add_row(name, *(_percent(f.figures[name], 2) for f in everything), style="bold" if name == metric else "")
+    table.add_row("inference ms", *(f"{f.inference_ms:.1f}" for f in everything))
+    table.add_row("total ms", *(f"{f.total_ms:.1f}" for f in everything))
     return table
+
+
+def _percent(value: float, digits: int) -> str:
+    return "-" if value != value else f"{100 * value:.{digits}f}"

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sparsevit_runtime.dependencies import require
 from sparsevit_runtime.errors import SparseViTError
 from sparsevit_runtime.files import write_whole
 from sparsevit_runtime.model import Model
@@ -220,6 +221,7 @@ def calibrate(
         rounds: per plan.
         model, device: for the record.
     """
+    require("scipy")
     from scipy.optimize import nnls
 
     rng = np.random.default_rng([seed, 3])

@@ -92,7 +92,7 @@ class SearchSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.evaluations < 2 or self.population < 2 or self.rounds < 1 or (self.samples or 1) < 1:
+        if self.evaluations < 2 or self.population < 2 or self.rounds < 1 or self.samples == 0:
             raise SearchError(f"{self}: needs 2 evaluations, a population of 2, 1 round and 1 sample at least")
 
 
