@@ -8,6 +8,7 @@ import numpy as np
 
 from .activity import WindowActivity
 from .backends import Backend
+from .backends.base import Spans
 from .errors import PlanError
 from .letterbox import Letterbox
 from .palette import class_palette
@@ -59,11 +60,22 @@ class Job:
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Runs letterboxed images (B, h, w, 3) uint8."""
+        return self.backend.run(self._as_input(images), self.keep, self._outputs)
+
+    def measure(self, images: np.ndarray) -> Spans:
+        """Runs as `run` on a `MeasuredBackend`, and returns where the time went."""
+        return self.backend.measure(self._as_input(images), self.keep, self._outputs)
+
+    def layers(self, images: np.ndarray) -> list[tuple[str, float]]:
+        """Runs as `run` on a `LayeredBackend`, and returns name and milliseconds of each layer."""
+        return self.backend.layers(self._as_input(images), self.keep)
+
+    def _as_input(self, images: np.ndarray) -> np.ndarray:
         card = self._card.input
-        if card.layout == "normalized":
-            rgb = images[..., ::-1].astype(np.float32)
-            images = ((rgb - np.float32(card.mean)) / np.float32(card.std)).transpose(0, 3, 1, 2)
-        return self.backend.run(images, self.keep, self._outputs)
+        if card.layout != "normalized":
+            return images
+        rgb = images[..., ::-1].astype(np.float32)
+        return ((rgb - np.float32(card.mean)) / np.float32(card.std)).transpose(0, 3, 1, 2)  # (B, 3, h, w)
 
     def result(
         self,

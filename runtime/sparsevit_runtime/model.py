@@ -58,15 +58,17 @@ def load(model: str | Path, backend: str = "auto", *, threads: int | None = None
     """Opens a model.
 
     Args:
-        model: path of an exported file, or the name of a bundled model (`bundled_models`).
-        backend: ``auto`` chooses by the file's suffix; ``onnxruntime``.
+        model: path of an exported file or of an engine, or the name of a bundled model (`bundled_models`).
+        backend: ``auto`` chooses by the file's suffix; ``onnxruntime``; ``tensorrt`` runs an engine, and makes one of
+            an exported file first, once (kept in ~/.cache/sparsevit, or the folder $SPARSEVIT_CACHE).
         threads: processor threads for inference; None for one per physical core.
         device: ``cpu``, ``cuda``, or None for the best this machine offers.
 
     Raises:
         ModelError: no such file or bundled model, a broken file, or not one of ours (CardError when only the card is
             missing, invalid or of a newer schema).
-        BackendError: the backend or device is not available here.
+        BackendError: the backend or device is not available here, or an engine is of another TensorRT or GPU.
+        BuildError: no engine can be made of the file.
         MissingDependencyError: the backend's library is not installed.
     """
     return Model(open_backend(find_model(model), backend, threads=threads, device=device))

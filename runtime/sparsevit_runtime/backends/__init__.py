@@ -17,12 +17,19 @@ def _open_onnxruntime(path: Path, threads: int | None, device: str | None) -> Ba
     return OnnxRuntimeBackend(path, threads=threads, device=device)
 
 
+def _open_tensorrt(path: Path, threads: int | None, device: str | None) -> Backend:
+    from .tensorrt import TensorRtBackend, build_or_reuse
+
+    return TensorRtBackend(build_or_reuse(path, device) if path.suffix == ".onnx" else path, device=device)
+
+
 #: Name -> opener(path, threads, device). Each opener imports its own library, so that none is needed until chosen.
-_BACKENDS: dict[str, Callable[[Path, int | None, str | None], Backend]] = {"onnxruntime": _open_onnxruntime}
-#: What `auto` opens a file with, by suffix.
-_BY_SUFFIX = {".onnx": "onnxruntime"}
-#: Suffixes of compiled engines, which only the device that built them can run.
-_ENGINE_SUFFIXES = {".engine", ".plan", ".trt"}
+_BACKENDS: dict[str, Callable[[Path, int | None, str | None], Backend]] = {
+    "onnxruntime": _open_onnxruntime,
+    "tensorrt": _open_tensorrt,
+}
+#: What `auto` opens a file with, by suffix. Compiled engines run on the device that built them only.
+_BY_SUFFIX = {".onnx": "onnxruntime", ".engine": "tensorrt", ".plan": "tensorrt", ".trt": "tensorrt"}
 
 
 def open_backend(
@@ -32,29 +39,29 @@ def open_backend(
 
     Args:
         path: of the file.
-        backend: ``auto`` chooses by suffix, or ``onnxruntime``.
+        backend: ``auto`` chooses by suffix; ``onnxruntime``; ``tensorrt`` runs an engine, and makes one of an .onnx
+            file first, once.
         threads: processor threads for inference; None leaves the choice to the library.
         device: ``cpu``, ``cuda``, or None for the best this machine offers.
 
     Raises:
         ModelError: the file is missing, broken, or not one of ours (CardError when only the card is wrong).
-        BackendError: the backend or device is not available here.
+        BackendError: the backend or device is not available here, or the engine is of another TensorRT or GPU.
+        BuildError: no engine can be made of the file.
         MissingDependencyError: the backend's library is not installed.
     """
     path = Path(path)
-    if backend == "tensorrt" or (backend == "auto" and path.suffix in _ENGINE_SUFFIXES):
-        raise BackendError(
-            f"{path.name}: the tensorrt backend is not in this version (available: {', '.join(_BACKENDS)}); load the "
-            ".onnx file the engine is built from"
-        )
     if backend == "auto":
         if path.suffix not in _BY_SUFFIX:
             raise ModelError(
-                f"{path} has suffix {path.suffix!r}; models are {', '.join(_BY_SUFFIX)} files of `sparsevit export`"
+                f"{path} has suffix {path.suffix!r}; models are .onnx files of `sparsevit export` and .engine files of "
+                "`sparsevit build`"
             )
         backend = _BY_SUFFIX[path.suffix]
     if backend not in _BACKENDS:
         raise BackendError(f"no backend {backend!r}; choose auto or one of: {', '.join(_BACKENDS)}")
+    if backend == "onnxruntime" and _BY_SUFFIX.get(path.suffix) == "tensorrt":
+        raise BackendError(f"{path.name} is an engine, which TensorRT runs; load the .onnx file it was built from")
     if not path.is_file():
         raise ModelError(f"no model file {path}; check the path, or make one with `sparsevit export`")
     return _BACKENDS[backend](path, threads, device)

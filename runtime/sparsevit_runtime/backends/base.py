@@ -68,18 +68,24 @@ class Spans:
 
 
 @runtime_checkable
-class MeasuredBackend(Backend, Protocol):
-    """A backend that can say where its time goes, measured on the device itself."""
-
-    def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Spans:
-        """Runs once as `run` does, and returns its times instead of its arrays. Raises as `run` does."""
+class LayeredBackend(Backend, Protocol):
+    """A backend that can time single layers."""
 
     def layers(self, images: np.ndarray, keep: np.ndarray | None) -> list[tuple[str, float]]:
         """Runs once with a profiler, slower than `run`.
 
         Returns:
-            Name and milliseconds of each layer, in the order they ran.
+            Name and milliseconds of each layer, in the order they ran. Names say parts as `parts.part_of_layer` reads
+            them, where the backend knows.
 
         Raises:
             FrameError, PlanError, BackendError: as `run`.
         """
+
+
+@runtime_checkable
+class MeasuredBackend(LayeredBackend, Protocol):
+    """A backend that can say where its time goes, measured on the device itself."""
+
+    def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Spans:
+        """Runs once as `run` does, and returns its times instead of its arrays. Raises as `run` does."""

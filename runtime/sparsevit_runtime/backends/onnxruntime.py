@@ -90,7 +90,7 @@ class OnnxRuntimeBackend:
         return dict(zip(outputs, arrays, strict=True))
 
     def layers(self, images: np.ndarray, keep: np.ndarray | None) -> list[tuple[str, float]]:
-        """See `MeasuredBackend.layers`; the run is the second of a session of its own.
+        """See `LayeredBackend.layers`; the run is the second of a session of its own.
 
         Raises:
             BackendError: on CUDA, where ONNX Runtime's profiler times the launches of kernels, not the kernels.

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..dependencies import missing, require
 from ..errors import BuildError, SinkError
 from ..files import write_whole
-from .capabilities import has_timing_cache, launch_environment
+from .capabilities import FLAVOURS, has_timing_cache, launch_environment
 from .device import Gpu, find_gpu, workspace_bytes
 from .engine_card import NO_GPU, EngineCard, Inputs, changes, read_sidecar, sha256, sidecar_path
 from .messages import Built, Request
@@ -25,8 +25,6 @@ from .onnx_file import OnnxFile, read_onnx, without_functions
 from .plugin_library import PluginLibrary, find_plugins
 from .profile import make_profile
 
-#: Python modules, the first installed one is used.
-FLAVOURS = ("tensorrt", "tensorrt_rtx")
 _MIB = 1 << 20
 _SHOWN_LINES = 5
 

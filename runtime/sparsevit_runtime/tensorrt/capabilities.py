@@ -12,7 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 RTX = "tensorrt_rtx"
+#: Python modules, the first installed one is used.
+FLAVOURS = ("tensorrt", RTX)
 #: The name by which RTX's parser opens its core, and the file in the wheel.
 _RTX_CORE, _RTX_CORE_FILE = "libtensorrt_rtx.so", "libtensorrt_rtx.so.1"
 
@@ -153,3 +157,41 @@ def parser_error(error: Any) -> str:
     where = " ".join(part for part in (node, f"'{name}'" if name else "") if part)
     text = " ".join(str(error.desc()).split())
     return f"{where}: {text}" if where else text
+
+
+def numpy_type(dtype: Any) -> np.dtype | None:
+    """NumPy's type of a tensor; None for one that it does not have."""
+    return _NUMPY_TYPES.get(dtype.name)
+
+
+_NUMPY_TYPES = {
+    "FLOAT": np.dtype(np.float32),
+    "HALF": np.dtype(np.float16),
+    "INT64": np.dtype(np.int64),
+    "INT32": np.dtype(np.int32),
+    "INT8": np.dtype(np.int8),
+    "UINT8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
+
+
+def capture_obstacle(context: Any, stream: int) -> str | None:
+    """Why the work of an execution context cannot be recorded in a CUDA graph, where it can say so; None otherwise.
+
+    TensorRT for RTX still compiles kernels for new shapes while it runs, and tells.
+    """
+    asked = getattr(context, "is_stream_capturable", None)
+    return None if asked is None or asked(stream) else "TensorRT says that its work cannot be captured here"
+
+
+def make_profiler(trt: Any, report: Callable[[str, float], None]) -> Any:
+    """A profiler for an execution context; `report` gets each layer's name and milliseconds."""
+
+    class Profiler(trt.IProfiler):
+        def __init__(self) -> None:
+            super().__init__()
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            report(layer_name, ms)
+
+    return Profiler()

@@ -10,6 +10,8 @@ from pathlib import Path
 from ..errors import BuildError
 
 FILE_NAME = "libsparsevit_plugins.so"
+PLUGIN_NAMES = ("WindowScore", "WindowGather", "WindowScatter")
+PLUGIN_VERSION = "1"
 #: Environment variable that names the library, for a build outside the package.
 VARIABLE = "SPARSEVIT_PLUGINS"
 _PACKAGED = Path(__file__).parents[1] / "lib" / FILE_NAME

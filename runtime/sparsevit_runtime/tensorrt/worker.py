@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from . import capabilities
+from .log import make_log
 from .messages import Built, Request
+from .plugin_library import PLUGIN_VERSION
 
-PLUGIN_VERSION = "1"
 _SHOWN_ERRORS = 3
-#: TensorRT for RTX logs this with every other error where there is no driver, which it does not need.
-_NO_DRIVER = "cudaError 35"
 _COMPUTING_LAYERS = ("MATRIX_MULTIPLY", "CONVOLUTION", "DECONVOLUTION")
 _TYPE_OF_PRECISION = {"fp32": "FLOAT", "fp16": "HALF"}
 
@@ -40,7 +39,7 @@ def build(request: Request, say: Callable[[dict], None]) -> Built:
         Refused: with what TensorRT says about it.
     """
     trt = importlib.import_module(request.flavour)
-    log = _make_log(trt)
+    log = make_log(trt)
     try:
         builder = trt.Builder(log)
     except TypeError as error:  # what pybind11 makes of a null pointer
@@ -75,28 +74,6 @@ def build(request: Request, say: Callable[[dict], None]) -> Built:
         _check_engine(trt, network, engine, request, log)
         checked = "engine"
     return Built(layers, arithmetic, checked)
-
-
-def _make_log(trt: Any) -> Any:
-    class Log(trt.ILogger):
-        def __init__(self) -> None:
-            super().__init__()
-            self.errors: list[str] = []
-            self.warnings: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity == trt.ILogger.Severity.WARNING:
-                self.warnings.append(message)
-            elif severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.errors.append(" ".join(message.split()))
-
-        def summary(self) -> str:
-            """The first errors; the lack of a driver only where there is nothing else."""
-            lines = [line for line in self.errors if _NO_DRIVER not in line] or self.errors
-            lines = list(dict.fromkeys(lines))
-            return "; ".join(lines[:_SHOWN_ERRORS]) or "without a reason in its log"
-
-    return Log()
 
 
 def _load_plugins(trt: Any, request: Request, log: Any) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-import tiny
 
+import tiny
 from sparsevit_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from sparsevit_runtime.errors import BackendError, CardError, FrameError, ModelError, PlanError
 

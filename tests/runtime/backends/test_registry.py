@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-import tiny
 
+import tiny
 from sparsevit_runtime.backends import open_backend
 from sparsevit_runtime.errors import BackendError, ModelError
 
@@ -17,10 +17,10 @@ def test_onnx_files_open_in_onnxruntime(tmp_path: Path, backend):
 @pytest.mark.parametrize(
     ("name", "backend", "error", "message"),
     [
-        ("model.onnx", "tensorrt", BackendError, "tensorrt backend is not in this version .available: onnxruntime"),
-        ("model.engine", "auto", BackendError, "load the .onnx file"),
-        ("model.plan", "auto", BackendError, "load the .onnx file"),
-        ("model.onnx", "tpu", BackendError, "choose auto or one of: onnxruntime"),
+        ("model.engine", "auto", ModelError, "no model file"),
+        ("model.onnx", "tensorrt", ModelError, "no model file"),
+        ("model.plan", "onnxruntime", BackendError, "load the .onnx file"),
+        ("model.onnx", "tpu", BackendError, "choose auto or one of: onnxruntime, tensorrt"),
         ("model.pth", "auto", ModelError, "sparsevit export"),
         ("model", "auto", ModelError, "sparsevit export"),
         ("model.onnx", "auto", ModelError, "no model file"),

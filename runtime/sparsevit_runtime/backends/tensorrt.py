@@ -1,0 +1,187 @@
+"""TensorRT: the backend that runs engines on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ..cuda import CudaRuntime, open_cuda
+from ..errors import BackendError, SinkError
+from ..tensorrt import build_engine
+from ..tensorrt.context import EngineContext
+from ..tensorrt.engine import check_version, find_tensorrt, open_engine, read_engine
+from .base import Spans
+from .contract import check_images, check_keep, check_outputs
+
+#: Batch sizes and plans whose CUDA graphs are held, per context.
+GRAPHS = 16
+#: Environment variable that names the folder of engines built by `load`.
+CACHE_VARIABLE = "SPARSEVIT_CACHE"
+_log = logging.getLogger(__name__)
+
+
+class TensorRtBackend:
+    """An engine on the GPU.
+
+    Threads: `run`, `measure` and `layers` may be called from several threads at once; each call has an execution
+    context with its stream and buffers to itself. There are as many as there were callers at once: the first is made
+    with the backend, so that one thread allocates nothing from then on. `close` must not overlap a call.
+    """
+
+    name = "tensorrt"
+
+    def __init__(self, path: str | Path, device: str | None = None, graphs: int = GRAPHS) -> None:
+        """Opens an engine file with the card beside it.
+
+        Args:
+            path: of the engine.
+            device: ``cuda`` or None.
+            graphs: batch sizes and plans to hold CUDA graphs for; 0 for none.
+
+        Raises:
+            ModelError, CardError, BackendError, MissingDependencyError: see `open_backend`.
+        """
+        check_device(device)
+        path = Path(path)
+        data, card = read_engine(path)
+        trt = find_tensorrt(card, path)
+        check_version(trt, card, path)
+        self._cuda: CudaRuntime = open_cuda()
+        self._path, self._graphs = path, graphs
+        self._engine = open_engine(path, data, card, trt, self._cuda)
+        self.card = card.model
+        self.output_names = tuple(self._engine.outputs)
+        self._lock = threading.Lock()
+        self._idle = [EngineContext(self._engine, self._cuda, graphs)]
+        self._closed = False
+
+    @property
+    def details(self) -> dict[str, str]:
+        """See `Backend.details`."""
+        gpu = self._cuda.device
+        details = {
+            "library": self._engine.card.inputs.tensorrt,
+            "processor": f"{gpu.name}, compute capability {gpu.compute_capability}",
+            "memory": "shared with the processor, nothing is copied" if gpu.integrated else "of the GPU",
+        }
+        with self._lock:
+            if self._idle:
+                details["cuda graphs"] = self._idle[-1].graph_state
+        return details
+
+    def run(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        """See `Backend.run`."""
+        images, counts = self._check(images, keep, outputs)
+        with self._context() as context:
+            return context.collect(context.submit(images, counts, outputs))
+
+    def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Spans:
+        """See `MeasuredBackend.measure`; times are those of CUDA events."""
+        images, counts = self._check(images, keep, outputs)
+        with self._context() as context:
+            return context.spans(context.submit(images, counts, outputs))
+
+    def layers(self, images: np.ndarray, keep: np.ndarray | None) -> list[tuple[str, float]]:
+        """See `LayeredBackend.layers`; the run is the second of a context of its own."""
+        images, counts = self._check(images, keep, ())
+        context = EngineContext(self._engine, self._cuda, graphs=0)
+        try:
+            context.collect(context.submit(images, counts, ()))
+            found: list[tuple[str, float]] = []
+            context.profile(lambda name, ms: found.append((name, ms)))
+            context.collect(context.submit(images, counts, ()))
+            return found
+        finally:
+            context.close()
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for context in idle:
+            context.close()
+
+    def _check(
+        self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        if self._closed:
+            raise BackendError(f"{self._path.name} is closed; load the model again")
+        images = check_images(images, self.card)
+        smallest, largest = self._engine.batches
+        if not smallest <= len(images) <= largest:
+            raise BackendError(
+                f"{len(images)} frames at once; {self._path.name} was built for {smallest} to {largest}. Build it "
+                f"again with --batch {smallest},{len(images)},{max(largest, len(images))}"
+            )
+        check_outputs(outputs, self.output_names, self._path.name)
+        return images, check_keep(keep, self.card, self._path.name)
+
+    @contextmanager
+    def _context(self) -> Iterator[EngineContext]:
+        """A context for one call; it goes back even when the call failed, as failed runs are waited for."""
+        with self._lock:
+            context = self._idle.pop() if self._idle else None
+        context = context or EngineContext(self._engine, self._cuda, self._graphs)
+        try:
+            yield context
+        finally:
+            with self._lock:
+                keep = not self._closed
+                if keep:
+                    self._idle.append(context)
+            if not keep:
+                context.close()
+
+
+def check_device(device: str | None) -> None:
+    """Raises BackendError for a device that engines do not run on."""
+    if device not in (None, "cuda"):
+        raise BackendError(f"engines run on device cuda, not {device!r}; for the CPU load the .onnx file")
+
+
+def build_or_reuse(model: Path, device: str | None = None) -> Path:
+    """The engine of a model file in the cache, built when there is none of the same file, plugins, TensorRT and GPU.
+
+    Raises:
+        BackendError: there is no GPU to run it on, which is known before minutes of building.
+        BuildError, ModelError, CardError, MissingDependencyError, SinkError: see `build_engine`.
+    """
+    check_device(device)
+    open_cuda()
+    engine = cached_engine(model)
+    try:
+        engine.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"cannot make {engine.parent} ({error}); name a folder in {CACHE_VARIABLE}") from error
+    report = build_engine(model, engine, progress=_Announcement(model, engine))
+    if report.reasons:
+        _log.warning("built %s for %s: %s", engine, model.name, "; ".join(report.reasons))
+    return engine
+
+
+def cached_engine(model: Path) -> Path:
+    """Where the engine of a model file is kept: by the file's place, so that a new build replaces the old one."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get(CACHE_VARIABLE) or Path(home) / "sparsevit") / "engines"
+    place = hashlib.sha256(os.fsencode(model.resolve())).hexdigest()[:12]
+    return folder / f"{model.stem}-{place}.engine"
+
+
+class _Announcement:
+    """Says once that a build has begun: it takes minutes on a Jetson."""
+
+    def __init__(self, model: Path, engine: Path) -> None:
+        self._text: str | None = f"building {engine} from {model.name}: this takes minutes, once"
+
+    def __call__(self, phase: str, done: int, steps: int) -> None:
+        if self._text is not None:
+            _log.warning(self._text)
+            self._text = None

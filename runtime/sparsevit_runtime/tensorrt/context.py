@@ -1,0 +1,269 @@
+"""One execution context: frames in, answers out, two runs overlapping."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..backends.base import Spans
+from ..cuda import CudaRuntime, DeviceView, Stream
+from ..errors import BackendError
+from ..plan import dense_keep
+from . import capabilities
+from .engine import Engine
+from .shapes import Prepared, PreparedShapes
+from .slot import Slot
+
+#: Runs that may be in flight: while one computes, the next is uploaded, or the last one downloaded.
+SLOTS = 2
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A run in flight, to be collected once.
+
+    Attributes:
+        slot: with its buffers.
+        outputs: asked for.
+        prepared: its batch size and `keep`.
+        started, queued: host clock in seconds, before the first copy and after everything was queued.
+    """
+
+    slot: Slot
+    outputs: tuple[str, ...]
+    prepared: Prepared
+    started: float
+    queued: float
+    collected: bool = False
+
+
+class EngineContext:
+    """An execution context with its stream and its buffers, all allocated here.
+
+    Threads: one at a time; whoever submits collects, the oldest first.
+
+    Attributes:
+        graph_state: how runs are launched, for reports.
+    """
+
+    def __init__(self, engine: Engine, cuda: CudaRuntime, graphs: int) -> None:
+        """
+        Args:
+            graphs: batch sizes and `keep`s to hold CUDA graphs for; 0 for none.
+
+        Raises:
+            BackendError: there is not enough memory, or an output has no largest shape.
+        """
+        self._engine = engine
+        self._cuda = cuda
+        self._context = engine.engine.create_execution_context()
+        if self._context is None:
+            raise BackendError(f"TensorRT cannot make a context of {engine.path}: {engine.log.summary()}")
+        self._stream = Stream(cuda)
+        stages = engine.card.model.stages
+        pairs = 0 if engine.keep is None else len(dense_keep(stages))
+        keep = engine.keep or engine.image  # of a fixed export nothing is stored
+        self._shapes = PreparedShapes(cuda, pairs, keep.dtype, keep.on_host, max(1, graphs))
+        self._graphs_off = None if graphs else "not asked for"
+        self._captured = 0
+        self._bound: tuple[Prepared, Slot] | None = None
+        largest = self._largest_shapes(None if engine.keep is None else dense_keep(stages))
+        image_bytes = engine.batches[1] * int(np.prod(largest.pop(engine.image.name)[1:])) * engine.image.dtype.itemsize
+        outputs = {name: (tensor, largest[name]) for name, tensor in engine.outputs.items()}
+        self._slots = [Slot(i, cuda, self._stream, image_bytes, outputs) for i in range(SLOTS)]
+
+    @property
+    def graph_state(self) -> str:
+        if self._graphs_off is not None:
+            return f"off: {self._graphs_off}"
+        return f"{self._shapes.graphs} held, {self._captured} captured"
+
+    @property
+    def in_flight(self) -> int:
+        """Runs submitted and not yet collected."""
+        return sum(slot.busy for slot in self._slots)
+
+    def submit(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Ticket:
+        """Queues a run.
+
+        Args:
+            images: contiguous, as the engine takes them.
+            keep: (pairs,) integers; None for a fixed export.
+            outputs: to bring back.
+
+        Raises:
+            BackendError: both slots are taken, or something cannot be queued.
+        """
+        return self._submit(len(images), keep, outputs, lambda slot: slot.upload(images))
+
+    def submit_written(
+        self,
+        batch: int,
+        keep: np.ndarray | None,
+        outputs: Sequence[str],
+        write: Callable[[DeviceView, Slot], None],
+    ) -> Ticket:
+        """Queues a run on frames that are on the GPU: `write` queues on `slot.copies` what writes them to the view."""
+
+        def fill(slot: Slot) -> None:
+            slot.copies.record(slot.begun)
+            write(slot.image, slot)
+            slot.copies.record(slot.uploaded)
+
+        return self._submit(batch, keep, outputs, fill)
+
+    def collect(self, ticket: Ticket) -> dict[str, np.ndarray]:
+        """Waits for a run.
+
+        Returns:
+            New arrays by name.
+
+        Raises:
+            BackendError: the run failed on the GPU, or it was collected before.
+        """
+        self._finish(ticket)
+        return {name: ticket.slot.read(name, ticket.prepared.output_shapes[name]) for name in ticket.outputs}
+
+    def spans(self, ticket: Ticket) -> Spans:
+        """Waits for a run, as `collect`, and returns its times."""
+        self._finish(ticket)
+        total = time.perf_counter() - ticket.started
+        slot = ticket.slot
+        return Spans(
+            h2d_ms=slot.uploaded.milliseconds_after(slot.begun),
+            compute_ms=slot.computed.milliseconds_after(slot.uploaded),
+            d2h_ms=slot.done.milliseconds_after(slot.computed),
+            enqueue_ms=(ticket.queued - ticket.started) * 1e3,
+            total_ms=total * 1e3,
+        )
+
+    def profile(self, report: Callable[[str, float], None]) -> None:
+        """Reports each layer's name and milliseconds of every run from now on, none of them from a graph."""
+        self._graphs_off = "layers are profiled"
+        self._profiler = capabilities.make_profiler(self._engine.trt, report)
+        self._context.profiler = self._profiler
+
+    def close(self) -> None:
+        """Waits for what is in flight and gives everything back. Safe to repeat."""
+        if self._context is None:
+            return
+        self._drain()
+        self._shapes.close()
+        for slot in self._slots:
+            slot.close()
+        self._context = self._bound = None
+        self._stream.close()
+
+    def _submit(
+        self, batch: int, keep: np.ndarray | None, outputs: Sequence[str], fill: Callable[[Slot], None]
+    ) -> Ticket:
+        started = time.perf_counter()
+        slot = next((slot for slot in self._slots if not slot.busy), None)
+        if slot is None:
+            raise BackendError(f"{SLOTS} runs are in flight already; collect one first")
+        try:
+            prepared = self._shapes.get(batch, keep, self._stream, self._drain)
+            fill(slot)
+            self._stream.wait(slot.uploaded)
+            self._compute(slot, prepared)
+            self._stream.record(slot.computed)
+            slot.download(outputs, prepared.output_shapes)
+        except BaseException:
+            self._drain()
+            raise
+        slot.busy = True
+        return Ticket(slot, tuple(outputs), prepared, started, time.perf_counter())
+
+    def _finish(self, ticket: Ticket) -> None:
+        if ticket.collected:
+            raise BackendError("this run was collected before; submit another")
+        ticket.collected = True
+        ticket.slot.busy = False
+        ticket.slot.done.synchronize()
+
+    def _compute(self, slot: Slot, prepared: Prepared) -> None:
+        prepared.runs += 1
+        graph = prepared.graphs.get(slot.index)
+        if graph is not None:
+            self._stream.launch(graph)
+            return
+        self._bind(slot, prepared)
+        self._enqueue()
+        if prepared.runs > 1 and self._graphs_off is None:
+            self._capture(slot, prepared)
+
+    def _capture(self, slot: Slot, prepared: Prepared) -> None:
+        """Records the run just queued, for the next time: queuing it first lets TensorRT do what it does only once for
+        new shapes and addresses, which cannot be recorded."""
+        reason = capabilities.capture_obstacle(self._context, self._stream.address)
+        if reason is None:
+            try:
+                prepared.graphs[slot.index] = self._stream.capture(self._enqueue)
+            except BackendError as error:
+                reason = str(error)
+            else:
+                self._captured += 1
+        if reason is not None:
+            self._graphs_off = reason
+            logging.getLogger(__name__).warning("%s runs without CUDA graphs: %s", self._engine.path.name, reason)
+
+    def _bind(self, slot: Slot, prepared: Prepared) -> None:
+        if self._bound == (prepared, slot):
+            return
+        self._bound = None
+        self._set_inputs(slot.image.address, prepared)
+        for name, address in slot.addresses().items():
+            self._accept(self._context.set_tensor_address(name, address), f"the address of {name}")
+        if not prepared.output_shapes:
+            self._infer_shapes()
+            prepared.output_shapes = {name: self._shape(name) for name in self._engine.outputs}
+        self._bound = prepared, slot
+
+    def _set_inputs(self, image_address: int, prepared: Prepared) -> None:
+        image, keep, context = self._engine.image, self._engine.keep, self._context
+        shape = (prepared.batch, *self._engine.engine.get_tensor_shape(image.name)[1:])
+        self._accept(context.set_input_shape(image.name, shape), f"images of shape {shape}")
+        if image_address:
+            self._accept(context.set_tensor_address(image.name, image_address), f"the address of {image.name}")
+        if keep is not None:
+            pairs = tuple(self._engine.engine.get_tensor_shape(keep.name))
+            self._accept(context.set_input_shape(keep.name, pairs), f"{pairs[0]} counts in keep")
+            self._accept(context.set_tensor_address(keep.name, prepared.keep_address), "the address of keep")
+
+    def _infer_shapes(self) -> None:
+        missing = self._context.infer_shapes()
+        if missing:
+            raise BackendError(f"TensorRT cannot tell the output shapes of {self._engine.path.name} without {missing}")
+
+    def _enqueue(self) -> None:
+        self._accept(self._context.execute_async_v3(self._stream.address), "the run")
+
+    def _accept(self, taken: bool, what: str) -> None:
+        if not taken:
+            raise BackendError(f"TensorRT refuses {what} in {self._engine.path.name}: {self._engine.log.summary()}")
+
+    def _largest_shapes(self, keep: np.ndarray | None) -> dict[str, tuple[int, ...]]:
+        """Shapes of all outputs and of the image for the largest batch and all windows."""
+        prepared = self._shapes.get(self._engine.batches[1], keep, self._stream, self._drain)
+        self._set_inputs(0, prepared)
+        self._infer_shapes()
+        shapes = {name: self._shape(name) for name in (self._engine.image.name, *self._engine.outputs)}
+        for name, shape in shapes.items():
+            if min(shape) < 0:
+                raise BackendError(f"output {name} of {self._engine.path.name} has no largest shape: {shape}")
+        return shapes
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._context.get_tensor_shape(name))
+
+    def _drain(self) -> None:
+        """Waits for everything queued; what failed was or will be told by the run that waits for it."""
+        for stream in {id(s): s for s in (self._stream, *(slot.copies for slot in self._slots))}.values():
+            try:
+                stream.synchronize()
+            except BackendError as error:
+                logging.getLogger(__name__).debug("while waiting: %s", error)

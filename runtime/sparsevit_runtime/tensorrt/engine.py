@@ -1,0 +1,201 @@
+"""An engine file, opened on the GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backends.contract import expected_outputs, image_layout
+from ..cuda import CudaRuntime
+from ..dependencies import missing, require
+from ..errors import BackendError, BuildError, ModelError
+from . import capabilities
+from .engine_card import NO_GPU, EngineCard, read_sidecar, sha256
+from .log import make_log
+from .plugin_library import PLUGIN_NAMES, PLUGIN_VERSION, find_plugins
+
+_AGAIN = "build the engine again on this device with `sparsevit build`"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of an engine.
+
+    Attributes:
+        name: as in the model file.
+        dtype: of its elements.
+        on_host: the engine reads it from the processor's memory, because its values decide shapes.
+    """
+
+    name: str
+    dtype: np.dtype
+    on_host: bool
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An open engine.
+
+    Attributes:
+        path: of the file.
+        card: its side-car.
+        trt: the Python module, ``tensorrt`` or ``tensorrt_rtx``.
+        log: of everything made from this engine.
+        runtime, engine: TensorRT's.
+        image: the frames; `keep` the windows per block pair, None in a fixed export.
+        outputs: by name.
+        batches: smallest and largest.
+    """
+
+    path: Path
+    card: EngineCard
+    trt: Any
+    log: Any
+    runtime: Any
+    engine: Any
+    image: Tensor
+    keep: Tensor | None
+    outputs: dict[str, Tensor]
+    batches: tuple[int, int]
+
+
+def read_engine(path: str | Path) -> tuple[bytes, EngineCard]:
+    """An engine file and its side-car. Needs neither TensorRT nor a GPU.
+
+    Raises:
+        ModelError: there is no such file, or it is not the one that its card describes.
+        CardError: the side-car is missing, or no engine card.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"no engine file {path}; check the path, or make one with `sparsevit build`")
+    card = read_sidecar(path)
+    data = path.read_bytes()
+    if sha256(data) != card.engine_sha256:
+        raise ModelError(
+            f"{path} ({len(data)} bytes) is not the engine its card describes ({card.engine_bytes} bytes, sha256 "
+            f"{card.engine_sha256[:8]}): it is damaged, or the card is another's; copy both again, or {_AGAIN}"
+        )
+    return data, card
+
+
+def find_tensorrt(card: EngineCard, path: Path) -> Any:
+    """The TensorRT module of an engine's flavour.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+        BackendError: it does not load.
+    """
+    flavour = card.inputs.tensorrt.partition(" ")[0]
+    if flavour not in capabilities.FLAVOURS:
+        raise BackendError(f"{path.name} is of {card.inputs.tensorrt!r}, which this version does not know; {_AGAIN}")
+    if importlib.util.find_spec(flavour) is None:
+        raise missing(flavour)
+    try:
+        trt = require(flavour)
+        trt.__version__  # noqa: B018 - a module without it is a broken installation
+    except (ImportError, OSError, AttributeError) as error:
+        raise BackendError(f"{flavour} is installed but does not load ({error}); install it again") from error
+    return trt
+
+
+def check_version(trt: Any, card: EngineCard, path: Path) -> None:
+    """Raises BackendError when an engine is of another TensorRT than `trt`; engines run in their own version only."""
+    here = f"{trt.__name__} {trt.__version__}"
+    if card.inputs.tensorrt != here:
+        raise BackendError(f"{path.name} needs {card.inputs.tensorrt}, which built it; here is {here}: {_AGAIN}")
+
+
+def open_engine(path: Path, data: bytes, card: EngineCard, trt: Any, cuda: CudaRuntime) -> Engine:
+    """Opens an engine on the GPU.
+
+    Raises:
+        BackendError: it is of another GPU, its plugin library is missing, or TensorRT does not take it.
+        ModelError: its inputs or outputs are not those of its card.
+    """
+    _check_gpu(card, cuda, trt, path)
+    log = make_log(trt)
+    if card.inputs.plugins_sha256 is not None:
+        _load_plugins(trt, card, path, log)
+    runtime = trt.Runtime(log)
+    engine = runtime.deserialize_cuda_engine(data)
+    if engine is None:
+        raise BackendError(
+            f"{trt.__name__} {trt.__version__} does not open {path} on {cuda.device.name} (built by "
+            f"{card.inputs.tensorrt} for {card.inputs.gpu}): {log.summary()}; {_AGAIN}"
+        )
+    return _describe(path, card, trt, log, runtime, engine)
+
+
+def _check_gpu(card: EngineCard, cuda: CudaRuntime, trt: Any, path: Path) -> None:
+    """Engines of TensorRT for RTX are for many GPUs: there opening it tells."""
+    device = cuda.device
+    here = f"{device.name}, compute capability {device.compute_capability}"
+    if card.inputs.gpu in (NO_GPU, here) or trt.__name__ == capabilities.RTX:
+        return
+    if card.inputs.gpu.rpartition(" ")[2] != device.compute_capability:
+        raise BackendError(f"{path.name} was built for {card.inputs.gpu}; here is {here}: {_AGAIN}")
+    logging.getLogger(__name__).warning("%s was built for %s, here is %s", path.name, card.inputs.gpu, here)
+
+
+def _load_plugins(trt: Any, card: EngineCard, path: Path, log: Any) -> None:
+    registry = trt.get_plugin_registry()
+    if all(capabilities.has_creator(registry, name, PLUGIN_VERSION) for name in PLUGIN_NAMES):
+        return  # an engine opened before has loaded them
+    try:
+        library = find_plugins()
+        library.check_version(trt.__name__, trt.__version__)
+    except BuildError as error:
+        raise BackendError(f"{path.name} runs with the plugins it was built with: {error}") from error
+    if registry.load_library(str(library.path)) is None:
+        raise BackendError(f"TensorRT cannot load the plugin library {library.path}: {log.summary()}")
+    if sha256(library.data) != card.inputs.plugins_sha256:
+        logging.getLogger(__name__).warning("%s was built with another build of %s", path.name, library.path)
+
+
+def _describe(path: Path, card: EngineCard, trt: Any, log: Any, runtime: Any, engine: Any) -> Engine:
+    tensors: dict[str, Tensor] = {}
+    inputs: list[str] = []
+    for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
+        kind = engine.get_tensor_dtype(name)
+        dtype = capabilities.numpy_type(kind)
+        if dtype is None:
+            raise ModelError(f"{name} of {path} is of type {kind.name}, which no model has; {_AGAIN}")
+        tensors[name] = Tensor(name, dtype, engine.get_tensor_location(name) == trt.TensorLocation.HOST)
+        if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
+            inputs.append(name)
+    expected = ["image"] if card.model.windows.fixed is not None else ["image", "keep"]
+    if sorted(inputs) != expected:
+        raise ModelError(f"the inputs of {path} are {inputs}, its card says {expected}; {_AGAIN}")
+    smallest, _, largest = (tuple(shape) for shape in engine.get_tensor_profile_shape("image", 0))
+    layout, dtype = image_layout(card.model)
+    if smallest[1:] != layout or tensors["image"].dtype != dtype:
+        raise ModelError(
+            f"image of {path} is {smallest} {tensors['image'].dtype}, its card says (B, {', '.join(map(str, layout))}) "
+            f"{np.dtype(dtype)}; {_AGAIN}"
+        )
+    outputs = {name: tensor for name, tensor in tensors.items() if name not in inputs}
+    for name, (dtype, rank) in expected_outputs(card.model).items():
+        have = outputs.get(name)
+        if have is None or have.dtype != dtype or len(engine.get_tensor_shape(name)) != rank:
+            seen = "missing" if have is None else f"{have.dtype} {tuple(engine.get_tensor_shape(name))}"
+            raise ModelError(
+                f"output {name!r} of {path} is {seen}, its card says {np.dtype(dtype)} of rank {rank}; {_AGAIN}"
+            )
+    return Engine(
+        path=path,
+        card=card,
+        trt=trt,
+        log=log,
+        runtime=runtime,
+        engine=engine,
+        image=tensors["image"],
+        keep=tensors.get("keep"),
+        outputs=outputs,
+        batches=(smallest[0], largest[0]),
+    )

@@ -1,0 +1,117 @@
+"""What an execution context has prepared for each batch size and `keep` it has met, a bounded number of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..cuda import CudaRuntime, DeviceBuffer, Graph, PinnedBuffer, Stream
+
+#: Bytes from one `keep` to the next: TensorRT wants its tensors at multiples of 256.
+_ALIGNMENT = 256
+
+
+@dataclass(eq=False)
+class Prepared:
+    """One batch size and `keep`.
+
+    Attributes:
+        batch: frames.
+        keep_address: of its counts, where the engine reads them: a graph reads them again at each launch, so they stay
+            where they are. 0 for a fixed export.
+        row: of the counts in their buffer.
+        output_shapes: by name, filled in by the first run.
+        runs: so far.
+        graphs: by slot.
+    """
+
+    batch: int
+    keep_address: int
+    row: int
+    output_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    runs: int = 0
+    graphs: dict[int, Graph] = field(default_factory=dict)
+
+
+class PreparedShapes:
+    """The batch sizes and `keep`s met last.
+
+    Threads: one at a time.
+    """
+
+    def __init__(self, cuda: CudaRuntime, pairs: int, dtype: np.dtype, on_host: bool, limit: int) -> None:
+        """
+        Args:
+            pairs: entries of `keep`; 0 for a fixed export.
+            dtype: of `keep` in the engine.
+            on_host: the engine reads `keep` from the processor's memory.
+            limit: how many to hold.
+        """
+        self._stride = -(-pairs * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
+        self._pairs, self._dtype, self._on_host, self._limit = pairs, dtype, on_host, limit
+        self._host = PinnedBuffer(cuda, self._stride * limit)
+        self._device = None if on_host or cuda.device.integrated else DeviceBuffer(cuda, self._stride * limit)
+        self._entries: OrderedDict[tuple[int, tuple[int, ...]], Prepared] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def graphs(self) -> int:
+        """Graphs held."""
+        return sum(len(entry.graphs) for entry in self._entries.values())
+
+    def get(self, batch: int, keep: np.ndarray | None, stream: Stream, drain: Callable[[], None]) -> Prepared:
+        """What is prepared for a batch size and `keep`; a new entry takes the place of the one used longest ago.
+
+        Args:
+            keep: (pairs,) integers, None for a fixed export.
+            stream: on which the engine runs.
+            drain: waits for everything that may still use the entry to be given up.
+        """
+        key = batch, () if keep is None else tuple(keep.tolist())
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+            return entry
+        row = len(self._entries)
+        if row == self._limit:
+            drain()
+            _, oldest = self._entries.popitem(last=False)
+            _close_graphs(oldest)
+            row = oldest.row
+        self._entries[key] = entry = Prepared(batch, 0 if keep is None else self._store(keep, row, stream), row)
+        return entry
+
+    def drop_graphs(self) -> None:
+        """Gives up all graphs. The streams they ran on are idle."""
+        for entry in self._entries.values():
+            _close_graphs(entry)
+
+    def close(self) -> None:
+        """Gives everything back. The streams are idle."""
+        self.drop_graphs()
+        self._entries.clear()
+        self._host.close()
+        if self._device is not None:
+            self._device.close()
+
+    def _store(self, keep: np.ndarray, row: int, stream: Stream) -> int:
+        start, nbytes = row * self._stride, self._pairs * self._dtype.itemsize
+        self._host.host[start : start + nbytes] = keep.astype(self._dtype).view(np.uint8)
+        if self._on_host:
+            return self._host.address + start
+        if self._device is None:
+            return self._host.view.part(start, nbytes).address
+        target = self._device.view.part(start, nbytes)
+        stream.upload(self._host, target, nbytes, start)
+        return target.address
+
+
+def _close_graphs(entry: Prepared) -> None:
+    for graph in entry.graphs.values():
+        graph.close()
+    entry.graphs.clear()

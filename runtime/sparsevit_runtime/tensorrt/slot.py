@@ -1,0 +1,109 @@
+"""The buffers of one frame, or batch of frames, on its way through an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..cuda import CudaRuntime, DeviceBuffer, DeviceView, Event, PinnedBuffer, Stream
+from .engine import Tensor
+
+
+class _Place:
+    """Memory of one tensor: the processor's side pinned, the GPU's its own, or the same where they share memory."""
+
+    def __init__(self, cuda: CudaRuntime, nbytes: int) -> None:
+        self.host = PinnedBuffer(cuda, nbytes)
+        self._own = None if cuda.device.integrated else DeviceBuffer(cuda, nbytes)
+        self.device: DeviceView = self.host.view if self._own is None else self._own.view
+
+    @property
+    def shared(self) -> bool:
+        return self._own is None
+
+    def close(self) -> None:
+        self.host.close()
+        if self._own is not None:
+            self._own.close()
+
+
+class Slot:
+    """Input and output buffers for the largest batch, and the stream of their copies.
+
+    On an integrated GPU the engine works in the processor's pinned memory: nothing is copied, and `copies` is the
+    engine's own stream.
+
+    Attributes:
+        index: among the context's slots.
+        busy: between submit and collect.
+        copies: stream of the copies.
+        begun, uploaded, computed, done: events of the run.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        cuda: CudaRuntime,
+        compute: Stream,
+        image_bytes: int,
+        outputs: dict[str, tuple[Tensor, tuple[int, ...]]],
+    ) -> None:
+        """
+        Args:
+            compute: stream of the engine.
+            image_bytes: of the largest batch.
+            outputs: name -> tensor and its largest shape.
+        """
+        self.index = index
+        self.busy = False
+        shared = cuda.device.integrated
+        self.copies = compute if shared else Stream(cuda)
+        self.begun, self.uploaded, self.computed, self.done, self.ordered = (Event(cuda) for _ in range(5))
+        self._image = _Place(cuda, image_bytes)
+        self._outputs = {
+            name: _Place(cuda, int(np.prod(shape)) * tensor.dtype.itemsize) for name, (tensor, shape) in outputs.items()
+        }
+        self._types = {name: tensor.dtype for name, (tensor, _) in outputs.items()}
+
+    @property
+    def image(self) -> DeviceView:
+        """Where the engine reads the frames."""
+        return self._image.device
+
+    def addresses(self) -> dict[str, int]:
+        """Where the engine writes, by output."""
+        return {name: place.device.address for name, place in self._outputs.items()}
+
+    def upload(self, images: np.ndarray) -> None:
+        """Brings frames to where the engine reads them; the copy to the GPU is queued."""
+        np.copyto(self._image.host.host[: images.nbytes], images.reshape(-1).view(np.uint8))
+        self.copies.record(self.begun)
+        if not self._image.shared:
+            self.copies.upload(self._image.host, self._image.device, images.nbytes)
+        self.copies.record(self.uploaded)
+
+    def download(self, outputs: Sequence[str], shapes: dict[str, tuple[int, ...]]) -> None:
+        """Queues the copies of some outputs, behind `computed`."""
+        if self._outputs and not self._image.shared:
+            self.copies.wait(self.computed)
+            for name in outputs:
+                place = self._outputs[name]
+                self.copies.download(place.device, place.host, self._nbytes(name, shapes[name]))
+        self.copies.record(self.done)
+
+    def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A copy of an output, after `done`."""
+        place = self._outputs[name]
+        return place.host.host[: self._nbytes(name, shape)].view(self._types[name]).reshape(shape).copy()
+
+    def close(self) -> None:
+        """Gives everything back. The streams are idle."""
+        for owned in (self._image, *self._outputs.values(), self.begun, self.uploaded, self.computed, self.done):
+            owned.close()
+        self.ordered.close()
+        if not self._image.shared:
+            self.copies.close()
+
+    def _nbytes(self, name: str, shape: tuple[int, ...]) -> int:
+        return int(np.prod(shape)) * self._types[name].itemsize

@@ -1,0 +1,341 @@
+"""NVIDIA's side, simulated: the CUDA runtime and TensorRT as far as the backend calls them, for machines without a GPU.
+
+Work is queued and done only when somebody waits for it, in an order that only streams and events decide. So an answer
+read too early is poison, a buffer written too early gives a wrong answer, and a wait for nothing ends in an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.machinery
+import itertools
+import time
+from collections import deque
+from enum import Enum
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import onnxruntime
+
+POISON = 0xA5
+_ERRORS = {
+    2: "cudaErrorMemoryAllocation",
+    35: "cudaErrorInsufficientDriver",
+    100: "cudaErrorNoDevice",
+    700: "cudaErrorIllegalAddress",
+    900: "cudaErrorStreamCaptureUnsupported",
+}
+_OK = 0
+
+
+class Failure(Exception):
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+class _Memory:
+    def __init__(self) -> None:
+        self.blocks: dict[int, ctypes.Array] = {}
+
+    def allocate(self, nbytes: int) -> int:
+        block = (ctypes.c_uint8 * nbytes)(*([POISON] * min(nbytes, 1)))
+        ctypes.memset(block, POISON, nbytes)
+        address = ctypes.addressof(block)
+        self.blocks[address] = block
+        return address
+
+    def view(self, address: int, nbytes: int) -> np.ndarray:
+        """Bytes that lie in one block, or an error: nothing reads or writes beyond a buffer."""
+        for start, block in self.blocks.items():
+            if start <= address and address + nbytes <= start + len(block):
+                return np.frombuffer(block, np.uint8)[address - start : address - start + nbytes]
+        raise AssertionError(f"{nbytes} bytes at {address:#x} lie in no buffer")
+
+
+class _Event:
+    def __init__(self) -> None:
+        self.place: tuple[_Stream, int] | None = None
+        self.time = 0.0
+
+
+class _Stream:
+    def __init__(self) -> None:
+        self.queue: deque = deque()
+        self.queued = self.done = 0
+        self.recording: list | None = None
+
+    def add(self, work) -> None:
+        if self.recording is not None:
+            self.recording.append(work)
+            return
+        self.queue.append(work)
+        self.queued += 1
+
+    def finish(self, until: int | None = None) -> None:
+        """Does what is queued, up to a place."""
+        until = self.queued if until is None else until
+        while self.done < until:
+            self.done += 1
+            self.queue.popleft()()
+
+
+class Cuda:
+    """The functions of `cuda.bindings.runtime`, each returning (error, values...).
+
+    Attributes:
+        failing: function name -> error code that it returns.
+        allocations: buffers made so far.
+        copies: bytes copied between the processor and the GPU.
+        launches: graphs launched.
+    """
+
+    cudaEventBlockingSync, cudaStreamNonBlocking, cudaHostAllocMapped = 1, 1, 2
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
+    cudaError_t = SimpleNamespace(cudaErrorNoDevice=100)
+
+    def __init__(self, integrated: bool = False) -> None:
+        self.memory = _Memory()
+        self.failing: dict[str, int] = {}
+        self.integrated = integrated
+        self.allocations = self.copies = self.launches = 0
+        self.objects: dict[int, object] = {}
+        self._numbers = itertools.count(1)
+
+    def __getattribute__(self, name: str):
+        value = object.__getattribute__(self, name)
+        if not name.startswith("cuda") or not callable(value) or isinstance(value, SimpleNamespace):
+            return value
+
+        def call(*arguments):
+            if name in self.failing:
+                if name == "cudaStreamEndCapture":  # a failed recording has ended too
+                    value(*arguments)
+                return (self.failing[name], None)
+            try:
+                found = value(*arguments)
+            except Failure as failure:
+                return (failure.code, None)
+            return (_OK,) if found is None else (_OK, found)
+
+        return call
+
+    def _keep(self, thing: object) -> int:
+        number = next(self._numbers)
+        self.objects[number] = thing
+        return number
+
+    def stream(self, handle: int) -> _Stream:
+        return self.objects[int(handle)]
+
+    def cudaGetDeviceCount(self):
+        return 1
+
+    def cudaGetDeviceProperties(self, index):
+        return SimpleNamespace(name=b"Simulated", major=8, minor=7, integrated=self.integrated, canMapHostMemory=1)
+
+    def cudaDriverGetVersion(self):
+        return 12040
+
+    def cudaRuntimeGetVersion(self):
+        return 13000
+
+    def cudaGetErrorName(self, code):
+        return _ERRORS[code].encode()
+
+    def cudaGetErrorString(self, code):
+        return b"simulated"
+
+    def cudaGetLastError(self):
+        return None
+
+    def cudaMalloc(self, nbytes):
+        self.allocations += 1
+        return self.memory.allocate(nbytes)
+
+    def cudaHostAlloc(self, nbytes, flags):
+        self.allocations += 1
+        return self.memory.allocate(nbytes)
+
+    def cudaFree(self, address):
+        del self.memory.blocks[int(address)]
+
+    cudaFreeHost = cudaFree
+
+    def cudaHostGetDevicePointer(self, address, flags):
+        return int(address)
+
+    def cudaStreamCreateWithFlags(self, flags):
+        return self._keep(_Stream())
+
+    def cudaEventCreateWithFlags(self, flags):
+        return self._keep(_Event())
+
+    def cudaStreamDestroy(self, handle):
+        del self.objects[int(handle)]
+
+    cudaEventDestroy = cudaGraphExecDestroy = cudaGraphDestroy = cudaStreamDestroy
+
+    def cudaEventRecord(self, event, stream):
+        event, stream = self.objects[event], self.stream(stream)
+
+        def pass_by() -> None:
+            event.time = time.perf_counter()
+
+        stream.add(pass_by)
+        event.place = stream, stream.queued
+
+    def cudaStreamWaitEvent(self, stream, event, flags):
+        place = self.objects[event].place
+        assert place is not None, "a stream waits for an event that nobody recorded"
+        self.stream(stream).add(lambda: place[0].finish(place[1]))
+
+    def cudaEventSynchronize(self, event):
+        place = self.objects[event].place
+        assert place is not None, "a wait for an event that nobody recorded"
+        place[0].finish(place[1])
+
+    def cudaEventElapsedTime(self, start, end):
+        return (self.objects[end].time - self.objects[start].time) * 1e3
+
+    def cudaStreamSynchronize(self, stream):
+        self.stream(stream).finish()
+
+    def cudaMemcpyAsync(self, target, source, nbytes, kind, stream):
+        assert kind in (1, 2) and not self.integrated
+        self.copies += nbytes
+
+        def copy() -> None:
+            self.memory.view(target, nbytes)[:] = self.memory.view(source, nbytes)
+
+        self.stream(stream).add(copy)
+
+    def cudaStreamBeginCapture(self, stream, mode):
+        self.stream(stream).recording = []
+
+    def cudaStreamEndCapture(self, stream):
+        stream = self.stream(stream)
+        recorded, stream.recording = stream.recording, None
+        return self._keep(recorded)
+
+    def cudaGraphInstantiate(self, graph, flags):
+        return self._keep(self.objects[graph])
+
+    def cudaGraphLaunch(self, graph, stream):
+        self.launches += 1
+        for work in self.objects[graph]:
+            self.stream(stream).add(work)
+
+
+_TYPES = {
+    "tensor(uint8)": ("UINT8", np.uint8),
+    "tensor(float)": ("FLOAT", np.float32),
+    "tensor(int64)": ("INT64", np.int64),
+}
+
+
+def simulated_tensorrt(
+    cuda: Cuda, model: Path, batches: tuple[int, int] = (1, 2), keep_on_host: bool = True
+) -> ModuleType:
+    """A module `tensorrt` 10.3 whose only engine is `model`, run by ONNX Runtime."""
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    inputs = {i.name: i for i in session.get_inputs()}
+    tensors = {**inputs, **{o.name: o for o in session.get_outputs()}}
+    trt = ModuleType("tensorrt")
+    trt.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)
+    trt.__version__ = "10.3.0"
+    trt.TensorLocation = Enum("TensorLocation", "DEVICE HOST")
+    trt.TensorIOMode = Enum("TensorIOMode", "INPUT OUTPUT")
+    trt.refuses = False  # whether a run is refused
+    trt.runs = 0  # asked of execution contexts, not of graphs
+
+    class ILogger:
+        Severity = Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
+
+    class IProfiler:
+        pass
+
+    class Context:
+        def __init__(self) -> None:
+            self.shapes: dict[str, tuple[int, ...]] = {}
+            self.addresses: dict[str, int] = {}
+            self.profiler = None
+
+        def set_input_shape(self, name, shape):
+            self.shapes[name] = tuple(shape)
+            return name in inputs and (name != "image" or batches[0] <= shape[0] <= batches[1])
+
+        def set_tensor_address(self, name, address):
+            self.addresses[name] = address
+            return name in tensors
+
+        def infer_shapes(self):
+            feeds = {"image": np.zeros(self.shapes["image"], _TYPES[inputs["image"].type][1])}
+            if "keep" in inputs:
+                nbytes = 8 * self.shapes["keep"][0]
+                feeds["keep"] = cuda.memory.view(self.addresses["keep"], nbytes).view(np.int64)
+                if not keep_on_host:  # not there yet: its values decide no shape
+                    feeds["keep"] = np.ones_like(feeds["keep"])
+            outputs = [name for name in tensors if name not in inputs]
+            for name, array in zip(outputs, session.run(outputs, feeds)):
+                self.shapes[name] = array.shape
+            return []
+
+        def get_tensor_shape(self, name):
+            return self.shapes[name]
+
+        def execute_async_v3(self, stream):
+            if trt.refuses:
+                return False
+            trt.runs += 1
+            shapes, addresses, profiler = dict(self.shapes), dict(self.addresses), self.profiler
+
+            def view(name):
+                dtype = np.dtype(_TYPES[tensors[name].type][1])
+                nbytes = int(np.prod(shapes[name])) * dtype.itemsize
+                return cuda.memory.view(addresses[name], nbytes).view(dtype).reshape(shapes[name])
+
+            def compute() -> None:
+                outputs = [name for name in tensors if name not in inputs]
+                for name, array in zip(outputs, session.run(outputs, {name: view(name) for name in inputs})):
+                    view(name)[...] = array
+                if profiler is not None:
+                    profiler.report_layer_time("backbone.patch_embed", 0.5)
+
+            cuda.stream(stream).add(compute)
+            return True
+
+    class Engine:
+        num_io_tensors = len(tensors)
+
+        def get_tensor_name(self, index):
+            return list(tensors)[index]
+
+        def get_tensor_dtype(self, name):
+            return SimpleNamespace(name=_TYPES[tensors[name].type][0])
+
+        def get_tensor_location(self, name):
+            return trt.TensorLocation.HOST if name == "keep" and keep_on_host else trt.TensorLocation.DEVICE
+
+        def get_tensor_mode(self, name):
+            return trt.TensorIOMode.INPUT if name in inputs else trt.TensorIOMode.OUTPUT
+
+        def get_tensor_shape(self, name):
+            return tuple(size if isinstance(size, int) else -1 for size in tensors[name].shape)
+
+        def get_tensor_profile_shape(self, name, profile):
+            return tuple((batch, *self.get_tensor_shape(name)[1:]) for batch in (batches[0], *batches))
+
+        def create_execution_context(self):
+            return Context()
+
+    class Runtime:
+        def __init__(self, log) -> None:
+            self.log = log
+
+        def deserialize_cuda_engine(self, data):
+            return Engine() if data.startswith(b"engine") else None
+
+    trt.ILogger, trt.IProfiler, trt.Runtime = ILogger, IProfiler, Runtime
+    return trt
