@@ -1,7 +1,7 @@
-"""Rewrites the README's tables from the measured files, so that no figure is typed by hand.
+"""Rewrites the tables of README and docs from the measured files, so that no figure is typed by hand.
 
     make figures            rewrite
-    python benchmarks/tables.py --check     exit 1 where the README does not say what the files say
+    python benchmarks/tables.py --check     exit 1 where a page does not say what the files say
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
 """
@@ -15,10 +15,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from gpu_tables import gpu_kernels, gpu_latency
+
 from sparsevit_runtime import load
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+#: Pages with tables.
+PAGES = (ROOT / "README.md", ROOT / "docs" / "kernels.md")
 
 
 def read(name: str) -> dict:
@@ -105,7 +109,18 @@ def pipeline() -> str:
     )
 
 
-TABLES: dict[str, Callable[[], str]] = {"accuracy": accuracy, "backbone": backbone, "pipeline": pipeline}
+def gpu_documents() -> list[dict]:
+    """Every machine's file of `benchmarks/gpu.py`."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("gpu-*.json"))]
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "accuracy": accuracy,
+    "backbone": backbone,
+    "pipeline": pipeline,
+    "gpu_kernels": lambda: gpu_kernels(gpu_documents(), markdown),
+    "gpu_latency": lambda: gpu_latency(gpu_documents(), markdown),
+}
 
 
 def rewrite(text: str) -> str:
@@ -119,15 +134,14 @@ def rewrite(text: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the README is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is out of date")
     arguments = parser.parse_args()
-    readme = ROOT / "README.md"
-    before = readme.read_text()
-    after = rewrite(before)
+    stale = [page for page in PAGES if rewrite(page.read_text()) != page.read_text()]
     if arguments.check:
-        return int(before != after)
-    readme.write_text(after)
-    print("README.md is up to date" if before == after else "rewrote the tables of README.md")
+        return int(bool(stale))
+    for page in stale:
+        page.write_text(rewrite(page.read_text()))
+    print("rewrote the tables of " + ", ".join(page.name for page in stale) if stale else "the tables are up to date")
     return 0
 
 

@@ -58,6 +58,19 @@ def parse_sweep(text: str) -> list[str]:
     return entries
 
 
+def parse_duration(text: str) -> float:
+    """Seconds from ``90``, ``90s``, ``10m`` or ``1.5h``.
+
+    Raises:
+        typer.BadParameter: no such text, or no time at all.
+    """
+    match = re.fullmatch(rf"\s*({_NUMBER})\s*([smh]?)\s*", text)
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise typer.BadParameter(f"{text!r} is no time; give seconds, or 90s, 10m, 1h")
+    return seconds
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Height and width from ``HxW``, or from one number for a square.
 

@@ -7,9 +7,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
-import tiny
 
 import sparsevit_runtime
+import tiny
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.errors import SparseViTError
 

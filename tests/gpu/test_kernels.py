@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gpu_kernels import DeviceBuffer
 from letterbox_kernel import LETTERBOX_CASES, LetterboxCase, bind_letterbox, check_letterbox, random_letterbox_cases
 from sparsevit_runtime.letterbox import Letterbox
 from window_kernels import CASES, ELEMENTS, POISON, UNALIGNED, Case, check, expected, poisoned, random_inputs
@@ -28,16 +29,6 @@ LARGE = [
     Case(3, 101, 67, 40, 7, 3, 77),
     Case(70000, 1, 1, 1, 1, 0, 1, index=np.int32),
 ]
-
-
-class DeviceBuffer:
-    def __init__(self, content: np.ndarray) -> None:
-        self.tensor = torch.from_numpy(content).cuda()
-        self.address = self.tensor.data_ptr()
-
-    def read(self) -> np.ndarray:
-        torch.cuda.synchronize()
-        return self.tensor.cpu().numpy()
 
 
 @pytest.mark.parametrize("kernel", ["score", "gather", "scatter"])

@@ -1,8 +1,8 @@
 import json
 
 import pytest
-import tiny
 
+import tiny
 from sparsevit_runtime.card import CheckCard, ModelCard
 from sparsevit_runtime.errors import CardError
 

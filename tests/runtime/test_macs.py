@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+import tiny
 from sparsevit_exporter import SparseViT
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.errors import PlanError

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 from sparsevit_runtime.errors import BackendError, FrameError, ModelError, PlanError
 from sparsevit_runtime.letterbox import Letterbox
 from sparsevit_runtime.model import bundled_models, load

@@ -6,9 +6,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-import tiny
 
 import sparsevit_runtime
+import tiny
 
 BLOCK = """
 import sys

@@ -1,6 +1,6 @@
 import numpy as np
-import tiny
 
+import tiny
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.palette import class_palette
 

@@ -1,13 +1,18 @@
-"""`sparsevit profile`: latency at several sparsities."""
+"""`sparsevit profile`: latency and energy at several sparsities, or of one for a long time."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import options
+
+if TYPE_CHECKING:
+    from sparsevit_runtime import Model
+
+    from ..profiling.report import ProfileReport
 
 _DEFAULT_SWEEP = "0,0.3,0.5,0.6,0.7,0.8"
 
@@ -27,6 +32,26 @@ def profile(
     source: Annotated[
         str | None, typer.Option(help="Where frames come from: any source; a 1280x720 synthetic street unless given.")
     ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also time the parts of the network: attention, MLP, head and so on.")
+    ] = False,
+    energy_seconds: Annotated[
+        float,
+        typer.Option(
+            "--energy", min=0.0, metavar="SECONDS", help="Of energy per sparsity, where there is a meter; 0 for none."
+        ),
+    ] = 3.0,
+    soak: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Run one sparsity for this long (600, 10m, 1h) in place of the sweep, and watch latency, memory, "
+            "clocks and throttling. Ctrl-C reports what was measured so far.",
+        ),
+    ] = None,
+    sparsity: Annotated[
+        str | None, typer.Option("--sparsity", "-s", help=f"For --soak. {options.SPARSITY_HELP} Dense unless given.")
+    ] = None,
     json_path: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the measurements, schema-versioned.")
     ] = None,
@@ -35,20 +60,21 @@ def profile(
     device: options.Device = None,
     threads: options.Threads = None,
 ) -> None:
-    """Measure latency per stage, at several sparsities in one session.
+    """Measure latency per stage, and energy where there is a power meter, at several sparsities in one session.
 
     Every round runs each sparsity once, in random order, on the same frames, so the ratios hold on a busy machine too.
     """
     from sparsevit_runtime import load
     from sparsevit_runtime.dependencies import require
-    from sparsevit_runtime.files import write_whole
     from sparsevit_runtime.sinks.paths import check_target
 
-    from ..console import progress_bar, stderr, stdout
-    from ..profiling.measure import DEFAULT_SOURCE, profile_model
-    from ..profiling.plot import plot_profile
-    from ..profiling.view import profile_view
+    from ..profiling.measure import DEFAULT_SOURCE
 
+    seconds = None if soak is None else options.parse_duration(soak)
+    if seconds is not None and (sweep or layers or plot):
+        raise typer.BadParameter("a soak runs one sparsity (--sparsity): leave --sweep, --layers and --plot out")
+    if seconds is None and sparsity is not None:
+        raise typer.BadParameter("--sparsity is for --soak; a sweep takes --sweep", param_hint="--sparsity")
     for path in (json_path, plot):
         if path is not None:
             check_target(path)
@@ -57,20 +83,44 @@ def profile(
             raise typer.BadParameter(f"{str(plot)!r}: the picture is a .png file", param_hint="--plot")
         require("matplotlib")
     with load(model, backend, threads=threads, device=device) as loaded:
+        common = {"warm_up": warm_up, "batch": batch, "source": source or DEFAULT_SOURCE}
+        if seconds is not None:
+            _soak(loaded, model, seconds, options.parse_sparsity(sparsity), energy_seconds > 0, common, json_path)
+            return
         fixed = loaded.card.windows.fixed is not None
         entries = None if fixed and sweep is None else options.parse_sweep(sweep or _DEFAULT_SWEEP)
-        with progress_bar() as bar:
-            task = bar.add_task("measuring", total=None)
-            report = profile_model(
-                loaded,
-                model,
-                entries,
-                iterations=iterations,
-                warm_up=warm_up,
-                batch=batch,
-                source=source or DEFAULT_SOURCE,
-                on_round=lambda done, total: bar.update(task, completed=done, total=total),
-            )
+        report = _profile(loaded, model, entries, energy_seconds, common | {"iterations": iterations, "layers": layers})
+    _show(report, json_path, plot)
+
+
+def _profile(model: Model, file: str, entries: list[str] | None, energy_seconds: float, common: dict) -> ProfileReport:
+    from ..console import progress_bar
+    from ..profiling.energy import find_meter
+    from ..profiling.measure import profile_model
+
+    meter, why = find_meter(model) if energy_seconds > 0 else (None, "")
+    with progress_bar() as bar:
+        task = bar.add_task("measuring", total=None)
+        return profile_model(
+            model,
+            file,
+            entries,
+            **common,
+            meter=meter,
+            energy_seconds=energy_seconds,
+            no_meter=why,
+            on_round=lambda done, total: bar.update(task, completed=done, total=total),
+            on_step=lambda step, done, total: bar.update(task, description=step, completed=done, total=total),
+        )
+
+
+def _show(report: ProfileReport, json_path: Path | None, plot: Path | None) -> None:
+    from sparsevit_runtime.files import write_whole
+
+    from ..console import stderr, stdout
+    from ..profiling.plot import plot_profile
+    from ..profiling.view import profile_view
+
     out = stdout()
     for part in profile_view(report):
         out.print(part)
@@ -80,3 +130,45 @@ def profile(
     if plot is not None:
         write_whole(plot, plot_profile(report))
         stderr().print(f"wrote {plot}", markup=False)
+
+
+def _soak(
+    model: Model,
+    file: str,
+    seconds: float,
+    sparsity: str | None,
+    energy: bool,
+    common: dict,
+    json_path: Path | None,
+) -> None:
+    from sparsevit_runtime.files import write_whole
+
+    from ..console import progress_bar, stderr, stdout
+    from ..profiling.energy import find_meter
+    from ..profiling.soak import Soak
+    from ..profiling.soak_view import soak_view
+
+    meter, why = find_meter(model) if energy else (None, "")
+    stop: KeyboardInterrupt | None = None
+    soak = Soak(model, file, sparsity, **common, meter=meter, no_meter=why)
+    with progress_bar("{task.fields[last]}") as bar:
+        task = bar.add_task("soaking, s", total=int(seconds), last="")
+        try:
+            soak.run(
+                seconds,
+                lambda done, interval: bar.update(
+                    task, completed=int(done), last="" if interval is None else f"p50 {interval.latency.p50:.2f} ms"
+                ),
+            )
+        except KeyboardInterrupt as pressed:
+            stop = pressed
+    report = soak.report()
+    if report is not None:
+        out = stdout()
+        for part in soak_view(report):
+            out.print(part)
+        if json_path is not None:
+            write_whole(json_path, (report.model_dump_json(indent=2) + "\n").encode())
+            stderr().print(f"wrote {json_path}", markup=False)
+    if stop is not None:
+        raise stop

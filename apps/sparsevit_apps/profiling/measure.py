@@ -12,15 +12,33 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from sparsevit_runtime import Model, open_source
-from sparsevit_runtime.errors import PlanError, SourceError
+from sparsevit_runtime.backends.base import LayeredBackend, MeasuredBackend
+from sparsevit_runtime.errors import BackendError, PlanError, SourceError
+from sparsevit_runtime.job import Job
 from sparsevit_runtime.macs import card_macs
+from sparsevit_runtime.model import DEFAULT_THRESHOLD
+from sparsevit_runtime.power import PowerMeter
 
 from ..machine import MachineInfo, read_machine
-from .report import Entry, ModelInfo, ProfileReport, Settings, StageName, Stats
+from .energy import idle_watts, measure_energy
+from .layers import time_parts
+from .report import (
+    EnergyUse,
+    Entry,
+    ModelInfo,
+    PartTime,
+    PowerInfo,
+    ProfileReport,
+    Settings,
+    SpanName,
+    StageName,
+    Stats,
+)
 
 #: Frames when no source is named: a street at the size of a common camera.
 DEFAULT_SOURCE = "synthetic://street?size=1280x720"
@@ -37,9 +55,13 @@ class _Timing:
     sparsity: str | None
     window_share: float = 1.0
     keep: tuple[int, ...] | None = None
+    job: Job | None = None
     samples: dict[StageName, list[float]] = field(
         default_factory=lambda: {"preprocess": [], "inference": [], "postprocess": [], "total": []}
     )
+    spans: dict[SpanName, list[float]] = field(default_factory=dict)
+    energy: EnergyUse | None = None
+    parts: tuple[PartTime, ...] | None = None
 
 
 def profile_model(
@@ -51,7 +73,12 @@ def profile_model(
     warm_up: int = 5,
     batch: int = 1,
     source: str = DEFAULT_SOURCE,
+    meter: PowerMeter | None = None,
+    energy_seconds: float = 3.0,
+    no_meter: str = "",
+    layers: bool = False,
     on_round: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> ProfileReport:
     """Profiles a model.
 
@@ -63,36 +90,63 @@ def profile_model(
         warm_up: rounds before, not timed.
         batch: images per run.
         source: URI whose first frames are used.
+        meter: measures the energy of each entry after the rounds; None for none.
+        energy_seconds: per entry.
+        no_meter: why there is none, for the report.
+        layers: also time the parts of the network, at each entry.
         on_round: told rounds done and in total.
+        on_step: told what is measured after the rounds, with entries done and in total.
 
     Raises:
         PlanError: an entry does not fit the model, or a sweep was asked of a fixed export.
         SourceError: the source cannot be opened or has no frames.
-        BackendError: a run failed.
+        BackendError: a run failed, or the backend cannot time layers.
     """
+    if layers and not isinstance(model.backend, LayeredBackend):
+        raise BackendError(f"the {model.backend.name} backend cannot time single layers; leave --layers out")
     timings = _timings(model, sweep)
-    name, frames = _read_frames(source)
+    for timing in timings:
+        timing.job = Job(model.backend, timing.sparsity, activity=False, threshold=DEFAULT_THRESHOLD)
+    name, frames = read_frames(source)
+    letterboxed = _letterboxed(timings[0].job, frames)
     machine = read_machine()
+    spans = isinstance(model.backend, MeasuredBackend)
     random = np.random.RandomState(0)
     rounds = warm_up + iterations
     for number in range(rounds):
         images = [frames[(number * batch + i) % len(frames)] for i in range(batch)]
         for position in random.permutation(len(timings)):
             _run_once(model, timings[position], images, timed=number >= warm_up)
+            if spans:
+                chosen = np.arange(number * batch, (number + 1) * batch) % len(frames)
+                _measure_once(timings[position], letterboxed[chosen], timed=number >= warm_up)
         on_round(number + 1, rounds)
-    card = model.card
+    load_after = read_machine().load_average
+    if layers:
+        for done, timing in enumerate(timings):
+            on_step("timing layers", done, len(timings))
+            timing.parts = time_parts(timing.job, letterboxed[np.arange(batch) % len(frames)])
+    power = None
+    if meter is not None:
+        on_step("measuring energy", 0, len(timings))
+        idle = idle_watts(meter)
+        power = PowerInfo(meter=meter.name, scope=meter.scope, idle_watts=None if idle is None else round(idle, 3))
+        used = measure_energy(
+            model,
+            frames,
+            [timing.sparsity for timing in timings],
+            meter,
+            seconds=energy_seconds,
+            batch=batch,
+            idle=idle,
+            on_stretch=lambda done, total: on_step("measuring energy", done, total),
+        )
+        for timing, energy in zip(timings, used, strict=True):
+            timing.energy = energy
     details = model.backend.details
     return ProfileReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        model=ModelInfo(
-            name=card.name,
-            file=os.path.basename(file),
-            task=card.task,
-            precision=card.precision,
-            input_hw=model.input_hw,
-            parameters=card.architecture.parameters,
-            fixed=card.windows.fixed is not None,
-        ),
+        model=describe_model(model, file),
         settings=Settings(
             iterations=iterations,
             warm_up=warm_up,
@@ -100,13 +154,15 @@ def profile_model(
             backend=model.backend.name,
             library=details.get("library", ""),
             processor=details.get("processor", ""),
-            threads=_threads(details.get("threads", ""), machine),
+            threads=threads_used(details.get("threads", ""), machine),
             source=name,
             frame_wh=(frames[0].shape[1], frames[0].shape[0]),
         ),
-        timed_region=_timed_region(model, batch),
+        timed_region=_timed_region(model, batch, spans),
         machine=machine,
-        load_average_after=read_machine().load_average,
+        load_average_after=load_after,
+        power=power,
+        power_note=no_meter if meter is None else "",
         entries=_entries(model, timings),
     )
 
@@ -121,13 +177,28 @@ def _timings(model: Model, sweep: Sequence[str] | None) -> list[_Timing]:
     return [_Timing(FIXED, None)]
 
 
-def _read_frames(uri: str) -> tuple[str, list[np.ndarray]]:
+def read_frames(uri: str) -> tuple[str, list[np.ndarray]]:
     """Name of the source and its first frames, all of one size."""
     with open_source(uri) as source:
         frames = [frame.image for frame in islice(source, _FRAMES)]
         if not frames:
             raise SourceError(f"{uri} has no frames; name another source")
         return source.name, [f for f in frames if f.shape == frames[0].shape]
+
+
+def _letterboxed(job: Job, frames: Sequence[np.ndarray]) -> np.ndarray:
+    """(N, h, w, 3) uint8."""
+    images = np.empty((len(frames), *job.input_hw, 3), np.uint8)
+    for frame, image in zip(frames, images):
+        job.letterbox(frame, image)
+    return images
+
+
+def _measure_once(timing: _Timing, images: np.ndarray, *, timed: bool) -> None:
+    spans = timing.job.measure(images)
+    if timed:
+        for name in get_args(SpanName):
+            timing.spans.setdefault(name, []).append(getattr(spans, f"{name}_ms"))
 
 
 def _run_once(model: Model, timing: _Timing, images: list[np.ndarray], *, timed: bool) -> None:
@@ -161,16 +232,33 @@ def _entries(model: Model, timings: Sequence[_Timing]) -> tuple[Entry, ...]:
                 time_ratio=None if ratio is None else round(ratio, 4),
                 above_floor=None if ratio is None else round(ratio - floor, 4),
                 stages={name: Stats.of(samples) for name, samples in timing.samples.items()},
+                spans={name: Stats.of(samples) for name, samples in timing.spans.items()} or None,
+                energy=timing.energy,
+                parts=timing.parts,
             )
         )
     return tuple(entries)
 
 
-def _threads(asked: str, machine: MachineInfo) -> str:
+def describe_model(model: Model, file: str | Path) -> ModelInfo:
+    """The model as reports name it."""
+    card = model.card
+    return ModelInfo(
+        name=card.name,
+        file=os.path.basename(file),
+        task=card.task,
+        precision=card.precision,
+        input_hw=model.input_hw,
+        parameters=card.architecture.parameters,
+        fixed=card.windows.fixed is not None,
+    )
+
+
+def threads_used(asked: str, machine: MachineInfo) -> str:
     return f"auto ({machine.physical_cores} physical cores)" if asked == "auto" else asked
 
 
-def _timed_region(model: Model, batch: int) -> str:
+def _timed_region(model: Model, batch: int, spans: bool) -> str:
     """Says what lies inside the timed region."""
     images = "one frame" if batch == 1 else f"{batch} frames in one run"
     inference = "the backend's run alone, from the input array to the output arrays in host memory"
@@ -182,4 +270,10 @@ def _timed_region(model: Model, batch: int) -> str:
         f"Wall time of {images}. preprocess: letterbox to the model's input. inference: {inference}. postprocess: "
         "coordinates and maps back to the frame. total: their sum. Not inside: reading or decoding the source, "
         "drawing, writing."
+        + (
+            " Spans are of runs of their own: H2D, GPU compute and D2H between events on the device, enqueue and end "
+            "to end on the host's clock."
+            if spans
+            else ""
+        )
     )

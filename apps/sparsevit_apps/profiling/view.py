@@ -8,12 +8,21 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sparsevit_runtime.parts import OTHER, PARTS
+
 from ..console import facts
 from ..machine import MachineInfo
-from .report import Entry, ProfileReport
+from .report import EnergyUse, Entry, ProfileReport, SpanName
 
 #: Load per processor above which the milliseconds say little about the machine at rest.
 _BUSY = 0.5
+_SPANS: dict[SpanName, str] = {
+    "h2d": "H2D",
+    "compute": "GPU compute",
+    "d2h": "D2H",
+    "enqueue": "enqueue",
+    "total": "end to end",
+}
 
 
 def profile_view(report: ProfileReport) -> Iterator[RenderableType]:
@@ -25,7 +34,18 @@ def profile_view(report: ProfileReport) -> Iterator[RenderableType]:
     yield _ratio_table(report)
     yield Text()
     yield _stage_table(report)
+    if any(entry.spans for entry in report.entries):
+        yield Text()
+        yield _span_table(report)
+    if report.power is not None:
+        yield Text()
+        yield _energy_table(report)
+    if any(entry.parts for entry in report.entries):
+        yield Text()
+        yield _part_table(report)
     yield Text()
+    if report.power_note:
+        yield Text(report.power_note, style="dim")
     yield Text(report.timed_region, style="dim")
     if (busy := _busy(report)) is not None:
         yield Text(busy, style="yellow")
@@ -111,6 +131,73 @@ def _stage_table(report: ProfileReport) -> Table:
     table.caption = "p95: of the total. frames/s: one after the other; a stream overlaps the stages and is faster."
     table.caption_justify = "left"
     return table
+
+
+def _span_table(report: ProfileReport) -> Table:
+    """In trtexec's words."""
+    table = Table(title="On the device, ms", title_justify="left")
+    for column in ("pruned", "span", "min", "median", "p90", "p99"):
+        table.add_column(column, justify="left" if column == "span" else "right", no_wrap=True)
+    for entry in report.entries:
+        for number, (name, label) in enumerate(_SPANS.items()):
+            s = entry.spans[name]
+            row = [pruned_label(entry) if number == 0 else "", label]
+            table.add_row(*row, *(f"{value:.3f}" for value in (s.min, s.p50, s.p90, s.p99)))
+        table.add_section()
+    return table
+
+
+def _energy_table(report: ProfileReport) -> Table:
+    power = report.power
+    idle = "" if power.idle_watts is None else f", {power.idle_watts:.2f} W at idle"
+    table = Table(title=f"Energy, {power.meter} ({power.scope}){idle}", title_justify="left")
+    for column in ("pruned", "mJ/frame", "above idle", "watts", "frames", "clocks, MHz", "throttled"):
+        table.add_column(column, justify="right" if column in ("pruned", "mJ/frame", "above idle", "watts") else "left")
+    for entry in report.entries:
+        use = entry.energy
+        figures = [number_or_dash(v) for v in (use.mj_per_frame, use.mj_above_idle, use.mean_watts)]
+        table.add_row(pruned_label(entry), *figures, str(use.frames), ranges(use.clocks_mhz), throttling(use))
+    return table
+
+
+def _part_table(report: ProfileReport) -> Table:
+    """Parts of the network by sparsity."""
+    entries = [entry for entry in report.entries if entry.parts]
+    table = Table(title="Parts of the network, ms and share of all layers", title_justify="left")
+    table.add_column("part", no_wrap=True)
+    for entry in entries:
+        table.add_column(pruned_label(entry), justify="right", no_wrap=True)
+    times = [{part.part: part for part in entry.parts} for entry in entries]
+    for name in (*PARTS, *sorted({name for each in times for name in each} - {*PARTS, OTHER}), OTHER):
+        if any(name in each for each in times):
+            cells = [f"{each[name].ms:.2f} {each[name].share:4.0%}" if name in each else "-" for each in times]
+            table.add_row(name, *cells)
+    table.caption = "Timed one by one, which takes longer than the inference above; the shares are what counts."
+    table.caption_justify = "left"
+    return table
+
+
+def number_or_dash(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def ranges(values: dict[str, tuple[float, float]]) -> str:
+    """Smallest and largest by name; many clocks of processor cores are one."""
+    merged: dict[str, tuple[float, float]] = {}
+    for name, (low, high) in values.items():
+        short = name.split()[0]
+        before = merged.get(short, (low, high))
+        merged[short] = min(before[0], low), max(before[1], high)
+    return ", ".join(f"{n} {a:.0f}" if round(a) == round(b) else f"{n} {a:.0f}-{b:.0f}" for n, (a, b) in merged.items())
+
+
+def throttling(use: EnergyUse) -> Text:
+    """Reasons, or what ended the measuring."""
+    if use.problem:
+        return Text(use.problem, style="yellow")
+    if not use.throttled:
+        return Text("no")
+    return Text(", ".join(f"{reason} {share:.0%}" for reason, share in use.throttled.items()), style="bold red")
 
 
 def _busy(report: ProfileReport) -> str | None:

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+import sensor_trees as trees
 from sparsevit_runtime.power import open_meter
-
-from . import trees
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+import sensor_trees as trees
 from sparsevit_runtime.power import MeterError, open_meter
 from sparsevit_runtime.power.jetson import find_rails
-
-from . import trees
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+import sensor_trees as trees
 from sparsevit_runtime.power import MeterError, open_meter
-
-from . import trees
 
 
 def test_packages_and_memory_are_counted_and_nothing_twice(tmp_path):

@@ -5,9 +5,8 @@ import time
 
 import pytest
 
+import sensor_trees as trees
 from sparsevit_runtime.power import Energy, EnergySampler, PowerReading, open_meter
-
-from . import trees
 
 
 def watts(*values):

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+import sensor_trees as trees
 from sparsevit_runtime.power import HostSensors, PowerReading
-
-from . import trees
 
 
 def test_a_machine_that_shows_nothing(tmp_path):

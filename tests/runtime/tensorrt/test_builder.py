@@ -175,11 +175,11 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(rtx, exported, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_engine_is_not_run_yet(tmp_path):
-    from sparsevit_runtime import BackendError, load
+def test_an_engine_without_its_card_says_how_to_get_one(tmp_path):
+    from sparsevit_runtime import CardError, load
 
     (tmp_path / "m.engine").write_bytes(b"")
-    with pytest.raises(BackendError, match="load the .onnx file"):
+    with pytest.raises(CardError, match="m.engine.json.*keep both files together"):
         load(tmp_path / "m.engine")
 
 

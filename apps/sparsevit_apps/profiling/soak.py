@@ -1,0 +1,173 @@
+"""One sparsity for a long time: does the latency stay, does the memory, what holds the clocks back?"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+from sparsevit_runtime import Model
+from sparsevit_runtime.power import EnergySampler, HostSensors, PowerMeter
+
+from ..machine import read_machine
+from .energy import idle_watts
+from .measure import DEFAULT_SOURCE, DENSE, FIXED, describe_model, read_frames
+from .report import EnergyUse, PowerInfo, SoakInterval, SoakReport, Stats
+
+#: Seconds summed up together; shorter soaks have four intervals.
+INTERVAL = 60.0
+#: Samples of clocks and power a second: little beside the work.
+_RATE_HZ = 4.0
+
+
+class Soak:
+    """A soak that can be stopped at any moment and still reports.
+
+    Usage:
+        soak = Soak(model, "model.onnx", "0.6")
+        try:
+            soak.run(600)
+        except KeyboardInterrupt:
+            ...
+        soak.report()
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        file: str | Path,
+        sparsity: str | None = None,
+        *,
+        batch: int = 1,
+        source: str = DEFAULT_SOURCE,
+        meter: PowerMeter | None = None,
+        no_meter: str = "",
+        warm_up: int = 5,
+    ) -> None:
+        """
+        Args:
+            model: loaded.
+            file: it was loaded from, for the report.
+            sparsity: in any form `Plan.parse` reads; None for dense, or a fixed export's own plan.
+            batch: images per run.
+            source: URI whose first frames are used.
+            meter: open; None watches clocks and temperatures alone.
+            no_meter: why there is none, for the report.
+            warm_up: runs before, not timed.
+
+        Raises:
+            PlanError: the sparsity does not fit the model.
+            SourceError: the source cannot be opened or has no frames.
+            BackendError: a run failed.
+        """
+        self._model, self._file, self._sparsity, self._batch = model, file, sparsity, batch
+        self._source, self._frames = read_frames(source)
+        self._meter, self._no_meter = meter, "" if meter else no_meter
+        self._sensors = meter or HostSensors()
+        self._machine = read_machine()
+        for _ in range(max(1, warm_up)):
+            self._keep = self._run()[0].keep
+        self._power = None
+        if meter is not None:
+            idle = idle_watts(meter)
+            self._power = PowerInfo(
+                meter=meter.name, scope=meter.scope, idle_watts=None if idle is None else round(idle, 3)
+            )
+        self._asked = 0.0
+        self._intervals: list[SoakInterval] = []
+
+    def run(self, seconds: float, on_interval: Callable[[float, SoakInterval | None], None] = lambda *_: None) -> None:
+        """Runs frames until the time is over.
+
+        Args:
+            seconds: above zero.
+            on_interval: told seconds done and the last complete interval, after every run.
+
+        Raises:
+            BackendError: a run failed.
+        """
+        self._asked = seconds
+        length = INTERVAL if seconds >= 4 * INTERVAL else seconds / 4
+        begin = time.monotonic()
+        number = 0
+        while time.monotonic() - begin < seconds:
+            number += 1
+            # The last interval takes what rounding leaves.
+            until = begin + (seconds if (number + 1) * length > seconds + length / 2 else number * length)
+            self._interval(begin, until, on_interval)
+
+    def report(self) -> SoakReport | None:
+        """What was measured so far; None before the first run ended."""
+        if not self._intervals:
+            return None
+        first, last = self._intervals[0], self._intervals[-1]
+        several = len(self._intervals) > 1
+        grown = several and first.resident_mb is not None and last.resident_mb is not None
+        throttled: dict[str, float] = {}
+        for interval in self._intervals:
+            for reason in interval.use.throttled:
+                throttled[reason] = round(throttled.get(reason, 0.0) + interval.seconds, 3)
+        seconds = last.start_s + last.seconds
+        details = self._model.backend.details
+        fixed = self._model.card.windows.fixed is not None
+        return SoakReport(
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            model=describe_model(self._model, self._file),
+            machine=self._machine,
+            backend=self._model.backend.name,
+            library=details.get("library", ""),
+            processor=details.get("processor", ""),
+            batch=self._batch,
+            source=self._source,
+            sparsity=self._sparsity or (FIXED if fixed else DENSE),
+            keep=self._keep,
+            power=self._power,
+            power_note=self._no_meter,
+            seconds_asked=self._asked,
+            seconds=round(seconds, 3),
+            frames=sum(interval.use.frames for interval in self._intervals),
+            stopped=seconds < self._asked,
+            drift=round(last.latency.p50 / first.latency.p50 - 1, 4) if several else None,
+            memory_growth_mb=round(last.resident_mb - first.resident_mb, 2) if grown else None,
+            throttled=throttled,
+            intervals=tuple(self._intervals),
+        )
+
+    def _interval(self, begin: float, until: float, on_interval: Callable[[float, SoakInterval | None], None]) -> None:
+        start = time.monotonic()
+        samples: list[float] = []
+        complete = self._intervals[-1] if self._intervals else None
+        sampler = EnergySampler(self._sensors, _RATE_HZ)
+        try:
+            with sampler:
+                while time.monotonic() < until or not samples:
+                    run_start = time.perf_counter()
+                    self._run()
+                    samples.append((time.perf_counter() - run_start) * 1e3)
+                    on_interval(time.monotonic() - begin, complete)
+        finally:  # Ctrl-C keeps what was measured
+            if samples:
+                idle = None if self._power is None else self._power.idle_watts
+                self._intervals.append(
+                    SoakInterval(
+                        start_s=round(start - begin, 3),
+                        seconds=round(time.monotonic() - start, 3),
+                        latency=Stats.of(samples),
+                        resident_mb=resident_mb(),
+                        use=EnergyUse.of(sampler.energy, len(samples) * self._batch, idle),
+                    )
+                )
+
+    def _run(self) -> list:
+        return self._model.batch([self._frames[i % len(self._frames)] for i in range(self._batch)], self._sparsity)
+
+
+def resident_mb() -> float | None:
+    """Memory of this process that is in use, in 1e6 bytes; None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 2)

@@ -1,0 +1,264 @@
+"""Dense against pruned, plugins against portable bodies, engines against PyTorch: one network, timed in turn.
+
+A time is what lies between two events on the stream, input and outputs in the device's memory: the engine as the
+backend launches it, or PyTorch's forward pass.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gpu_kernel_rows import elapsed_us, missing_gpu
+from rich.console import Console
+
+from sparsevit_exporter import ExportOptions, SparseViT, export
+from sparsevit_runtime.backends import open_backend
+from sparsevit_runtime.backends.base import Backend, MeasuredBackend
+from sparsevit_runtime.card import ModelCard
+from sparsevit_runtime.errors import SparseViTError
+from sparsevit_runtime.geometry import stage_geometries
+from sparsevit_runtime.macs import backbone_macs
+from sparsevit_runtime.plan import Plan
+from sparsevit_runtime.probe import probe_image
+from sparsevit_runtime.tensorrt import BuildOptions, build_engine
+
+#: Engine -> (which export, whether the portable bodies stay in).
+ENGINES = {"plugins": ("sparse", False), "portable": ("sparse", True), "dense": ("dense", True)}
+#: Everything is compared with it: a graph without window nodes, exported dense.
+BASELINE = "dense"
+#: An engine is right within them: largest difference in fp32, least cosine in fp16.
+LARGEST_DIFFERENCE, LEAST_COSINE = 1e-3, 0.999
+_WARM_UP = 5
+
+
+@dataclass
+class Contender:
+    """One thing to time at one size, precision and batch.
+
+    Attributes:
+        what: name of the engine, ``eager`` or ``compiled``.
+        pruned: ratio of every block.
+        milliseconds: runs once; None where it cannot run.
+        not_run: why.
+        facts: further entries of its row.
+        samples: milliseconds by round.
+    """
+
+    what: str
+    pruned: float
+    milliseconds: Callable[[], float] | None = None
+    not_run: str | None = None
+    facts: dict = field(default_factory=dict)
+    samples: list[float] = field(default_factory=list)
+
+
+@dataclass
+class EngineUnderTest:
+    """An engine on its way: opened, or the reason why not."""
+
+    name: str
+    backend: Backend | None = None
+    not_run: str | None = None
+    facts: dict = field(default_factory=dict)
+
+
+def latency_rows(settings: Any, plugins: Path | None, console: Console) -> list[dict]:
+    """One row per contender, size, precision and batch; with `not_run` where it was not measured."""
+    rows = []
+    torch.manual_seed(0)
+    network = SparseViT(settings.embed_dim, settings.depths, settings.num_heads).eval()
+    for size, precision in itertools.product(settings.sizes, settings.precisions):
+        with tempfile.TemporaryDirectory() as folder:
+            engines = _engines(network, size, precision, settings, plugins, Path(folder), console)
+            for batch in settings.batches:
+                console.print(f"timing {size[0]}x{size[1]} {precision}, batch {batch}")
+                contenders = [
+                    *_engine_contenders(engines, size, batch, settings),
+                    *_torch_contenders(network, size, precision, batch, settings),
+                ]
+                _time_in_turn(contenders, settings.rounds)
+                where = {"size": f"{size[0]}x{size[1]}", "precision": precision, "batch": batch}
+                rows += [_row(c, contenders, where, _mac_ratio(settings, size, c.pruned)) for c in contenders]
+            for engine in engines:
+                if engine.backend is not None:
+                    engine.backend.close()
+    return rows
+
+
+def _engines(
+    network: SparseViT,
+    size: tuple[int, int],
+    precision: str,
+    settings: Any,
+    plugins: Path | None,
+    folder: Path,
+    console: Console,
+) -> list[EngineUnderTest]:
+    """Exports, builds, opens and checks every engine of one size and precision."""
+    engines = []
+    for name, (kind, portable) in ENGINES.items():
+        title = f"{name} {size[0]}x{size[1]} {precision}"
+        model, path = folder / f"{kind}.onnx", folder / f"{name}.engine"
+        engine = EngineUnderTest(name)
+        engines.append(engine)
+        try:
+            if not model.exists():
+                console.print(f"exporting {title}")
+                _export(network, size, precision, kind, model)
+            console.print(f"building {title}")
+            options = BuildOptions(portable, (1, 1, max(settings.batches)), plugins=None if portable else plugins)
+            report = build_engine(model, path, options)
+            engine.facts = {"tensorrt": report.card.inputs.tensorrt, "engine_bytes": report.card.engine_bytes}
+            if settings.dry_run:
+                engine.not_run = "a dry run"
+                continue
+            engine.backend = open_backend(path)
+            engine.facts |= engine.backend.details | _agreement(engine.backend, model, precision, settings)
+            if not isinstance(engine.backend, MeasuredBackend):
+                engine.not_run = f"the backend {engine.backend.name} does not measure its own times"
+        except (SparseViTError, RuntimeError, OSError) as error:  # TensorRT's module raises the second
+            engine.not_run = _first_line(error)
+    return engines
+
+
+def _export(network: SparseViT, size: tuple[int, int], precision: str, kind: str, path: Path) -> None:
+    fixed = Plan.dense(network.depths) if kind == "dense" else None
+    report = export(network, path, ExportOptions(*size, name=f"benchmark-{kind}", precision=precision, fixed=fixed))
+    if not report.holds:
+        raise SparseViTError(f"the {kind} export of {size[0]}x{size[1]} does not match PyTorch: {report.worst}")
+
+
+def _keep(card: ModelCard, ratio: float) -> np.ndarray | None:
+    if card.windows.fixed is not None:
+        return None
+    return Plan.uniform(ratio, card.windows.depths).keep(card.stages)
+
+
+def _maps(backend: Backend) -> list[str]:
+    """The feature maps among the outputs."""
+    return [name for name in backend.output_names if "windows" not in name]
+
+
+def _agreement(backend: Backend, model: Path, precision: str, settings: Any) -> dict:
+    """The engine against ONNX Runtime on the same file, dense and pruned."""
+    card = backend.card
+    image = probe_image(card.input.height, card.input.width, 0)[None]
+    difference, cosine, worst = 0.0, 1.0, ""
+    reference = open_backend(model)
+    for ratio in sorted({settings.ratios[0], settings.ratios[-1]}):
+        keep, names = _keep(card, ratio), _maps(reference)
+        ours, theirs = backend.run(image, keep, names), reference.run(image, keep, names)
+        for name in names:
+            a, b = ours[name].astype(np.float64).ravel(), theirs[name].astype(np.float64).ravel()
+            here = float(np.abs(a - b).max())
+            if not here <= difference:  # also where it is NaN
+                difference, worst = here, f"{name} with {ratio:.0%} pruned"
+            cosine = min(cosine, float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))))
+    reference.close()
+    correct = difference <= LARGEST_DIFFERENCE if precision == "fp32" else cosine >= LEAST_COSINE
+    finite = bool(np.isfinite(difference))
+    return {
+        "correct": bool(correct and finite),
+        "largest_difference": difference if finite else None,
+        "worst_tensor": worst,
+        "least_cosine": cosine if finite else None,
+    }
+
+
+def _engine_contenders(
+    engines: list[EngineUnderTest], size: tuple[int, int], batch: int, settings: Any
+) -> list[Contender]:
+    images = np.stack([probe_image(*size, seed) for seed in range(batch)])
+    contenders = []
+    for engine in engines:
+        for ratio in settings.ratios if engine.name != BASELINE else (0.0,):
+            contender = Contender(engine.name, ratio, not_run=engine.not_run, facts=engine.facts)
+            contenders.append(contender)
+            if engine.not_run is None:
+                keep, names = _keep(engine.backend.card, ratio), _maps(engine.backend)[-1:]
+
+                def milliseconds(backend=engine.backend, keep=keep, names=names) -> float:
+                    return backend.measure(images, keep, names).compute_ms
+
+                contender.milliseconds = milliseconds
+    return contenders
+
+
+def _torch_contenders(
+    network: SparseViT, size: tuple[int, int], precision: str, batch: int, settings: Any
+) -> list[Contender]:
+    ratios = (settings.ratios[0], settings.ratios[-1])
+    contenders = [Contender(what, ratio) for what in ("eager", "compiled") for ratio in ratios]
+    reason = missing_gpu() or ("a dry run" if settings.dry_run else None)
+    if reason is not None:
+        for contender in contenders:
+            contender.not_run = reason
+        return contenders
+    dtype = torch.float32 if precision == "fp32" else torch.float16
+    placed = SparseViT(settings.embed_dim, settings.depths, settings.num_heads).eval()
+    placed.load_state_dict(network.state_dict())
+    placed = placed.to("cuda", dtype)
+    images = torch.randn(batch, 3, *size, device="cuda", dtype=dtype)
+    compiled = torch.compile(placed)
+    for contender in contenders:
+        module = placed if contender.what == "eager" else compiled
+        plan = [[contender.pruned] * depth for depth in settings.depths]
+
+        def milliseconds(module=module, plan=plan) -> float:
+            with torch.inference_mode():
+                return elapsed_us(lambda: module(images, plan), 1) / 1e3
+
+        contender.milliseconds = milliseconds
+    return contenders
+
+
+def _time_in_turn(contenders: list[Contender], rounds: int) -> None:
+    """Fills in the samples; what fails while it warms up gets its reason instead."""
+    for contender in contenders:
+        try:
+            for _ in range(_WARM_UP if contender.milliseconds else 0):
+                contender.milliseconds()
+        except Exception as error:  # of a compiler or a driver: any of them must not cost the other figures
+            contender.milliseconds, contender.not_run = None, f"{type(error).__name__}: {_first_line(error)}"
+    running = [contender for contender in contenders if contender.milliseconds is not None]
+    random = np.random.default_rng(0)
+    for _ in range(rounds):
+        for number in random.permutation(len(running)):
+            running[number].samples.append(running[number].milliseconds())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _mac_ratio(settings: Any, size: tuple[int, int], ratio: float) -> float:
+    """Multiply-accumulates left, the floor of the time."""
+    stages = stage_geometries(*size, settings.depths, 7)
+    pruned, dense = (backbone_macs(stages, settings.embed_dim, Plan.uniform(r, settings.depths)) for r in (ratio, 0.0))
+    return pruned / dense
+
+
+def _row(contender: Contender, contenders: list[Contender], where: dict, mac_ratio: float) -> dict:
+    row = {
+        "what": contender.what,
+        **where,
+        "pruned": contender.pruned,
+        "mac_ratio": round(mac_ratio, 3),
+        **contender.facts,
+    }
+    if contender.not_run is not None:
+        return {**row, "not_run": contender.not_run}
+    samples = np.array(contender.samples)
+    row |= {"median_ms": round(float(np.median(samples)), 3), "min_ms": round(float(samples.min()), 3)}
+    for name in (BASELINE, "eager"):
+        other = next(c for c in contenders if c.what == name and c.pruned == 0.0)
+        if other.samples:
+            row[f"ratio_to_{name}"] = round(float(np.median(samples / np.array(other.samples))), 3)
+    return row

@@ -1,0 +1,83 @@
+"""Tables from the files of `benchmarks/gpu.py`; what was not run says so."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+Markdown = Callable[[list[str], list[list[str]]], str]
+
+NOT_RUN = "Not run on a GPU."
+_MISSING = "not run"
+
+
+def gpu_kernels(documents: Sequence[dict], markdown: Markdown) -> str:
+    """Kernels in half precision at batch 1, and frames letterboxed, one table per machine."""
+    tables = []
+    for document in documents:
+        rows = [
+            [
+                row["kernel"].replace("_", " "),
+                row["frame"] + " to " + row["size"] if "frame" in row else f"{row['size']}, stage {row['stage']}",
+                "" if row.get("pruned") is None else f"{row['pruned']:.0%}",
+                f"{row['bytes'] / 1e6:.1f} MB",
+                _figure(row, "gb_per_s", ".0f"),
+                _figure(row, "share_of_copy", ".0%"),
+            ]
+            for row in document["kernels"]
+            if "kernel" in row and row.get("precision", "fp16") == "fp16" and row.get("batch", 1) == 1
+        ]
+        header = ["kernel", "where", "pruned", "moved", "GB/s", "of a copy"]
+        tables.append(_table(document, "kernels", header, rows, markdown))
+    return "\n\n".join(tables) or NOT_RUN
+
+
+def gpu_latency(documents: Sequence[dict], markdown: Markdown) -> str:
+    """A line per size, precision and batch, one table per machine; times are ratios to the dense engine's."""
+    tables = []
+    for document in documents:
+        settings, measured = document["settings"], document["latency"]
+        pruned = settings["ratios"][-1]
+        columns = [("plugins", 0.0), ("plugins", pruned), ("portable", pruned), ("eager", 0.0), ("compiled", 0.0)]
+        rows = []
+        for size, precision, batch in itertools.product(settings["sizes"], settings["precisions"], settings["batches"]):
+            cells = {
+                (row["what"], row["pruned"]): row
+                for row in measured
+                if (row.get("size"), row.get("precision"), row.get("batch"))
+                == (f"{size[0]}x{size[1]}", precision, batch)
+            }
+            rows.append(
+                [
+                    f"{size[0]}x{size[1]} {precision}, batch {batch}",
+                    _figure(cells.get(("dense", 0.0), {}), "median_ms", ".2f", " ms"),
+                    *(_figure(cells.get(column, {}), "ratio_to_dense", ".2f") for column in columns),
+                ]
+            )
+        header = [
+            "input",
+            "dense engine",
+            "plugins, nothing pruned",
+            f"plugins, {pruned:.0%} pruned",
+            f"portable, {pruned:.0%} pruned",
+            "PyTorch",
+            "PyTorch compiled",
+        ]
+        tables.append(_table(document, "latency", header, rows, markdown))
+    return "\n\n".join(tables) or NOT_RUN
+
+
+def _figure(row: dict, name: str, spec: str, unit: str = "") -> str:
+    if row.get("correct") is False:
+        return "wrong result"
+    return format(row[name], spec) + unit if name in row else _MISSING
+
+
+def _table(document: dict, section: str, header: list[str], rows: list[list[str]], markdown: Markdown) -> str:
+    device = document["device"]
+    versions = ", ".join(f"{name} {version}" for name, version in device.get("versions", {}).items())
+    where = f"{device.get('name', 'no GPU')}, driver {device.get('driver', 'unknown')}, {versions}"
+    reasons = sorted({row["not_run"] for row in document[section] if "not_run" in row})
+    notes = [f"{where}; medians of {document['settings']['rounds']} rounds in one run."]
+    notes += [f"Not run: {reason}." for reason in reasons]
+    return markdown(header, rows) + "\n\n" + " ".join(notes)
