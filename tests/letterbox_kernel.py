@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from sparsevit_runtime.cuda import DeviceView
+from sparsevit_runtime.device_frames import DeviceFrame
 from sparsevit_runtime.letterbox import Letterbox
+from sparsevit_runtime.tensorrt.letterbox_kernel import LetterboxCall, letterbox_call
 from window_kernels import POISON
-
-
-class LetterboxCall(ctypes.Structure):
-    """SparsevitLetterbox."""
-
-    _fields_ = (
-        ("frame", ctypes.c_void_p),
-        ("frame_pitch", ctypes.c_int64),
-        ("input", ctypes.c_void_p),
-        ("sample", ctypes.c_int64),
-        *((f"frame_{name}", ctypes.c_int32) for name in ("width", "height")),
-        *((f"input_{name}", ctypes.c_int32) for name in ("width", "height")),
-        *((name, ctypes.c_int32) for name in ("left", "top", "width", "height", "pad_value")),
-    )
 
 
 @dataclass(frozen=True)
@@ -38,21 +29,8 @@ class LetterboxCase:
 
     def call(self, frame: int, target: int) -> LetterboxCall:
         box = Letterbox(self.frame_wh, self.input_hw)
-        return LetterboxCall(
-            frame=frame,
-            frame_pitch=3 * self.frame_wh[0] + self.gap,
-            input=target,
-            sample=self.batch - 1,
-            frame_width=self.frame_wh[0],
-            frame_height=self.frame_wh[1],
-            input_width=self.input_hw[1],
-            input_height=self.input_hw[0],
-            left=box.left,
-            top=box.top,
-            width=box.size_wh[0],
-            height=box.size_wh[1],
-            pad_value=self.pad_value,
-        )
+        source = DeviceFrame(frame, 3 * self.frame_wh[0] + self.gap, self.frame_wh, None, None)
+        return letterbox_call(source, box, DeviceView(target, 0), self.batch - 1, self.pad_value)
 
 
 #: Every way through the resizing: enlarged, equal, shrunk by less and more than 2, halved, by area, by whole means.
@@ -91,6 +69,17 @@ def random_letterbox_cases(count: int, seed: int, largest: int = 500) -> list[Le
         return LetterboxCase(frame_wh, input_hw, gap, offset, batch + 1, int(random.integers(256)))
 
     return [case() for _ in range(count)]
+
+
+def compile_letterbox_on_host(path: Path) -> Path:
+    """Compiles the kernel so that it runs on the processor, one thread after the other, into a shared library."""
+    tests = Path(__file__).parent
+    plugins = tests.parent / "plugins"
+    flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror"]
+    includes = [f"-I{tests / 'plugins' / 'host_cuda'}", f"-I{plugins}"]
+    source = plugins / "letterbox" / "kernel.cu"
+    subprocess.run(["g++", *flags, "-fPIC", "-shared", *includes, "-x", "c++", source, "-o", path], check=True)
+    return path
 
 
 def bind_letterbox(library: ctypes.CDLL):

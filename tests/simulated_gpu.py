@@ -18,6 +18,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import onnxruntime
 
+from sparsevit_runtime.tensorrt.letterbox_kernel import LetterboxCall, LetterboxKernel
+
 POISON = 0xA5
 _ERRORS = {
     2: "cudaErrorMemoryAllocation",
@@ -101,7 +103,8 @@ class Cuda:
         self.integrated = integrated
         self.allocations = self.copies = self.launches = 0
         self.objects: dict[int, object] = {}
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(100)
+        self._legacy = _Stream()
 
     def __getattribute__(self, name: str):
         value = object.__getattribute__(self, name)
@@ -127,7 +130,7 @@ class Cuda:
         return number
 
     def stream(self, handle: int) -> _Stream:
-        return self.objects[int(handle)]
+        return self._legacy if int(handle) == 1 else self.objects[int(handle)]
 
     def cudaGetDeviceCount(self):
         return 1
@@ -226,6 +229,49 @@ class Cuda:
         self.launches += 1
         for work in self.objects[graph]:
             self.stream(stream).add(work)
+
+
+class GpuImage:
+    """A frame on the simulated GPU with the interface of CuPy and PyTorch, its pixels written late, on a stream.
+
+    Attributes:
+        stream: handle of that stream.
+    """
+
+    def __init__(self, cuda: Cuda, pixels: np.ndarray, version: int = 3, gap: int = 0) -> None:
+        height, width, _ = pixels.shape
+        rows = np.full((height, 3 * width + gap), POISON, np.uint8)
+        rows[:, : 3 * width] = pixels.reshape(height, -1)
+        self.stream = 1 if version < 3 else cuda.cudaStreamCreateWithFlags(1)[1]
+        self._address = cuda.cudaMalloc(rows.size)[1]
+        self._about = {
+            "shape": pixels.shape,
+            "typestr": "|u1",
+            "data": (self._address, False),
+            "strides": (3 * width + gap, 3, 1) if gap else None,
+            "version": version,
+        }
+        if version == 3:
+            self._about["stream"] = self.stream
+
+        def write() -> None:
+            cuda.memory.view(self._address, rows.size)[:] = rows.reshape(-1)
+
+        cuda.stream(self.stream).add(write)
+
+    @property
+    def __cuda_array_interface__(self) -> dict:
+        return self._about
+
+
+class QueuedLetterbox:
+    """The letterbox kernel compiled for the host, on the simulated streams."""
+
+    def __init__(self, cuda: Cuda, library: Path) -> None:
+        self._cuda, self._kernel = cuda, LetterboxKernel(library)
+
+    def queue(self, call: LetterboxCall, stream: int) -> None:
+        self._cuda.stream(stream).add(lambda: self._kernel.queue(call, 0))
 
 
 _TYPES = {

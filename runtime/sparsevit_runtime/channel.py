@@ -73,6 +73,11 @@ class Channel(Generic[T]):
             self._changed.notify_all()
             return item
 
+    def get_if_any(self) -> T | None:
+        """Takes the oldest item, or None when there is none yet. Raises as `get`."""
+        with self._changed:
+            return self.get() if self._items or self._closed else None
+
     def close(self, error: Exception | None = None) -> None:
         """No more items; those held can still be taken, then the taker gets `error` or Closed."""
         with self._changed:

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .activity import WindowActivity
 from .backends import Backend
-from .backends.base import Spans
-from .errors import PlanError
+from .backends.base import DeviceFrameBackend, QueuedBackend, Spans
+from .device_frames import DeviceFrame
+from .errors import FrameError, PlanError
 from .letterbox import Letterbox
 from .palette import class_palette
 from .plan import Plan, PlanLike, dense_keep, kept_windows
 from .results import Detections, Features, Result, Segmentation, Timings
+
+
+@dataclass(frozen=True)
+class JobQueue:
+    """The runs of a job, two of them in flight.
+
+    Attributes:
+        submit: letterboxed images (B, h, w, 3) uint8, free again when it returns -> ticket.
+        collect: ticket, the oldest first -> outputs.
+    """
+
+    submit: Callable[[np.ndarray], Any]
+    collect: Callable[[Any], dict[str, np.ndarray]]
 
 
 class Job:
@@ -62,6 +80,29 @@ class Job:
         """Runs letterboxed images (B, h, w, 3) uint8."""
         return self.backend.run(self._as_input(images), self.keep, self._outputs)
 
+    def run_frames(self, frames: Sequence[DeviceFrame]) -> tuple[list[Letterbox], dict[str, np.ndarray]]:
+        """Runs frames that are on the GPU; returns their letterboxes with the outputs.
+
+        Raises:
+            FrameError: the backend takes frames of the processor only.
+        """
+        if not isinstance(self.backend, DeviceFrameBackend):
+            raise FrameError(
+                f"the frame is on the GPU, and backend {self.backend.name} takes frames of the processor; load the "
+                'model with backend="tensorrt", or copy the frame to a numpy array'
+            )
+        letterboxes = [Letterbox(frame.wh, self.input_hw) for frame in frames]
+        return letterboxes, self.backend.run_frames(frames, letterboxes, self.keep, self._outputs)
+
+    @contextmanager
+    def queue(self) -> Iterator[JobQueue | None]:
+        """Runs that overlap; None from a backend that does one at a time."""
+        if not isinstance(self.backend, QueuedBackend):
+            yield None
+            return
+        with self.backend.queue() as queue:
+            yield JobQueue(lambda images: queue.submit(self._as_input(images), self.keep, self._outputs), queue.collect)
+
     def measure(self, images: np.ndarray) -> Spans:
         """Runs as `run` on a `MeasuredBackend`, and returns where the time went."""
         return self.backend.measure(self._as_input(images), self.keep, self._outputs)
@@ -82,7 +123,7 @@ class Job:
         outputs: dict[str, np.ndarray],
         sample: int,
         letterbox: Letterbox,
-        frame: np.ndarray,
+        frame: np.ndarray | None,
         timings: dict[str, float],
         **about: int,
     ) -> Result:
@@ -92,7 +133,7 @@ class Job:
             outputs: of `run`.
             sample: position in the batch.
             letterbox: of the frame.
-            frame: kept in the result.
+            frame: kept in the result; None when it is on the GPU.
             timings: of the earlier stages.
             about: `frame_index`, `timestamp_ns`, `dropped` of the result.
         """

@@ -13,7 +13,8 @@ import numpy as np
 
 from .backends import Backend, open_backend
 from .card import ModelCard
-from .errors import ModelError
+from .device_frames import DeviceFrame, is_device_frame, read_device_frame
+from .errors import FrameError, ModelError
 from .frames import check_frame
 from .job import Job
 from .plan import PlanLike
@@ -119,7 +120,8 @@ class Model:
         """Runs one frame.
 
         Args:
-            frame: (H, W, 3) uint8 BGR, any size.
+            frame: (H, W, 3) uint8 BGR, any size: a numpy array, or with the TensorRT backend anything on the GPU that
+                has `__cuda_array_interface__`, which stays there; `image` of its result is None.
             sparsity: any form `Plan.parse` reads; None computes all windows, or the fixed plan of a `--fixed` export.
             activity: also tell which windows were computed.
             threshold: detections with a lower score are left out; other tasks ignore it.
@@ -143,9 +145,15 @@ class Model:
         threshold: float = DEFAULT_THRESHOLD,
     ) -> list[Result]:
         """Runs several frames, of any sizes, in one go; see `__call__`. The timings are those of the whole batch."""
+        frames = list(frames)
         job = Job(self.backend, sparsity, activity=activity, threshold=threshold)
-        if not len(frames):
+        if not frames:
             return []
+        on_device = [is_device_frame(frame) for frame in frames]
+        if all(on_device):
+            return self._batch_on_device(job, [read_device_frame(frame) for frame in frames])
+        if any(on_device):
+            raise FrameError("some frames of the batch are on the GPU, others are not; bring all of them to one place")
         frames = [check_frame(frame) for frame in frames]
         with self._lock:
             start = time.perf_counter()
@@ -161,6 +169,13 @@ class Model:
             job.result(outputs, i, letterbox, frame, timings)
             for i, (frame, letterbox) in enumerate(zip(frames, letterboxes))
         ]
+
+    def _batch_on_device(self, job: Job, frames: list[DeviceFrame]) -> list[Result]:
+        with self._lock:
+            start = time.perf_counter()
+            letterboxes, outputs = job.run_frames(frames)
+            timings = {"inference_ms": (time.perf_counter() - start) * 1e3}
+        return [job.result(outputs, i, letterbox, None, timings) for i, letterbox in enumerate(letterboxes)]
 
     def stream(
         self,

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .channel import Channel, Closed
 from .errors import FrameError
 from .frames import check_frame
-from .job import Job
+from .job import Job, JobQueue
 from .letterbox import Letterbox
 from .results import Result
 from .sources import open_source
@@ -155,6 +156,14 @@ def _capture(prepared: Channel[_Prepared], job: Job, source: Source, buffers: Ch
 
 
 def _infer(outputs: Channel, job: Job, prepared: Channel[_Prepared], buffers: Channel[np.ndarray]) -> None:
+    with job.queue() as queue:
+        if queue is None:
+            _infer_one_by_one(outputs, job, prepared, buffers)
+        else:
+            _infer_overlapping(outputs, queue, prepared, buffers)
+
+
+def _infer_one_by_one(outputs: Channel, job: Job, prepared: Channel[_Prepared], buffers: Channel[np.ndarray]) -> None:
     while True:
         item = prepared.get()
         start = time.perf_counter()
@@ -162,6 +171,33 @@ def _infer(outputs: Channel, job: Job, prepared: Channel[_Prepared], buffers: Ch
         item.timings["inference_ms"] = (time.perf_counter() - start) * 1e3
         buffers.put(item.image)
         outputs.put((item, arrays))
+
+
+def _infer_overlapping(
+    outputs: Channel, queue: JobQueue, prepared: Channel[_Prepared], buffers: Channel[np.ndarray]
+) -> None:
+    """Starts a frame before it waits for the one before; an answer is never held back for a frame yet to come."""
+    flying: deque[tuple[_Prepared, float, Any]] = deque()
+
+    def land() -> None:
+        item, start, ticket = flying.popleft()
+        arrays = queue.collect(ticket)
+        item.timings["inference_ms"] = (time.perf_counter() - start) * 1e3
+        outputs.put((item, arrays))
+
+    while True:
+        try:
+            item = prepared.get_if_any() if flying else prepared.get()
+            if item is not None:
+                start = time.perf_counter()
+                flying.append((item, start, queue.submit(item.image)))
+                buffers.put(item.image)
+        except BaseException:  # the end, or an error: it comes behind the frames before it
+            while flying:
+                land()
+            raise
+        if len(flying) == 2 or item is None:
+            land()
 
 
 class _Frames(Source):

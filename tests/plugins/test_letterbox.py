@@ -9,19 +9,21 @@ import subprocess
 import numpy as np
 import pytest
 
-from letterbox_kernel import LETTERBOX_CASES, LetterboxCase, bind_letterbox, check_letterbox, random_letterbox_cases
+from letterbox_kernel import (
+    LETTERBOX_CASES,
+    LetterboxCase,
+    bind_letterbox,
+    check_letterbox,
+    compile_letterbox_on_host,
+    random_letterbox_cases,
+)
 
-from .test_kernels import HERE, INVALID_VALUE, PLUGINS, HostBuffer
+from .test_kernels import INVALID_VALUE, PLUGINS, HostBuffer
 
 
 @pytest.fixture(scope="module")
 def letterbox(tmp_path_factory):
-    path = tmp_path_factory.mktemp("letterbox") / "letterbox_on_host.so"
-    flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror"]
-    includes = [f"-I{HERE / 'host_cuda'}", f"-I{PLUGINS}"]
-    source = PLUGINS / "letterbox" / "kernel.cu"
-    command = ["g++", *flags, "-fPIC", "-shared", *includes, "-x", "c++", str(source), "-o", str(path)]
-    subprocess.run(command, check=True)
+    path = compile_letterbox_on_host(tmp_path_factory.mktemp("letterbox") / "letterbox_on_host.so")
     return bind_letterbox(ctypes.CDLL(str(path)))
 
 

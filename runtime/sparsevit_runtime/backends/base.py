@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..card import ModelCard
+from ..device_frames import DeviceFrame
+from ..letterbox import Letterbox
 
 
 class Backend(Protocol):
@@ -89,3 +92,53 @@ class MeasuredBackend(LayeredBackend, Protocol):
 
     def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Spans:
         """Runs once as `run` does, and returns its times instead of its arrays. Raises as `run` does."""
+
+
+class RunQueue(Protocol):
+    """Runs of one caller, two of them in flight: while one computes, the next is uploaded or the last one downloaded.
+
+    Threads: one at a time.
+    """
+
+    def submit(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Any:
+        """Starts a run, as `Backend.run`; `images` is free again when this returns.
+
+        Returns:
+            A ticket for `collect`.
+
+        Raises:
+            BackendError: two are in flight already. FrameError, PlanError, BackendError as `Backend.run`.
+        """
+
+    def collect(self, ticket: Any) -> dict[str, np.ndarray]:
+        """Waits for a run, the oldest first. Returns and raises as `Backend.run`."""
+
+
+@runtime_checkable
+class QueuedBackend(Backend, Protocol):
+    """A backend whose runs overlap."""
+
+    def queue(self) -> AbstractContextManager[RunQueue]:
+        """A queue for one caller; leaving it waits for what is in flight."""
+
+
+@runtime_checkable
+class DeviceFrameBackend(Backend, Protocol):
+    """A backend that takes frames which are on the GPU already, without bringing them to the processor."""
+
+    def run_frames(
+        self,
+        frames: Sequence[DeviceFrame],
+        letterboxes: Sequence[Letterbox],
+        keep: np.ndarray | None,
+        outputs: Sequence[str],
+    ) -> dict[str, np.ndarray]:
+        """Letterboxes on the GPU, bit-equal to `Letterbox.apply`, and runs as `run` does.
+
+        Args:
+            frames: of any sizes, not empty.
+            letterboxes: of each.
+
+        Raises:
+            FrameError: the model takes normalised images. PlanError, BackendError as `run`.
+        """

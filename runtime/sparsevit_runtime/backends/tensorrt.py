@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cuda import CudaRuntime, open_cuda
-from ..errors import BackendError, SinkError
+from ..cuda import CudaRuntime, DeviceView, Stream, open_cuda
+from ..device_frames import DeviceFrame
+from ..errors import BackendError, FrameError, SinkError
+from ..letterbox import Letterbox
 from ..tensorrt import build_engine
-from ..tensorrt.context import EngineContext
+from ..tensorrt.context import EngineContext, Ticket
 from ..tensorrt.engine import check_version, find_tensorrt, open_engine, read_engine
+from ..tensorrt.letterbox_kernel import LetterboxKernel, letterbox_call
 from .base import Spans
 from .contract import check_images, check_keep, check_outputs
 
@@ -31,8 +34,9 @@ class TensorRtBackend:
     """An engine on the GPU.
 
     Threads: `run`, `measure` and `layers` may be called from several threads at once; each call has an execution
-    context with its stream and buffers to itself. There are as many as there were callers at once: the first is made
-    with the backend, so that one thread allocates nothing from then on. `close` must not overlap a call.
+    context with its stream and buffers to itself, and so has each open `queue`. There are as many as there were callers
+    at once: the first is made with the backend, so that one thread allocates nothing from then on. `close` must not
+    overlap a call.
     """
 
     name = "tensorrt"
@@ -59,6 +63,7 @@ class TensorRtBackend:
         self.card = card.model
         self.output_names = tuple(self._engine.outputs)
         self._lock = threading.Lock()
+        self._letterbox: LetterboxKernel | None = None
         self._idle = [EngineContext(self._engine, self._cuda, graphs)]
         self._closed = False
 
@@ -81,6 +86,42 @@ class TensorRtBackend:
         images, counts = self._check(images, keep, outputs)
         with self._context() as context:
             return context.collect(context.submit(images, counts, outputs))
+
+    def run_frames(
+        self,
+        frames: Sequence[DeviceFrame],
+        letterboxes: Sequence[Letterbox],
+        keep: np.ndarray | None,
+        outputs: Sequence[str],
+    ) -> dict[str, np.ndarray]:
+        """See `DeviceFrameBackend.run_frames`; the kernel is that of the plugin library, also for a portable engine."""
+        if self.card.input.layout != "camera":
+            raise FrameError(
+                f"{self._path.name} takes normalised images; frames on the GPU need an export of camera layout"
+            )
+        counts = self._check_call(len(frames), keep, outputs)
+        with self._lock:
+            if self._letterbox is None:
+                self._letterbox = LetterboxKernel()
+            kernel = self._letterbox
+        pad_value = self.card.input.pad_value
+
+        def write(image: DeviceView, stream: Stream) -> None:
+            for sample, (frame, letterbox) in enumerate(zip(frames, letterboxes)):
+                kernel.queue(letterbox_call(frame, letterbox, image, sample, pad_value), stream.address)
+
+        written_on = dict.fromkeys(frame.stream for frame in frames if frame.stream is not None)
+        with self._context() as context:
+            return context.collect(context.submit_written(len(frames), counts, outputs, write, written_on))
+
+    @contextmanager
+    def queue(self) -> Iterator[_Queue]:
+        """See `QueuedBackend.queue`."""
+        with self._context() as context:
+            try:
+                yield _Queue(self, context)
+            finally:
+                context.drain()
 
     def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Spans:
         """See `MeasuredBackend.measure`; times are those of CUDA events."""
@@ -112,17 +153,21 @@ class TensorRtBackend:
     def _check(
         self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray | None]:
+        images = check_images(images, self.card)
+        return images, self._check_call(len(images), keep, outputs)
+
+    def _check_call(self, batch: int, keep: np.ndarray | None, outputs: Sequence[str]) -> np.ndarray | None:
+        """`keep` as the engine takes it."""
         if self._closed:
             raise BackendError(f"{self._path.name} is closed; load the model again")
-        images = check_images(images, self.card)
         smallest, largest = self._engine.batches
-        if not smallest <= len(images) <= largest:
+        if not smallest <= batch <= largest:
             raise BackendError(
-                f"{len(images)} frames at once; {self._path.name} was built for {smallest} to {largest}. Build it "
-                f"again with --batch {smallest},{len(images)},{max(largest, len(images))}"
+                f"{batch} frames at once; {self._path.name} was built for {smallest} to {largest}. Build it again with "
+                f"--batch {min(smallest, batch)},{batch},{max(largest, batch)}"
             )
         check_outputs(outputs, self.output_names, self._path.name)
-        return images, check_keep(keep, self.card, self._path.name)
+        return check_keep(keep, self.card, self._path.name)
 
     @contextmanager
     def _context(self) -> Iterator[EngineContext]:
@@ -139,6 +184,20 @@ class TensorRtBackend:
                     self._idle.append(context)
             if not keep:
                 context.close()
+
+
+class _Queue:
+    """See `RunQueue`: a context of its own while it is open."""
+
+    def __init__(self, backend: TensorRtBackend, context: EngineContext) -> None:
+        self._backend, self._context = backend, context
+
+    def submit(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Ticket:
+        images, counts = self._backend._check(images, keep, outputs)
+        return self._context.submit(images, counts, outputs)
+
+    def collect(self, ticket: Ticket) -> dict[str, np.ndarray]:
+        return self._context.collect(ticket)
 
 
 def check_device(device: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,16 +105,31 @@ class EngineContext:
         batch: int,
         keep: np.ndarray | None,
         outputs: Sequence[str],
-        write: Callable[[DeviceView, Slot], None],
+        write: Callable[[DeviceView, Stream], None],
+        after: Iterable[int] = (),
     ) -> Ticket:
-        """Queues a run on frames that are on the GPU: `write` queues on `slot.copies` what writes them to the view."""
+        """Queues a run on frames that are on the GPU.
+
+        Args:
+            batch, keep, outputs: as in `submit`.
+            write: queues on the stream it is given what writes the images to the view it is given.
+            after: streams of others whose work so far comes first.
+        """
 
         def fill(slot: Slot) -> None:
+            for stream in after:
+                slot.copies.wait_for(stream, slot.ordered)
             slot.copies.record(slot.begun)
-            write(slot.image, slot)
+            write(slot.image, slot.copies)
             slot.copies.record(slot.uploaded)
 
         return self._submit(batch, keep, outputs, fill)
+
+    def drain(self) -> None:
+        """Waits for what is in flight and gives it up."""
+        self._drain()
+        for slot in self._slots:
+            slot.busy = False
 
     def collect(self, ticket: Ticket) -> dict[str, np.ndarray]:
         """Waits for a run.

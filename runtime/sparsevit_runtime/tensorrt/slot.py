@@ -39,6 +39,7 @@ class Slot:
         busy: between submit and collect.
         copies: stream of the copies.
         begun, uploaded, computed, done: events of the run.
+        ordered: event for waiting for the streams of others.
     """
 
     def __init__(

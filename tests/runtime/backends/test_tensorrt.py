@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 
 import tiny
+from letterbox_kernel import compile_letterbox_on_host
 from networks import randomize
-from simulated_gpu import Cuda, simulated_tensorrt
+from simulated_gpu import Cuda, GpuImage, QueuedLetterbox, simulated_tensorrt
 from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_runtime import load
 from sparsevit_runtime.backends import open_backend, tensorrt
 from sparsevit_runtime.backends.base import MeasuredBackend
 from sparsevit_runtime.card import ClassCard
 from sparsevit_runtime.cuda import CudaError, CudaRuntime
+from sparsevit_runtime.device_frames import read_device_frame
 from sparsevit_runtime.errors import BackendError, FrameError, ModelError, PlanError, SparseViTError
+from sparsevit_runtime.sources.base import Frame, Source
+from sparsevit_runtime.tensorrt.context import EngineContext
 from sparsevit_runtime.tensorrt.engine_card import NO_GPU, EngineCard, Inputs, sha256, sidecar_path
 
 VERSION = "tensorrt 10.3.0"
@@ -287,3 +291,150 @@ def test_tiny_models_of_every_task(tmp_path, monkeypatch):
             frame = machine.images()[0]
             for sparsity in (None, 0.5):
                 assert type(model(frame, sparsity)) is type(reference(frame, sparsity))
+
+
+def frames(machine, count, seed=5):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (30 + 7 * i, 50 + 11 * i, 3), np.uint8) for i in range(count)]
+
+
+def same_results(found, wanted):
+    assert len(found) == len(wanted) > 0
+    for one, other in zip(found, wanted):
+        np.testing.assert_array_equal(one.label_map, other.label_map)
+        assert (one.image_wh, one.keep, one.frame_index) == (other.image_wh, other.keep, other.frame_index)
+
+
+def test_a_stream_starts_a_frame_before_it_waits_for_the_last(machine, monkeypatch):
+    flying, submit = [], EngineContext.submit
+
+    def watched(self, *arguments):
+        ticket = submit(self, *arguments)
+        flying.append(self.in_flight)
+        return ticket
+
+    monkeypatch.setattr(EngineContext, "submit", watched)
+    images = frames(machine, 12)
+    with load(machine.engine) as model, load(machine.model) as reference:
+        same_results(list(model.stream(images, 0.5)), list(reference.stream(images, 0.5)))
+        assert max(flying) == 2
+        same_results([model(images[3])], [reference(images[3])])  # its context came back idle
+        stream = model.stream(images)
+        next(stream)
+        stream.close()  # with a frame in flight
+        same_results(list(model.stream(images, 0.7)), list(reference.stream(images, 0.7)))
+
+
+def test_a_stream_never_holds_an_answer_back_for_the_next_frame(tmp_path, monkeypatch, exported):
+    machine = Machine(tmp_path, monkeypatch, exported)
+    images, seen = frames(machine, 5), threading.Semaphore(1)
+
+    class Polite(Source):
+        """Gives a frame when the answer to the one before has been seen; fails behind the last."""
+
+        name, live, frame_count = "polite", False, None
+        index = 0
+
+        def read(self):
+            assert seen.acquire(timeout=20), "an answer was held back"
+            if self.index == len(images):
+                raise BackendError("the end of the cable")
+            self.index += 1
+            return Frame(images[self.index - 1], self.index - 1, 0)
+
+        def close(self):
+            pass
+
+    found = []
+    with load(machine.engine) as model, pytest.raises(BackendError, match="the end of the cable"):
+        for result in model.stream(Polite()):
+            found.append(result.frame_index)
+            seen.release()
+    assert found == list(range(5))
+
+
+def test_a_failing_run_of_a_stream_comes_behind_the_frames_before_it(machine, monkeypatch):
+    submit, runs = EngineContext.submit, []
+
+    def failing(self, *arguments):
+        runs.append(self)
+        if len(runs) == 5:
+            raise BackendError("the GPU is gone")
+        return submit(self, *arguments)
+
+    found = []
+    with load(machine.engine) as model:
+        monkeypatch.setattr(EngineContext, "submit", failing)
+        with pytest.raises(BackendError, match="the GPU is gone"):
+            for result in model.stream(frames(machine, 8)):
+                found.append(result.frame_index)
+        assert found == [0, 1, 2, 3]
+        machine.same(model.backend, machine.images(), None)
+
+
+@pytest.fixture(scope="module")
+def letterbox_library(tmp_path_factory):
+    return compile_letterbox_on_host(tmp_path_factory.mktemp("letterbox") / "libletterbox.so")
+
+
+@pytest.fixture
+def on_gpu(machine, monkeypatch, letterbox_library):
+    monkeypatch.setattr(tensorrt, "LetterboxKernel", lambda: QueuedLetterbox(machine.cuda, letterbox_library))
+    return machine
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_frames_on_the_gpu_stay_there_and_are_waited_for(on_gpu, version):
+    with load(on_gpu.engine) as model, load(on_gpu.model) as reference:
+        for sparsity in (None, 0.5, None):
+            for i, image in enumerate(frames(on_gpu, 4)):
+                before = on_gpu.cuda.copies
+                result = model(GpuImage(on_gpu.cuda, image, version, gap=i), sparsity)
+                assert on_gpu.cuda.copies - before < image.nbytes  # labels came back, no pixel went over
+                same_results([result], [reference(image, sparsity)])
+                assert result.image is None
+        images = frames(on_gpu, 2, seed=8)
+        found = model.batch([GpuImage(on_gpu.cuda, image, version) for image in images])
+        same_results(found, reference.batch(images))
+
+
+def test_frames_on_the_gpu_that_cannot_be_run(on_gpu):
+    image = frames(on_gpu, 1)[0]
+    with load(on_gpu.engine) as model, load(on_gpu.model) as reference:
+        with pytest.raises(FrameError, match='load the model with backend="tensorrt"'):
+            reference(GpuImage(on_gpu.cuda, image))
+        with pytest.raises(FrameError, match="some frames of the batch are on the GPU"):
+            model.batch([GpuImage(on_gpu.cuda, image), image])
+        with pytest.raises(BackendError, match="3 frames at once"):
+            model.batch([GpuImage(on_gpu.cuda, image)] * 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": (4, 4)}, r"got shape \(4, 4\)"),
+        ({"shape": (3, 4, 5)}, "channels last"),
+        ({"shape": (0, 4, 3)}, "got shape"),
+        ({"typestr": "<f4"}, "<f4; convert"),
+        ({"strides": (16, 4, 1)}, r"strides \(16, 4, 1\).*contiguous"),
+        ({"strides": (-12, 3, 1)}, "contiguous"),
+        ({"data": None}, "not complete"),
+        ({"stream": 0}, "stream 0"),
+        ({"mask": object()}, "no mask"),
+    ],
+    ids=str,
+)
+def test_what_is_no_frame_on_the_gpu(changes, message):
+    about = {"shape": (4, 4, 3), "typestr": "|u1", "data": (4096, False), "version": 3, "stream": None, **changes}
+    with pytest.raises(FrameError, match=message):
+        read_device_frame(SimpleNamespace(__cuda_array_interface__=about))
+
+
+def test_no_plugins_for_frames_on_the_gpu(tmp_path, monkeypatch, exported):
+    machine = Machine(tmp_path, monkeypatch, exported)
+    monkeypatch.setenv("SPARSEVIT_PLUGINS", str(tmp_path / "absent.so"))
+    with load(machine.engine) as model, pytest.raises(BackendError, match="letterboxed by a kernel.*absent.so"):
+        model(GpuImage(machine.cuda, frames(machine, 1)[0]))
+    monkeypatch.setenv("SPARSEVIT_PLUGINS", sys.executable)
+    with load(machine.engine) as model, pytest.raises(BackendError, match="cannot letterbox on the GPU"):
+        model(GpuImage(machine.cuda, frames(machine, 1)[0]))
