@@ -22,7 +22,7 @@ from sparsevit_runtime import load
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 #: Pages with tables.
-PAGES = (ROOT / "README.md", ROOT / "docs" / "kernels.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "kernels.md", ROOT / "docs" / "search.md", ROOT / "training" / "README.md")
 
 
 def read(name: str) -> dict:
@@ -109,6 +109,29 @@ def pipeline() -> str:
     )
 
 
+def adaptation() -> str:
+    """The adapted model against one trained the same way without plans, both pruned alike."""
+    with load("street-scenes") as model:
+        adapted = {m.ratio: m.value for m in model.card.metrics if m.name == "mIoU" and m.dataset == "CamVid test"}
+    control = {row["ratio"]: 100 * row["miou"] for row in read("eval_dense_control")}
+    rows = [
+        [percent(ratio), *(f"{v[ratio]:.1f} ({v[ratio] - v[0.0]:+.1f})" for v in (adapted, control))]
+        for ratio in sorted(adapted.keys() & control.keys())
+    ]
+    return markdown(["windows pruned", "street-scenes, adapted", "control, trained dense"], rows)
+
+
+def search() -> str:
+    """What `sparsevit search` reported for the bundled model."""
+    rows = []
+    for row in read("search_street_scenes")["rows"]:
+        # Blocks come in pairs of one ratio.
+        plan = " / ".join(",".join(f"{ratio:g}" for ratio in stage[::2]) for stage in row["plan"])
+        accuracies = [f"{100 * row[split]:.2f}" for split in ("validation", "test")]
+        rows.append([row["name"], plan, *accuracies, f"{row['ratio']:.2f}"])
+    return markdown(["found by", "ratios of the pairs, by stage", "mIoU, val", "mIoU, test", "time, of dense"], rows)
+
+
 def gpu_documents() -> list[dict]:
     """Every machine's file of `benchmarks/gpu.py`."""
     return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("gpu-*.json"))]
@@ -118,6 +141,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "backbone": backbone,
     "pipeline": pipeline,
+    "adaptation": adaptation,
+    "search": search,
     "gpu_kernels": lambda: gpu_kernels(gpu_documents(), markdown),
     "gpu_latency": lambda: gpu_latency(gpu_documents(), markdown),
 }

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from sparsevit_exporter import SegmentationModel, SparseViT
 from sparsevit_runtime import open_sink, open_source
@@ -67,16 +68,34 @@ def workplace(tmp_path_factory):
         "metrics": [],
     }
     torch.save(document, folder / "checkpoint.pth")
-    data = folder / "data" / "camvid"
-    lines = [f"{i} {name} {r} {g} {b}" for i, (name, (r, g, b)) in enumerate(STREET_CLASSES)]
-    for part in ("images", "labels"):
-        (data / "test" / part).mkdir(parents=True)
-    (data / "classes.txt").write_text("\n".join([*lines, "11 Unlabelled 0 0 0"]) + "\n")
-    for i in range(2):
-        image, truth = StreetScene((160, 120), seed=i).render(0)
-        cv2.imwrite(str(data / "test" / "images" / f"{i}.png"), image)
-        cv2.imwrite(str(data / "test" / "labels" / f"{i}.png"), truth.label_map)
+    write_street_folder(folder / "data" / "camvid", test=2)
+    write_street_folder(folder / "data" / "mine", train=4, val=2, test=2)
+    write_recipe(folder / "mine.yaml")
     return folder
+
+
+def write_street_folder(data: Path, **splits: int) -> None:
+    """Rendered streets in CamVid layout, images per split."""
+    lines = [f"{i} {name} {r} {g} {b}" for i, (name, (r, g, b)) in enumerate(STREET_CLASSES)]
+    data.mkdir(parents=True)
+    (data / "classes.txt").write_text("\n".join([*lines, "11 Unlabelled 0 0 0"]) + "\n")
+    for split, count in splits.items():
+        for part in ("images", "labels"):
+            (data / split / part).mkdir(parents=True)
+        for i in range(count):
+            image, truth = StreetScene((160, 120), seed=i).render(0)
+            cv2.imwrite(str(data / split / "images" / f"{i}.png"), image)
+            cv2.imwrite(str(data / split / "labels" / f"{i}.png"), truth.label_map)
+
+
+def write_recipe(path: Path) -> None:
+    """The recipe of docs/your-dataset.md, with the network and the number of steps of a test."""
+    recipe = yaml.safe_load(blocks(ROOT / "docs" / "your-dataset.md", "yaml")[0])
+    recipe["model"].update(embed_dim=8, depths=[2, 2, 2, 2], num_heads=[1, 1, 2, 2], head_channels=8)
+    recipe["crops"] = [{"height": 84, "width": 112, "batch": 2}]
+    recipe["schedule"] = {"steps": 4, "warmup_steps": 1}
+    recipe["monitor"]["every_steps"] = 2
+    path.write_text(yaml.safe_dump(recipe))
 
 
 def environment() -> dict[str, str]:

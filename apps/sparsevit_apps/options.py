@@ -14,7 +14,7 @@ _RUNNING = "Running"
 #: The bundled model that runs when none is named.
 DEFAULT_MODEL = "street-scenes"
 
-Backend = Annotated[str, typer.Option("--backend", help="auto, or onnxruntime.", rich_help_panel=_RUNNING)]
+Backend = Annotated[str, typer.Option("--backend", help="auto, onnxruntime or tensorrt.", rich_help_panel=_RUNNING)]
 Device = Annotated[
     str | None,
     typer.Option("--device", help="cpu or cuda; the best this machine offers unless given.", rich_help_panel=_RUNNING),
