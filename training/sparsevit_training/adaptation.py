@@ -20,7 +20,8 @@ from sparsevit_exporter.backbone import SparseViT
 from sparsevit_exporter.networks import HeadedModel
 from sparsevit_runtime.errors import CheckpointError, SparseViTError
 
-from .batches import Batch, BatchMaker, common_classes
+from .batch import Batch
+from .batches import BatchMaker, common_classes
 from .checkpoint import load_for_resume, model_document, save_whole, start_from
 from .datasets import Dataset, open_dataset
 from .ema import ModelEma

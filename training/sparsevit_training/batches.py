@@ -8,51 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.geometry import stage_geometries
 
 from .augmentation import jitter_colors
+from .batch import Batch, normalize
 from .datasets import ClassInfo, Dataset, Sample
 from .plan_sampler import keep_of_ratios, sample_ratios
 from .recipe import Recipe
-from .teacher import Teacher, TeacherTargets
-
-if TYPE_CHECKING:
-    from .tasks import Task
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Everything one step needs.
-
-    Attributes:
-        images: (B, 3, H, W) float32, normalised RGB.
-        labels: the truth, as the task collates it.
-        targets: what the teacher says; None without a teacher.
-        keep: windows per block pair; None for a dense step.
-        pruned: mean ratio of the plan over the block pairs.
-        progress: of the training, 0..1, at this step.
-    """
-
-    images: Tensor
-    labels: Any
-    targets: TeacherTargets | None
-    keep: tuple[int, ...] | None
-    pruned: float
-    progress: float
-
-
-def normalize(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB, normalised, channels last in memory."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).permute(0, 3, 1, 2).float()
-    return (tensor - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+from .tasks import Task
+from .teacher import Teacher
 
 
 def common_classes(datasets: Sequence[Dataset]) -> tuple[ClassInfo, ...]:

@@ -15,7 +15,7 @@ from sparsevit_runtime.letterbox import Letterbox
 from sparsevit_runtime.results import Detections
 
 from .average_precision import LEAST_SCORE, MOST_BOXES, average_precision
-from .batches import normalize
+from .batch import normalize
 from .datasets import CocoBoxes, Dataset, Sample
 from .metrics import ConfusionMatrix
 from .plan_sampler import keep_of_ratios

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -12,11 +12,9 @@ from torch import Tensor
 
 from sparsevit_exporter.networks import HeadedModel
 
+from ..batch import Batch
 from ..datasets import ClassInfo, Dataset, Sample
 from ..recipe import Recipe
-
-if TYPE_CHECKING:
-    from ..batches import Batch
 
 
 class Draw(Protocol):
