@@ -1,8 +1,8 @@
 """The network as it is exported: the same function as `networks`, with everything constant folded in.
 
 Folded at construction: pixel normalisation into the patch embedding, the attention scale into the query weights, the
-channel order of the merges into their weights, and the relative-position bias with the shift mask into one constant per
-kind of window that occurs (at most four).
+channel order of the merges into their weights, batch norms into the head's convolutions, and the relative-position bias
+with the shift mask into one constant per kind of window that occurs (at most four). `checkpoints.exported` undoes it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sparsevit_runtime.errors import ExportError
 from sparsevit_runtime.geometry import PATCH_SIZE, StageGeometry, stage_geometries
@@ -263,6 +264,15 @@ class DeployedBackbone(nn.Module):
         return counts
 
 
+def fold_norms(module: nn.Module) -> nn.Module:
+    """Puts every batch norm, in eval mode, into the convolution before it; changes `module` and returns it."""
+    for part in module.modules():
+        if isinstance(part, nn.Sequential) and len(part) > 1 and isinstance(part[1], nn.BatchNorm2d):
+            part[0] = fuse_conv_bn_eval(part[0], part[1])
+            part[1] = nn.Identity()
+    return module
+
+
 class DeployedModel(nn.Module):
     """Backbone, head and decoding; the module that is traced.
 
@@ -290,7 +300,7 @@ class DeployedModel(nn.Module):
         self.task = getattr(network, "task", "backbone")
         if self.task not in ("backbone", SegmentationModel.task, DetectionModel.task):
             raise ExportError(f"cannot export a network of task {self.task!r}; use segmentation, detection or backbone")
-        self.head = network.head.to(backbone.dtype) if self.task != "backbone" else None
+        self.head = fold_norms(network.head).to(backbone.dtype) if self.task != "backbone" else None
 
     def forward(self, image: Tensor, keep: Tensor | None = None) -> dict[str, Tensor]:
         """Outputs by name: answers, window orders, and the tensors the answers were decoded from."""

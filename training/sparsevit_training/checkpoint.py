@@ -59,7 +59,7 @@ def start_from(model: HeadedModel, path: Path) -> None:
 
     Args:
         model: receives the weights.
-        path: any checkpoint that the exporter reads.
+        path: any checkpoint that the exporter reads, an exported file, or the name of a bundled model.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or its backbone is of another architecture.

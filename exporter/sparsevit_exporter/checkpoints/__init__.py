@@ -1,4 +1,4 @@
-"""Checkpoint readers: the reference and mmdetection, Microsoft's Swin, HuggingFace's Swin, and our own."""
+"""Checkpoint readers: the reference and mmdetection, Microsoft's Swin, HuggingFace's Swin, our own, exported files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsevit_runtime.errors import CheckpointError
+from sparsevit_runtime.model import bundled_models
 
-from . import huggingface, microsoft, native, reference
+from . import exported, huggingface, microsoft, native, reference
 from .architecture import build_backbone
 from .files import read_sidecar, read_state
 from .loaded import IMAGENET_MEAN, IMAGENET_STD, LoadedCheckpoint
@@ -20,7 +21,7 @@ __all__ = ["FORMATS", "LoadedCheckpoint", "load_checkpoint"]
 logger = logging.getLogger(__name__)
 
 _SCHEMES = {form.name: form for form in (reference.FORMAT, microsoft.FORMAT, huggingface.FORMAT)}
-FORMATS = (native.NAME, *_SCHEMES)
+FORMATS = (native.NAME, *_SCHEMES, exported.NAME)
 
 
 def load_checkpoint(
@@ -32,7 +33,8 @@ def load_checkpoint(
     log and listed in `LoadedCheckpoint.ignored`. Nothing in a file is executed.
 
     Args:
-        path: `.pth`, `.pt`, `.bin`, `.safetensors`, or a HuggingFace directory.
+        path: `.pth`, `.pt`, `.bin`, `.safetensors`, a HuggingFace directory, an exported `.onnx` file, or the name of a
+            bundled model.
         format: one of `FORMATS`, or ``auto`` to tell it from the keys. ``reference`` reads the backbone alone out of a
             native checkpoint.
         config: arguments of `SparseViT` that replace those inferred from the weights' shapes. Another `window_size`
@@ -44,6 +46,11 @@ def load_checkpoint(
     """
     if format not in ("auto", *FORMATS):
         raise CheckpointError(f"there is no checkpoint format {format!r}; choose one of auto, {', '.join(FORMATS)}")
+    path = Path(path)
+    if not path.exists():
+        path = bundled_models().get(str(path), path)
+    if format == exported.NAME or (format == "auto" and path.suffix.lower() == exported.SUFFIX):
+        return _load_exported(path, config)
     raw = read_state(path)
     try:
         if format == native.NAME and not native.matches(raw):
@@ -55,6 +62,15 @@ def load_checkpoint(
         raise KeyMismatch(f"{path}: {error}") from error
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def _load_exported(path: Path, config: Mapping[str, Any] | None) -> LoadedCheckpoint:
+    if config:
+        raise CheckpointError(f"{path} is an exported file; its architecture is in its card, config cannot change it")
+    try:
+        return exported.load(path)
+    except CheckpointError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _load_native(raw: Mapping[str, Any], config: Mapping[str, Any] | None) -> LoadedCheckpoint:
