@@ -19,7 +19,7 @@ COCO_INDEX = {"person": 0, "car": 2}
 def write_coco(
     annotations: Path, images: Path, count: int = 4, size_wh: tuple[int, int] = (96, 64), seed: int = 3
 ) -> dict:
-    """Noise with one or two bright rectangles per image; returns the document, categories in reverse order."""
+    """Noise with one or two bright rectangles per image, boxes and polygons; returns the document."""
     rng = np.random.default_rng(seed)
     width, height = size_wh
     images.mkdir(parents=True, exist_ok=True)
@@ -41,6 +41,7 @@ def write_coco(
                     "image_id": 10 + i,
                     "category_id": category,
                     "bbox": [x, y, w, h],
+                    "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
                     "area": w * h,
                     "iscrowd": 0,
                 }

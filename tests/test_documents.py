@@ -18,6 +18,7 @@ import yaml
 
 from sparsevit_exporter import SegmentationModel, SparseViT
 from sparsevit_runtime import open_sink, open_source
+from sparsevit_runtime.model import bundled_models
 from sparsevit_runtime.sources.synthetic import STREET_CLASSES, StreetScene
 
 pytestmark = pytest.mark.slow
@@ -91,6 +92,7 @@ def write_street_folder(data: Path, **splits: int) -> None:
 def write_recipe(path: Path) -> None:
     """The recipe of docs/your-dataset.md, with the network and the number of steps of a test."""
     recipe = yaml.safe_load(blocks(ROOT / "docs" / "your-dataset.md", "yaml")[0])
+    assert recipe["model"].pop("start") in bundled_models()  # of its own architecture; tested with the checkpoints
     recipe["model"].update(embed_dim=8, depths=[2, 2, 2, 2], num_heads=[1, 1, 2, 2], head_channels=8)
     recipe["crops"] = [{"height": 84, "width": 112, "batch": 2}]
     recipe["schedule"] = {"steps": 4, "warmup_steps": 1}

@@ -43,6 +43,15 @@ def test_starting_from_it(saved):
     assert torch.equal(more_classes.head.state_dict()["classify.weight"], head)
 
 
+def test_starting_from_a_bundled_model(recipe_of):
+    """With the architecture that the docs name."""
+    size = {"embed_dim": 32, "depths": [2, 2, 6, 2], "num_heads": [1, 2, 4, 8], "head_channels": 64}
+    mine = build_model(recipe_of(model=size), 3)
+    start_from(mine, "street-scenes")
+    bundled = load_checkpoint("street-scenes").network.backbone
+    torch.testing.assert_close(mine.backbone.state_dict(), bundled.state_dict())
+
+
 def test_starting_from_another_architecture(saved, recipe_of):
     other = build_model(recipe_of(model={"embed_dim": 16, "depths": [2, 2], "num_heads": [1, 2], "window_size": 4}), 2)
     with pytest.raises(CheckpointError, match="'embed_dim': 8"):

@@ -28,6 +28,13 @@ def test_boxes_in_both_layouts(tmp_path):
     assert len(data) == 2 and tuple(c.name for c in data.classes) == ("person", "car")
 
 
+def test_masks_where_there_is_no_folder_of_labels(tmp_path):
+    detection_data.write_coco(tmp_path / "annotations/instances_val.json", tmp_path / "val", 3)
+    model = SimpleNamespace(task="segmentation", class_names=("nothing", "person"))
+    data = open_evaluation_data(model, tmp_path)
+    assert len(data) == 3 and tuple(c.name for c in data.classes) == model.class_names
+
+
 @pytest.mark.parametrize(
     ("model", "split", "message"),
     [

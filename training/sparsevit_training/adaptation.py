@@ -79,11 +79,13 @@ class Adaptation:
         self._last = recipe.output / "last.pth"
         self._exportable = recipe.output / "model.pth"
 
-        self.datasets = [open_dataset(d, recipe.cache_mb, self._track("reading data")) for d in recipe.data]
+        masks = recipe.task == "segmentation"
+        track = self._track("reading data")
+        self.datasets = [open_dataset(d, recipe.cache_mb, track, masks) for d in recipe.data]
         self.classes = common_classes(self.datasets)
         self.monitored: Dataset | None = None
         if recipe.monitor.data is not None:
-            self.monitored = open_dataset(recipe.monitor.data, recipe.cache_mb)
+            self.monitored = open_dataset(recipe.monitor.data, recipe.cache_mb, masks=masks)
             common_classes([self.datasets[0] if self.datasets[0].classes else self.monitored, self.monitored])
 
         self.schedule = Schedule(recipe.schedule)

@@ -52,7 +52,7 @@ def save_whole(document: dict, path: Path) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def start_from(model: HeadedModel, path: Path) -> None:
+def start_from(model: HeadedModel, path: str | Path) -> None:
     """Copies a checkpoint's weights into a new model, for fine-tuning.
 
     The backbone must fit; the head is taken along when it is one of ours with as many classes.

@@ -9,14 +9,14 @@ from typing import Protocol
 
 from sparsevit_runtime.errors import DatasetError
 
-from .datasets import CocoBoxes, Dataset, SemanticFolder, read_classes
+from .datasets import CocoBoxes, CocoMasks, Dataset, SemanticFolder, read_classes
 
 log = logging.getLogger(__name__)
 
 #: Splits to measure on unless one is named, the first that is there.
 DEFAULT_SPLITS = ("test", "val")
 
-_DETECTION_LAYOUT = (
+_COCO_LAYOUT = (
     "expected DATA/annotations/instances_SPLIT.json with DATA/SPLIT/*.jpg, or DATA/annotations.json with "
     "DATA/images/*.jpg (COCO JSON)"
 )
@@ -37,8 +37,9 @@ def open_evaluation_data(
 ) -> Dataset:
     """Opens the data that a model of this task and these classes is measured on.
 
-    Segmentation takes folders in CamVid layout (`SemanticFolder`); classes that the model does not have are void.
-    Detection takes COCO JSON (`CocoBoxes`); categories that the model does not have are left out.
+    Segmentation takes folders in CamVid layout (`SemanticFolder`), whose classes that the model does not have are void,
+    or the masks of COCO JSON (`CocoMasks`), the model's first class being the background. Detection takes COCO JSON
+    (`CocoBoxes`). Categories that the model does not have are left out.
 
     Args:
         model: an open model.
@@ -51,9 +52,12 @@ def open_evaluation_data(
     """
     root = Path(data)
     if model.task == "segmentation":
+        if not (root / "classes.txt").exists() and _coco_files(root, split):
+            background, *names = model.class_names
+            return CocoMasks(*_coco(root, split), names, cache_mb=cache_mb, background=background)
         return _semantic(model, root, split, cache_mb)
     if model.task == "detection":
-        return _boxes(model, root, split, cache_mb)
+        return CocoBoxes(*_coco(root, split), model.class_names, cache_mb=cache_mb)
     raise DatasetError(f"there is no metric for a {model.task} model; evaluate a segmentation or a detection model")
 
 
@@ -68,19 +72,29 @@ def _semantic(model: Evaluated, root: Path, split: str | Sequence[str] | None, c
     return SemanticFolder(root, splits, void, cache_mb=cache_mb)
 
 
-def _boxes(model: Evaluated, root: Path, split: str | Sequence[str] | None, cache_mb: int) -> CocoBoxes:
-    if split is not None and not isinstance(split, str):
-        if len(split) != 1:
-            raise DatasetError(f"detection is measured on one split at a time, asked for {list(split)}")
-        split = split[0]
-    if split is None and (root / "annotations.json").is_file():
-        return CocoBoxes(root / "annotations.json", root / "images", model.class_names, cache_mb=cache_mb)
-    candidates = DEFAULT_SPLITS if split is None else (split,)
-    for name in candidates:
-        annotations = root / "annotations" / f"instances_{name}.json"
-        if annotations.is_file():
-            return CocoBoxes(annotations, root / name, model.class_names, cache_mb=cache_mb)
-    found = (
+def _coco(root: Path, split: str | Sequence[str] | None) -> tuple[Path, Path]:
+    """Annotations and folder of images."""
+    if found := _coco_files(root, split):
+        return found[0]
+    wanted = " or ".join(_splits(split))
+    there = (
         sorted(p.name for p in (*root.glob("*"), *root.glob("annotations/*"))) if root.is_dir() else "no such folder"
     )
-    raise DatasetError(f"no annotations of {' or '.join(candidates)} in {root}; {_DETECTION_LAYOUT}. Found: {found}")
+    raise DatasetError(f"no annotations of {wanted} in {root}; {_COCO_LAYOUT}. Found: {there}")
+
+
+def _coco_files(root: Path, split: str | Sequence[str] | None) -> list[tuple[Path, Path]]:
+    """Where COCO JSON of that split may lie and does, the first choice first."""
+    places = [(root / "annotations" / f"instances_{name}.json", root / name) for name in _splits(split)]
+    if split is None:
+        places.insert(0, (root / "annotations.json", root / "images"))
+    return [place for place in places if place[0].is_file()]
+
+
+def _splits(split: str | Sequence[str] | None) -> tuple[str, ...]:
+    if split is None:
+        return DEFAULT_SPLITS
+    splits = (split,) if isinstance(split, str) else tuple(split)
+    if len(splits) != 1:
+        raise DatasetError(f"COCO JSON is measured on one split at a time, asked for {list(splits)}")
+    return splits

@@ -66,12 +66,17 @@ class UnlabelledData(_DataPart):
 
 
 class CocoData(_DataPart):
-    """Boxes in COCO JSON; see `datasets.CocoBoxes`."""
+    """COCO JSON: its boxes for detection (`datasets.CocoBoxes`), its masks for segmentation (`datasets.CocoMasks`).
+
+    Attributes:
+        background: for segmentation, name of the class of pixels that are of no category; it comes first.
+    """
 
     kind: Literal["coco"]
     annotations: Path
     images: Path
     categories: tuple[str, ...] = Field(min_length=1)
+    background: str = "background"
 
 
 TrainingData = Annotated[
@@ -81,7 +86,7 @@ TrainingData = Annotated[
 
 
 class ModelRecipe(_Part):
-    """Architecture; the number of classes comes from the data. `start` is a checkpoint to fine-tune from."""
+    """Architecture; the number of classes comes from the data. `start` is what to fine-tune from: see `start_from`."""
 
     embed_dim: int = Field(default=32, ge=1)
     depths: tuple[int, ...] = (2, 2, 6, 2)

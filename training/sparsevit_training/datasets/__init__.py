@@ -1,4 +1,4 @@
-"""Datasets: labelled folders, COCO boxes, the synthetic street, unlabelled images."""
+"""Datasets: labelled folders, COCO boxes and masks, the synthetic street, unlabelled images."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterable
 
 from ..recipe import CocoData, SemanticFolderData, StreetData, TrainingData
 from .base import IGNORE, Boxes, ClassInfo, Dataset, Sample, SkippedSample
-from .coco import CocoBoxes
+from .coco import BACKGROUND, CocoBoxes, CocoMasks
 from .images import UnlabelledImages
 from .semantic_folder import SemanticFolder, read_classes
 from .street import SyntheticStreet
 
 __all__ = [
+    "BACKGROUND",
     "IGNORE",
     "Boxes",
     "ClassInfo",
     "CocoBoxes",
+    "CocoMasks",
     "Dataset",
     "Sample",
     "SemanticFolder",
@@ -28,9 +30,21 @@ __all__ = [
 
 
 def open_dataset(
-    recipe: TrainingData, cache_mb: int = 2048, progress: Callable[[list], Iterable] | None = None
+    recipe: TrainingData,
+    cache_mb: int = 2048,
+    progress: Callable[[list], Iterable] | None = None,
+    masks: bool = False,
 ) -> Dataset:
-    """Opens what a recipe describes; raises DatasetError as the dataset's class does."""
+    """Opens what a recipe describes.
+
+    Args:
+        recipe: an entry of `Recipe.data`, or the data of its monitor.
+        cache_mb, progress: see `CachedSamples`.
+        masks: take label maps from COCO JSON, not boxes.
+
+    Raises:
+        DatasetError: as the dataset's class does.
+    """
     if isinstance(recipe, SemanticFolderData):
         return SemanticFolder(
             recipe.root,
@@ -43,7 +57,8 @@ def open_dataset(
             progress=progress,
         )
     if isinstance(recipe, CocoData):
-        return CocoBoxes(recipe.annotations, recipe.images, recipe.categories, cache_mb=cache_mb, progress=progress)
+        kind, options = (CocoMasks, {"background": recipe.background}) if masks else (CocoBoxes, {})
+        return kind(recipe.annotations, recipe.images, recipe.categories, cache_mb, progress, **options)
     if isinstance(recipe, StreetData):
         size_wh = recipe.width, recipe.height
         return SyntheticStreet(recipe.scenes, recipe.frames_per_scene, size_wh, recipe.seed, progress=progress)

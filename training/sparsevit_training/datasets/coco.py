@@ -1,4 +1,4 @@
-"""Boxes in COCO JSON (https://cocodataset.org/#format-data): one file of annotations, one folder of images."""
+"""Boxes or masks in COCO JSON (https://cocodataset.org/#format-data): one file of annotations, one folder of images."""
 
 from __future__ import annotations
 
@@ -6,27 +6,33 @@ import colorsys
 import copy
 import json
 import math
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from sparsevit_runtime.dependencies import require
 from sparsevit_runtime.errors import DatasetError
 
-from .base import BadSample, Boxes, CachedSamples, ClassInfo, Dataset, Sample, Subset
+from .base import IGNORE, BadSample, Boxes, CachedSamples, ClassInfo, Dataset, Sample, Subset
+
+#: Name of the class of pixels that belong to no object.
+BACKGROUND = "background"
 
 _LAYOUT = (
     "expected COCO JSON: `images` (id, file_name, width, height), `categories` (id, name) and `annotations` (image_id, "
-    "category_id, bbox as x, y, width, height in pixels)"
+    "category_id, bbox as x, y, width, height in pixels; for masks segmentation)"
 )
 #: Sides below this many pixels are no boxes but slips of the annotator.
 _LEAST_SIDE = 1.0
 
 
-class CocoBoxes(Dataset):
-    """Images with boxes of some categories. Images without any of them are samples too; crowds are left out.
+class _CocoDataset(Dataset):
+    """Images with objects of some categories. Images without any of them are samples too.
 
     Args:
         annotations: the JSON file.
@@ -36,9 +42,7 @@ class CocoBoxes(Dataset):
         progress: see `CachedSamples`.
 
     Attributes:
-        image_ids: of the samples, in their order.
-        document: the part of the JSON that the samples come from (in a subset, that of the whole), with category ids
-            1, 2, ... in the order of `classes`; crowds included, so that an evaluation can ignore them.
+        names: of the categories taken, in that order.
 
     Raises:
         DatasetError: no file, another layout, categories that the file does not know, or no usable sample.
@@ -61,6 +65,7 @@ class CocoBoxes(Dataset):
         unknown = [n for n in names if n not in known]
         if unknown or not names:
             raise DatasetError(f"{path} has no category {unknown}; it knows {list(known)}")
+        self.names = names
         self.classes = tuple(ClassInfo(n, _color(i, len(names))) for i, n in enumerate(names))
 
         class_of = {known[n]: i for i, n in enumerate(names)}
@@ -79,9 +84,45 @@ class CocoBoxes(Dataset):
                 f"none of the {len(entries)} images of {path} is usable in {self._folder}{first}. {_LAYOUT}"
             )
         left_out = {s.name for s in self.skipped}
-        used = [e for e in entries if str(_Entry(e)) not in left_out]
-        self.image_ids = tuple(e["id"] for e in used)
-        self.document = self._relabelled(used)
+        self._used = [e for e in entries if str(_Entry(e)) not in left_out]
+
+    def _decode(self, key: _Entry) -> Sample:
+        entry = key.fields
+        image = cv2.imread(str(self._folder / entry["file_name"]), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image is None:
+            raise BadSample(f"{self._folder / entry['file_name']} is missing or cannot be decoded")
+        height, width = image.shape[:2]
+        if (width, height) != (entry.get("width", width), entry.get("height", height)):
+            raise BadSample(f"the image is {width}x{height}, its annotations say {entry['width']}x{entry['height']}")
+        for o in self._objects[entry["id"]]:
+            if o["category_id"] not in self._class_of:
+                raise BadSample(f"an object is of category {o['category_id']}, which the file does not list")
+        return self._sample(image, entry)
+
+    @abstractmethod
+    def _sample(self, image: np.ndarray, entry: dict) -> Sample:
+        """The sample of an entry of `images`; raises BadSample where an annotation is unusable."""
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples[index]
+
+
+class CocoBoxes(_CocoDataset):
+    """Images with boxes; crowds are left out. Arguments and errors as for every data set in COCO JSON.
+
+    Attributes:
+        image_ids: of the samples, in their order.
+        document: the part of the JSON that the samples come from (in a subset, that of the whole), with category ids
+            1, 2, ... in the order of `classes`; crowds included, so that an evaluation can ignore them.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.image_ids = tuple(e["id"] for e in self._used)
+        self.document = self._relabelled(self._used)
 
     def subset(self, indices: Sequence[int]) -> CocoBoxes:
         """Some of the images, in this order; figures count these alone."""
@@ -108,18 +149,10 @@ class CocoBoxes(Dataset):
         categories = [{"id": i + 1, "name": c.name} for i, c in enumerate(self.classes)]
         return {"info": {}, "images": entries, "annotations": objects, "categories": categories}
 
-    def _decode(self, key: _Entry) -> Sample:
-        entry = key.fields
-        image = cv2.imread(str(self._folder / entry["file_name"]), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if image is None:
-            raise BadSample(f"{self._folder / entry['file_name']} is missing or cannot be decoded")
+    def _sample(self, image: np.ndarray, entry: dict) -> Sample:
         height, width = image.shape[:2]
-        if (width, height) != (entry.get("width", width), entry.get("height", height)):
-            raise BadSample(f"the image is {width}x{height}, its annotations say {entry['width']}x{entry['height']}")
         corners, classes = [], []
         for o in self._objects[entry["id"]]:
-            if o["category_id"] not in self._class_of:
-                raise BadSample(f"an object is of category {o['category_id']}, which the file does not list")
             box = o.get("bbox")
             if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
                 raise BadSample(f"a bbox is {box!r}; expected x, y, width, height")
@@ -133,11 +166,58 @@ class CocoBoxes(Dataset):
         boxes = Boxes(np.array(corners, np.float32).reshape(-1, 4), np.array(classes, np.int64))
         return Sample(image, None, entry["file_name"], boxes)
 
-    def __len__(self) -> int:
-        return len(self._samples)
 
-    def __getitem__(self, index: int) -> Sample:
-        return self._samples[index]
+class CocoMasks(_CocoDataset):
+    """Images with a label map drawn from the objects' masks; arguments and errors as for every data set in COCO JSON.
+
+    Class 0 is the background, class i + 1 the category i. Where masks overlap the smaller object is seen; crowds are
+    void where no object is.
+    """
+
+    def __init__(self, *arguments: Any, background: str = BACKGROUND, **options: Any) -> None:
+        """
+        Args:
+            background: name of the class of all pixels that are of no category.
+        """
+        require("pycocotools")
+        super().__init__(*arguments, **options)
+        if background in self.names or len(self.names) >= IGNORE:
+            raise DatasetError(
+                f"{self.name} has a category {background!r}, or more than {IGNORE - 1}; name the background otherwise, "
+                "or take fewer categories"
+            )
+        self.classes = (ClassInfo(background, (0, 0, 0)), *self.classes)
+
+    def _sample(self, image: np.ndarray, entry: dict) -> Sample:
+        label = np.zeros(image.shape[:2], np.uint8)
+        objects = [(o, _mask(o.get("segmentation"), image.shape[:2])) for o in self._objects[entry["id"]]]
+        # crowds first, then the large objects
+        for o, mask in sorted(objects, key=lambda found: (not found[0].get("iscrowd", 0), -int(found[1].sum()))):
+            label[mask] = IGNORE if o.get("iscrowd", 0) else self._class_of[o["category_id"]] + 1
+        return Sample(image, label, entry["file_name"])
+
+
+def _mask(segmentation: object, image_hw: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool of polygons or a run-length encoding; BadSample where it is neither."""
+    from pycocotools import mask as coco
+
+    height, width = image_hw
+    try:
+        if isinstance(segmentation, dict):
+            if list(segmentation["size"]) != [height, width]:
+                raise BadSample(f"a mask is {segmentation['size']}, the image {[height, width]} (height, width)")
+            counts = segmentation["counts"]
+            if isinstance(counts, list):
+                if sum(counts) != height * width or min(counts) < 0:
+                    raise BadSample(f"the runs of a mask add up to {sum(counts)} of {height * width} pixels")
+                segmentation = coco.frPyObjects(segmentation, height, width)
+            return coco.decode(segmentation).astype(bool)
+        polygons = [p for p in segmentation if len(p) >= 6]
+        if not polygons or not all(_is_number(v) for p in polygons for v in p) or any(len(p) % 2 for p in polygons):
+            raise BadSample("a mask has no polygon of three points or more")
+        return coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))).astype(bool)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise BadSample(f"a mask is {str(segmentation)[:60]} ({error}); expected polygons or runs") from error
 
 
 class _Entry:
