@@ -144,7 +144,12 @@ def _profile(builder: Any, network: Any, request: Request, log: Any) -> Any:
         )
     for tensor in inputs:
         if tensor.name == "keep" and not tensor.is_shape_tensor:
-            continue  # it decides no shape in this graph, so its values have no bounds
+            if request.nodes:
+                raise Refused(
+                    f"keep decides no shape in {request.source}: its engine would compute the same windows whatever is "
+                    "asked for; export the model again"
+                )
+            continue  # values that decide no shape have no bounds
         if not capabilities.set_values(profile, tensor, *request.profile[tensor.name]):
             raise Refused(f"TensorRT does not take the range of {tensor.name}: {log.summary()}")
     return profile

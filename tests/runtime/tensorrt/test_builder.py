@@ -115,6 +115,20 @@ def test_a_card_that_does_not_fit_the_graph_is_refused(rtx, exported, tmp_path):
             build_engine(altered(exported(), tmp_path / "m.onnx", change), tmp_path / "m.engine", PORTABLE)
 
 
+def test_an_engine_whose_keep_would_do_nothing_is_refused(rtx, exported, tmp_path):
+    def freeze(model, card):
+        graph = model.graph
+        for node in graph.node:
+            node.input[:] = ["frozen" if name == "keep" else name for name in node.input]
+        graph.initializer.append(onnx.helper.make_tensor("frozen", onnx.TensorProto.INT64, [4], [5, 2, 1, 1]))
+        graph.node.append(onnx.helper.make_node("Add", ["keep", "frozen"], ["sum"]))
+        graph.output.append(onnx.helper.make_tensor_value_info("sum", onnx.TensorProto.INT64, [4]))
+
+    frozen = altered(exported(), tmp_path / "frozen.onnx", freeze)
+    with pytest.raises(BuildError, match=r"keep decides no shape in .*frozen.onnx"):
+        build_engine(frozen, tmp_path / "m.engine", PORTABLE)
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [

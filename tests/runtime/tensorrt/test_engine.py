@@ -1,0 +1,103 @@
+"""Engines that are not for this machine, refused by TensorRT for RTX itself; running them takes a GPU."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from sparsevit_runtime.errors import BackendError, CardError, ModelError
+from sparsevit_runtime.tensorrt import BuildOptions, build_engine, read_sidecar, sidecar_path
+from sparsevit_runtime.tensorrt.engine import check_version, find_tensorrt, open_engine, read_engine
+from sparsevit_runtime.tensorrt.engine_card import sha256
+
+#: What opening an engine asks of the driver before TensorRT does.
+DEVICE = SimpleNamespace(device=SimpleNamespace(name="Any", compute_capability="8.6"))
+
+
+@pytest.fixture(scope="module")
+def built(rtx, exported, tmp_path_factory):
+    """A real engine without plugins, as bytes, and its card."""
+    path = tmp_path_factory.mktemp("built") / "m.engine"
+    build_engine(exported(), path, BuildOptions(flavour="tensorrt_rtx", portable=True))
+    return path.read_bytes(), read_sidecar(path)
+
+
+@pytest.fixture
+def place(built, tmp_path):
+    """Function (data, what is other in the card's inputs) -> an engine file with a card beside it that fits."""
+
+    def make(data=built[0], **inputs):
+        path = tmp_path / "m.engine"
+        path.write_bytes(data)
+        card = built[1].model_copy(
+            update={
+                "engine_sha256": sha256(data),
+                "engine_bytes": len(data),
+                "inputs": built[1].inputs.model_copy(update=inputs),
+            }
+        )
+        sidecar_path(path).write_text(card.model_dump_json())
+        return path
+
+    return make
+
+
+def test_an_engine_is_read_with_its_card_and_its_tensorrt(built, place):
+    path = place()
+    data, card = read_engine(path)
+    assert (data, card) == built
+    trt = find_tensorrt(card, path)
+    check_version(trt, card, path)
+    assert f"{trt.__name__} {trt.__version__}" == card.inputs.tensorrt
+
+
+@pytest.mark.parametrize(
+    ("tensorrt", "message"),
+    [
+        ("tensorrt_rtx 1.2.3", "m.engine needs tensorrt_rtx 1.2.3, which built it; here is tensorrt_rtx 1.*build the"),
+        ("tensorrt_next 1.0", "m.engine is of 'tensorrt_next 1.0', which this version does not know.*build the"),
+    ],
+)
+def test_an_engine_of_another_tensorrt(place, tensorrt, message):
+    path = place(tensorrt=tensorrt)
+    _, card = read_engine(path)
+    with pytest.raises(BackendError, match=message):
+        check_version(find_tensorrt(card, path), card, path)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "message"),
+    [
+        (lambda data: b"x" * 4096, "incompatible serialization version"),
+        (lambda data: data[:1000], "header.size == blobSize failed"),
+        (lambda data: b"not an engine", "readHeader"),
+    ],
+    ids=["another program's", "a part", "a text"],
+)
+def test_bytes_that_tensorrt_does_not_take(built, place, foreign, message):
+    """What TensorRT says comes first, not the missing driver."""
+    path = place(foreign(built[0]))
+    data, card = read_engine(path)
+    with pytest.raises(BackendError, match=rf"tensorrt_rtx 1\S+ does not open .*m.engine on Any .*{message}.*build"):
+        open_engine(path, data, card, find_tensorrt(card, path), DEVICE)
+
+
+def test_files_that_do_not_belong_together(place, tmp_path):
+    path = place()
+    path.write_bytes(b"another engine")
+    with pytest.raises(ModelError, match=r"m.engine \(14 bytes\) is not the engine its card describes"):
+        read_engine(path)
+    sidecar_path(path).unlink()
+    with pytest.raises(CardError, match="keep both files together"):
+        read_engine(path)
+    with pytest.raises(ModelError, match="no engine file"):
+        read_engine(tmp_path / "absent.engine")
+
+
+def test_an_engine_whose_plugins_are_missing(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSEVIT_PLUGINS", str(tmp_path / "absent.so"))
+    path = place(plugins_sha256="0" * 64)
+    data, card = read_engine(path)
+    with pytest.raises(BackendError, match=r"m.engine runs with the plugins it was built with.*absent.so"):
+        open_engine(path, data, card, find_tensorrt(card, path), DEVICE)

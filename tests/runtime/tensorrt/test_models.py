@@ -1,0 +1,83 @@
+"""The models that the product is for, built whole by TensorRT for RTX, which needs no GPU.
+
+The stages of the bundled model are padded; those of Swin-T at 672x672 pixels are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+
+from networks import randomize
+from sparsevit_exporter import ExportOptions, SparseViT, export
+from sparsevit_runtime.model import find_model
+from sparsevit_runtime.plan import dense_keep
+from sparsevit_runtime.tensorrt import BuildOptions, BuildReport, build_engine
+
+pytestmark = pytest.mark.slow
+
+PLUGINS = pytest.mark.parametrize("portable", [False, True], ids=["plugins", "portable"])
+
+
+@pytest.fixture(scope="module")
+def swin_t(tmp_path_factory) -> Callable[[str], Path]:
+    """Function (precision) -> an export of Swin-T with random weights, 672x672 pixels; made once each."""
+    folder = tmp_path_factory.mktemp("swin-t")
+    network = randomize(SparseViT(96, (2, 2, 6, 2), (3, 6, 12, 24), window_size=7), seed=0)
+
+    def make(precision: str) -> Path:
+        path = folder / f"{precision}.onnx"
+        if not path.exists():
+            assert export(network, path, ExportOptions(672, 672, precision=precision)).holds
+        return path
+
+    return make
+
+
+@pytest.fixture
+def build(rtx, plugin_library, tmp_path) -> Callable[..., BuildReport]:
+    """Function (model, portable) -> report of the build."""
+    options = BuildOptions(flavour="tensorrt_rtx", batch=(1, 1, 2))
+
+    def make(model: Path, portable: bool) -> BuildReport:
+        place = {"portable": True} if portable else {"plugins": plugin_library}
+        return build_engine(model, tmp_path / "m.engine", replace(options, **place))
+
+    return make
+
+
+def check(report: BuildReport, model: Path, portable: bool, smallest: int) -> None:
+    """Every window node is a plugin, or none is; any sparsity and both batch sizes run in the one engine."""
+    card, keep = report.card, report.card.inputs.profile["keep"]
+    nodes = [node for node in onnx.load(model).graph.node if node.domain == "sparsevit"]
+    assert len(nodes) == 2 * 12 + 2 * 4  # a gather and a scatter per block, a score per stage and shift
+    assert card.plugin_layers == (0 if portable else len(nodes))
+    assert (keep.min, keep.max) == ((0,) * 6, tuple(dense_keep(card.model.stages)))
+    assert card.inputs.profile["image"].max[0] == 2
+    assert report.engine.stat().st_size == card.engine_bytes > smallest
+
+
+@PLUGINS
+def test_bundled_model(build, portable):
+    model = find_model("street-scenes")
+    report = build(model, portable)
+    check(report, model, portable, smallest=10_000_000)  # its 3.26 million weights in fp32
+    assert report.card.inputs.precision == "fp32" and set(report.card.arithmetic) == {"FLOAT"}
+
+
+def test_swin_t_fp32(build, swin_t):
+    report = build(swin_t("fp32"), portable=False)
+    check(report, swin_t("fp32"), portable=False, smallest=100_000_000)
+    assert report.card.inputs.precision == "fp32" and set(report.card.arithmetic) == {"FLOAT"}
+
+
+@PLUGINS
+def test_swin_t_fp16(build, swin_t, portable):
+    report = build(swin_t("fp16"), portable)
+    check(report, swin_t("fp16"), portable, smallest=50_000_000)
+    assert report.card.inputs.precision == "fp16"
+    assert report.card.arithmetic == {"FLOAT": 1, "HALF": 8 * 12 + 3}  # the patch embedding alone is fp32
