@@ -21,6 +21,10 @@ class FrameError(SparseViTError, ValueError):
     """An array is not a frame: (H, W, 3) uint8 BGR with H, W >= 1."""
 
 
+class ImageError(SparseViTError):
+    """An image file is missing, truncated, or does not decode."""
+
+
 class SourceError(SparseViTError):
     """A source cannot be opened or read."""
 

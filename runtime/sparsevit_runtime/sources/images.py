@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import SourceError
+from ..errors import ImageError, SourceError
+from ..image_files import read_image
 from .base import Frame, Source
 from .video import FALLBACK_FPS, check_readable
 
@@ -67,10 +68,10 @@ class ImageSource(Source):
 
     def _next_image(self) -> np.ndarray | None:
         for path in self._paths:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is not None:
-                return image
-            _log.warning("skipped %s: it does not decode as an image", path)
+            try:
+                return read_image(path)
+            except ImageError as error:
+                _log.warning("skipped %s: %s", path, error)
         return None
 
 

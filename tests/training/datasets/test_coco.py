@@ -82,8 +82,8 @@ def unknown_category(annotations, images):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (remove_image, "missing"),
-        (cut_image, "cannot be decoded"),
+        (remove_image, "No such file"),
+        (cut_image, "truncated"),
         (resize_image, "10x10"),
         (bad_box, "expected x, y, width, height"),
         (box_outside, "reaches out"),
@@ -108,6 +108,11 @@ def test_bad_samples_are_named_and_skipped(files, spoil, reason):
         ('{"images": []}', "no list `categories`"),
         ('{"images": [], "categories": [{"id": 1, "name": "car"}], "annotations": []}', "lists no images"),
         ('{"images": [{"id": 1}], "categories": [], "annotations": []}', "needs"),
+        ('{"images": [{"id": 1, "file_name": 5}], "categories": [], "annotations": []}', "file_name .text."),
+        (
+            '{"images": [{"id": [1], "file_name": "x.png"}], "categories": [], "annotations": []}',
+            "id .a number or text",
+        ),
         ('{"images": [{"id": 1, "file_name": "x.png"}], "categories": [], "annotations": []}', "no category"),
         (
             '{"images": [{"id": 1, "file_name": "x.png"}], "categories": [{"id": 1, "name": "car"}], '

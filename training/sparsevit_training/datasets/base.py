@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
+
+from sparsevit_runtime.errors import DatasetError, ImageError
+from sparsevit_runtime.image_files import read_image
 
 #: Label of pixels that take no part in loss and metrics.
 IGNORE = 255
@@ -68,6 +74,14 @@ class BadSample(Exception):
     """Raised by a reader for one unusable sample; the dataset names it and goes on without it."""
 
 
+def decode(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """An image file, as `read_image` decodes it. Raises BadSample, with the path."""
+    try:
+        return read_image(path, flags)
+    except ImageError as error:
+        raise BadSample(f"{path}: {error}") from error
+
+
 class Dataset(ABC):
     """Samples by index. `classes` is empty for unlabelled data; `skipped` names what was left out."""
 
@@ -80,6 +94,18 @@ class Dataset(ABC):
 
     @abstractmethod
     def __getitem__(self, index: int) -> Sample: ...
+
+    def fingerprint(self) -> str:
+        """A hash of every image with its truth: data of the same fingerprint gives the same figures."""
+        digest = hashlib.sha256()
+        for index in range(len(self)):
+            sample = self[index]
+            truth = [] if sample.boxes is None else [sample.boxes.xyxy, sample.boxes.classes]
+            for array in (sample.image, sample.label, *truth):
+                if array is not None:
+                    digest.update(f"{array.shape}{array.dtype}".encode())
+                    digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """Some of the samples, in this order; nothing is read again."""
@@ -142,4 +168,9 @@ class CachedSamples:
 
     def __getitem__(self, index: int) -> Sample:
         sample = self._cache.get(index)
-        return self._read(self._keys[index]) if sample is None else sample
+        if sample is not None:
+            return sample
+        try:
+            return self._read(self._keys[index])
+        except BadSample as error:  # it was good when the data set was opened
+            raise DatasetError(f"{self._keys[index]} has changed meanwhile: {error}; start again") from error

@@ -18,7 +18,7 @@ import numpy as np
 from sparsevit_runtime.dependencies import require
 from sparsevit_runtime.errors import DatasetError
 
-from .base import IGNORE, BadSample, Boxes, CachedSamples, ClassInfo, Dataset, Sample, Subset
+from .base import IGNORE, BadSample, Boxes, CachedSamples, ClassInfo, Dataset, Sample, Subset, decode
 
 #: Name of the class of pixels that belong to no object.
 BACKGROUND = "background"
@@ -27,6 +27,8 @@ _LAYOUT = (
     "expected COCO JSON: `images` (id, file_name, width, height), `categories` (id, name) and `annotations` (image_id, "
     "category_id, bbox as x, y, width, height in pixels; for masks segmentation)"
 )
+#: Types of the fields that are no ids.
+_TYPES = {"file_name": str, "name": str}
 #: Sides below this many pixels are no boxes but slips of the annotator.
 _LEAST_SIDE = 1.0
 
@@ -88,9 +90,7 @@ class _CocoDataset(Dataset):
 
     def _decode(self, key: _Entry) -> Sample:
         entry = key.fields
-        image = cv2.imread(str(self._folder / entry["file_name"]), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if image is None:
-            raise BadSample(f"{self._folder / entry['file_name']} is missing or cannot be decoded")
+        image = decode(self._folder / entry["file_name"], cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         height, width = image.shape[:2]
         if (width, height) != (entry.get("width", width), entry.get("height", height)):
             raise BadSample(f"the image is {width}x{height}, its annotations say {entry['width']}x{entry['height']}")
@@ -244,11 +244,17 @@ def _read(path: Path) -> dict:
         if not isinstance(entries, list):
             raise DatasetError(f"{path} has no list `{part}`, only {sorted(document)}; {_LAYOUT}")
         for entry in entries:
-            if not isinstance(entry, dict) or any(f not in entry for f in fields):
-                raise DatasetError(f"{path}: an entry of `{part}` is {str(entry)[:120]}; it needs {list(fields)}")
+            if not isinstance(entry, dict) or any(
+                not isinstance(entry.get(f), _TYPES.get(f, (int, str))) for f in fields
+            ):
+                raise DatasetError(f"{path}: an entry of `{part}` is {str(entry)[:120]}; it needs {_described(fields)}")
     if not document["images"]:
         raise DatasetError(f"{path} lists no images; {_LAYOUT}")
     return document
+
+
+def _described(fields: Sequence[str]) -> str:
+    return ", ".join(f"{f} ({'text' if f in _TYPES else 'a number or text'})" for f in fields)
 
 
 def _is_number(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 
 from sparsevit_runtime.errors import DatasetError
 
-from .base import BadSample, CachedSamples, Dataset, Sample
+from .base import CachedSamples, Dataset, Sample, SkippedSample, decode
 from .semantic_folder import IMAGE_SUFFIXES
+
+log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".gif", ".webm")
 
@@ -43,11 +46,16 @@ class UnlabelledImages(Dataset):
         files: list[Path] = []
         for path in map(Path, paths):
             files += sorted(path.iterdir()) if path.is_dir() else [path]
+        unreadable: list[SkippedSample] = []
         keys: list = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
         for clip in (p for p in files if p.suffix.lower() in VIDEO_SUFFIXES):
-            keys += [(f"{clip.name}#{i}", frame) for i, frame in self._frames(clip, frames_per_clip)]
+            frames = self._frames(clip, frames_per_clip)
+            keys += [(f"{clip.name}#{i}", frame) for i, frame in frames]
+            if not frames:
+                unreadable.append(SkippedSample(str(clip), "no frame of it can be decoded"))
+                log.warning("skipped %s: %s", clip, unreadable[-1].reason)
         self._samples = CachedSamples(keys, self._read, cache_mb, progress)
-        self.skipped = self._samples.skipped
+        self.skipped = (*unreadable, *self._samples.skipped)
         if not len(self._samples):
             raise DatasetError(
                 f"no readable image or clip in {[str(p) for p in paths]}; expected files or folders with "
@@ -78,10 +86,7 @@ class UnlabelledImages(Dataset):
         if isinstance(key, tuple):
             name, image = key
             return Sample(image, None, name)
-        image = cv2.imread(str(key), cv2.IMREAD_COLOR)
-        if image is None:
-            raise BadSample("the image cannot be decoded")
-        return Sample(self._bounded(image), None, key.name)
+        return Sample(self._bounded(decode(key)), None, key.name)
 
     def __len__(self) -> int:
         return len(self._samples)
