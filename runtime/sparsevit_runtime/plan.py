@@ -115,7 +115,10 @@ class Plan:
                 f"plan file {text!r} has schema {document.get('schema')!r}, this version reads {PLAN_SCHEMA}; "
                 "upgrade sparsevit-edge or write the plan again"
             )
-        return cls.parse(document["ratios"], depths)
+        ratios = document["ratios"]
+        if isinstance(ratios, str):
+            raise PlanError(f'plan file {text!r} has "ratios" {ratios!r}; expected a number or a list per stage')
+        return cls.parse(ratios, depths)
 
     @classmethod
     def _from_stages(cls, value: object, depths: Sequence[int]) -> Plan:

@@ -143,3 +143,10 @@ def test_keep_in_range(keep):
 def test_keep_out_of_range(keep, message):
     with pytest.raises(PlanError, match=message):
         validate_keep(keep, STAGES)
+
+
+def test_a_plan_file_that_names_a_file_is_refused(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({"schema": 1, "ratios": str(path)}))
+    with pytest.raises(PlanError, match="expected a number or a list"):
+        Plan.parse(path, (2, 2))
