@@ -100,7 +100,11 @@ def search(
     from sparsevit_runtime.dependencies import require
     from sparsevit_runtime.files import write_whole
     from sparsevit_runtime.model import find_model
+    from sparsevit_runtime.sinks.paths import check_target
 
+    for path in (output, json, save_cost):
+        if path is not None:
+            check_target(path)
     require("yaml")
     require("scipy")
     import hashlib
@@ -122,8 +126,10 @@ def search(
         state.unlink(missing_ok=True)
 
     with load(model, backend, threads=threads, device=device) as loaded, progress_bar("{task.fields[best]}") as bar:
+        reading = bar.add_task("reading the data", total=None, best="")
         validation = open_evaluation_data(loaded, data, split, _CACHE_MB)
         tested = None if test is None else open_evaluation_data(loaded, data, test, _CACHE_MB)
+        bar.remove_task(reading)
         frames = [validation[i].image for i in range(min(_FRAMES, len(validation)))]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         pairs = sum(stage.pairs for stage in loaded.card.stages)
@@ -147,6 +153,8 @@ def search(
         typer.echo(
             f"no plan measured inside the budget of {report.budget:.3f} of dense; the cheapest is kept", err=True
         )
+    if report.best is not report.rows[0]:
+        typer.echo(f"the search found nothing better than the {report.best.name} plan; that one is written", err=True)
     typer.echo(f"wrote {output}; run it with: sparsevit run SOURCE SINK --model {model} --sparsity {output}")
     if save_cost is not None:
         found_cost.save(save_cost)
@@ -191,13 +199,15 @@ def _table(report: SearchReport) -> Table:
     table = Table(
         title=f"{report.metric}, budget {report.budget_text} ({report.budget:.3f} of dense)", title_justify="left"
     )
-    for column in ("", "pruned per block pair", report.dataset, report.test_dataset, "of dense", report.unit):
+    cost = "of dense, predicted" if report.predicted else "of dense"
+    for column in ("", "pruned per block pair", report.dataset, report.test_dataset, cost, report.unit, "budget"):
         if column is not None:
-            table.add_column(column, justify="left" if column in ("", "pruned per block pair") else "right")
+            table.add_column(column, justify="left" if column in ("", "pruned per block pair", "budget") else "right")
     for row in report.rows:
         stages = [",".join(f"{r:g}" for r in stage[::2]) for stage in row.plan.ratios]
         cells = [row.name, " | ".join(stages), f"{100 * row.validation:.2f}"]
         if row.test is not None:
             cells.append(f"{100 * row.test:.2f}")
-        table.add_row(*cells, f"{row.ratio:.3f}", f"{row.absolute:.1f}", style="bold" if row is report.best else None)
+        cells += [f"{row.predicted if report.predicted else row.ratio:.3f}", f"{row.absolute:.1f}"]
+        table.add_row(*cells, "inside" if row.within else "over", style="bold" if row is report.best else None)
     return table

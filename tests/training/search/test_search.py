@@ -168,3 +168,43 @@ def test_settings_that_cannot_search(values):
 def test_a_budget_that_nothing_fits(opened):
     with pytest.raises(SearchError, match=r"cheapest plan costs 0\.\d+ of dense"):
         run(opened, Budget(ratio=0.05))
+
+
+def test_answers_of_other_data_are_not_taken(opened, tmp_path):
+    """Of the other split, and of the same files with other labels."""
+    model, validation, test = opened
+    settings, state = replace(SETTINGS, evaluations=2, population=2), tmp_path / "state.json"
+    run(opened, Budget(ratio=0.6), settings, state_path=state)
+    with pytest.raises(StateError, match="another search"):
+        run((model, test, validation), Budget(ratio=0.6), settings, state_path=state, test=validation)
+    assert test.subset([0, 1]).fingerprint() != validation.subset([0, 1]).fingerprint()
+    sample = validation[0]
+    before, pixel = validation.fingerprint(), sample.label[0, 0].copy()
+    sample.label[0, 0] = 1 - min(pixel, 1)  # kept in memory
+    try:
+        assert validation.fingerprint() != before
+    finally:
+        sample.label[0, 0] = pixel
+    assert validation.fingerprint() == before
+
+
+@pytest.mark.parametrize("damage", [{"measured": 3}, {"calibration": {"": {}}}, {"validation of 6": "x"}], ids=str)
+def test_damaged_answers_are_told(opened, tmp_path, damage):
+    state = tmp_path / "state.json"
+    settings = replace(SETTINGS, evaluations=2, population=2)
+    run(opened, Budget(ratio=0.6), settings, state_path=state)
+    document = json.loads(state.read_text())
+    document["answers"].update(damage)
+    state.write_text(json.dumps(document))
+    with pytest.raises(StateError, match="state.json"):
+        run(opened, Budget(ratio=0.6), settings, state_path=state)
+
+
+def test_the_best_plan_inside_the_budget_is_the_one_to_run(opened):
+    report = run(opened, Budget(ratio=0.6), replace(SETTINGS, evaluations=2, population=2))
+    rows = {name: replace(report.row(name), validation=0.5, within=True) for name in ("search", "random", "uniform")}
+    order = tuple(rows.values())
+    assert replace(report, rows=order).best is rows["search"]  # no better one
+    better = replace(rows["random"], validation=0.6)
+    assert replace(report, rows=(rows["search"], better)).best is better
+    assert replace(report, rows=(rows["search"], replace(better, within=False))).best is rows["search"]

@@ -114,11 +114,18 @@ class Measurement:
     absolute: float
 
 
-def measure(gauge: Gauge, plans: Sequence[Plan], rounds: int, seed: int = 0) -> list[Measurement]:
+def measure(
+    gauge: Gauge,
+    plans: Sequence[Plan],
+    rounds: int,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Measurement]:
     """Runs the plans and the dense model round by round, in an order drawn anew each round.
 
     Args:
         rounds: timed; one more goes before to warm up.
+        progress: told the runs done, and all of them.
 
     Returns:
         One measurement per plan.
@@ -126,15 +133,19 @@ def measure(gauge: Gauge, plans: Sequence[Plan], rounds: int, seed: int = 0) -> 
     if not plans:
         return []
     dense = Plan.dense([len(stage) for stage in plans[0].ratios])
-    everything = [dense, *plans]
+    everything = [dense, *(plan for plan in plans if plan != dense)]
     rng = np.random.default_rng(seed)
     samples = np.empty((rounds, len(everything)))
     for number in range(-1, rounds):
-        for position in rng.permutation(len(everything)):
+        for done, position in enumerate(rng.permutation(len(everything)), (number + 1) * len(everything)):
+            if progress is not None:
+                progress(done, (rounds + 1) * len(everything))
             samples[max(number, 0), position] = gauge(everything[position])
-    ratios = np.median(samples / samples[:, :1], axis=0)
+    ratios = np.median(samples / samples[:, :1], axis=0)  # of dense: 1
     absolute = np.median(samples, axis=0)
-    return [Measurement(float(r), float(a)) for r, a in zip(ratios[1:], absolute[1:], strict=True)]
+    measured = iter(Measurement(float(r), float(a)) for r, a in zip(ratios, absolute, strict=True))
+    itself = next(measured)
+    return [itself if plan == dense else next(measured) for plan in plans]
 
 
 @dataclass(frozen=True)
@@ -172,6 +183,19 @@ class CostModel:
         write_whole(path, (json.dumps({"schema": _SCHEMA, **asdict(self)}, indent=1) + "\n").encode())
 
     @classmethod
+    def of(cls, kept: dict) -> CostModel:
+        """From plain values, as `dataclasses.asdict` gives them.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: they are something else.
+        """
+        found = cls(**{**kept, "pairs": tuple(float(p) for p in kept["pairs"])})
+        numbers = (found.dense, found.fixed, found.error, *found.pairs)
+        if not all(np.isfinite(float(n)) and float(n) >= 0 for n in numbers) or found.dense <= 0:
+            raise ValueError("not all of its numbers are positive")
+        return found
+
+    @classmethod
     def load(cls, path: str | Path, model: str, pairs: int) -> CostModel:
         """Reads what `save` wrote.
 
@@ -189,10 +213,7 @@ class CostModel:
         try:
             if document.pop("schema") != _SCHEMA:
                 raise ValueError("of another schema")
-            found = cls(**{**document, "pairs": tuple(float(p) for p in document["pairs"])})
-            numbers = (found.dense, found.fixed, found.error, *found.pairs)
-            if not all(np.isfinite(float(n)) and float(n) >= 0 for n in numbers) or found.dense <= 0:
-                raise ValueError("not all of its numbers are positive")
+            found = cls.of(document)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CostError(
                 f"{path} is no cost model ({error}); write one with `sparsevit search --save-cost`"
@@ -213,6 +234,7 @@ def calibrate(
     seed: int,
     model: str,
     device: str,
+    progress: Callable[[int, int], None] | None = None,
 ) -> CostModel:
     """Fits a cost model to measured plans: every stage's tail pruned alone, everything pruned, and random ones.
 
@@ -220,6 +242,7 @@ def calibrate(
         shares_of: windows computed, of all, per block pair of a plan.
         rounds: per plan.
         model, device: for the record.
+        progress: as in `measure`.
     """
     require("scipy")
     from scipy.optimize import nnls
@@ -233,7 +256,7 @@ def calibrate(
         start += pairs
     genomes += [space.random(rng) for _ in range(2 * sum(space.pairs))]
     plans = [space.plan(genome) for genome in genomes]
-    measured = measure(gauge, plans, rounds, seed)
+    measured = measure(gauge, plans, rounds, seed, progress)
     features = np.array([[1.0, *shares_of(plan)] for plan in plans])
     ratios = np.array([m.ratio for m in measured])
     weights, _ = nnls(features, ratios)

@@ -40,7 +40,7 @@ class SearchReport:
     """A finished search.
 
     Attributes:
-        rows: the plan found first, then what stands beside it.
+        rows: the search's plan first, then what stands beside it.
         metric: name of the metric.
         dataset, test_dataset: names; None where there is no test split.
         budget: cost against dense.
@@ -70,8 +70,11 @@ class SearchReport:
 
     @property
     def best(self) -> Row:
-        """The plan found."""
-        return self.rows[0]
+        """The plan to run: of those inside the budget the one of the best validation metric, the search's own in a tie.
+
+        With none inside, the search's own.
+        """
+        return max((row for row in self.rows if row.within), key=lambda row: row.validation, default=self.rows[0])
 
     def row(self, name: str) -> Row:
         """A row by its name. Raises KeyError."""
@@ -88,6 +91,7 @@ class SearchReport:
         """Where the plan comes from, for its file."""
         best = self.best
         return {
+            "found_by": best.name,
             "found": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "model": self.model,
             "model_sha256": self.model_sha256,

@@ -139,6 +139,13 @@ def search(
     ).run()
 
 
+def _measurements(kept: list[dict[str, Any]], count: int) -> list[Measurement]:
+    """From plain values; TypeError or ValueError where they are something else."""
+    if len(kept) != count:
+        raise ValueError(f"{len(kept)} measurements of {count} plans")
+    return [Measurement(ratio=float(entry["ratio"]), absolute=float(entry["absolute"])) for entry in kept]
+
+
 class _Search:
     """One run of `search`; arguments as there."""
 
@@ -169,6 +176,7 @@ class _Search:
         count = min(settings.samples or len(validation), len(validation))
         chosen = np.random.default_rng([settings.seed, 0]).permutation(len(validation))[:count]
         self.subset: Dataset = validation if count == len(validation) else validation.subset(sorted(chosen.tolist()))
+        progress("reading the data", 0, 1, None)
         self.state = SearchState(state_path, self._identity())
 
     def run(self) -> tuple[SearchReport, CostModel]:
@@ -204,14 +212,15 @@ class _Search:
     # Costs, all against the dense model
 
     def _calibrate(self) -> CostModel:
-        self.progress("calibrating", 0, 1, None)
-
         def find() -> dict[str, Any]:
-            rounds, seed = self.settings.rounds, self.settings.seed
-            return asdict(calibrate(self.gauge, self.space, self._shares, rounds, seed, self.file_sha256, self.device))
+            rounds, seed, told = self.settings.rounds, self.settings.seed, self._rounds_of("calibrating")
+            found = calibrate(self.gauge, self.space, self._shares, rounds, seed, self.file_sha256, self.device, told)
+            return asdict(found)
 
-        kept = self.state.recall("calibration", "", find)
-        return CostModel(**{**kept, "pairs": tuple(kept["pairs"])})
+        return self.state.recall("calibration", "", find, CostModel.of)
+
+    def _rounds_of(self, phase: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.progress(phase, done, total, None)
 
     def _budget_ratio(self) -> float:
         if self.budget_plan is not None:
@@ -224,10 +233,12 @@ class _Search:
     def _measure(self, plans: Sequence[Plan], finely: bool = True) -> list[Measurement]:
         rounds = self.settings.rounds * (_FINE if finely else 1)
         key = json.dumps([rounds, *(self._key(plan) for plan in plans)])
-        kept = self.state.recall(
-            "measured", key, lambda: [asdict(m) for m in measure(self.gauge, plans, rounds, self.settings.seed)]
-        )
-        return [Measurement(**entry) for entry in kept]
+        told = self._rounds_of("measuring the finalists") if finely else None
+
+        def find() -> list[dict[str, Any]]:
+            return [asdict(m) for m in measure(self.gauge, plans, rounds, self.settings.seed, told)]
+
+        return self.state.recall("measured", key, find, lambda kept: _measurements(kept, len(plans)))
 
     def _admit(self, genome: Genome) -> bool:
         plan = self.space.plan(genome)
@@ -284,7 +295,7 @@ class _Search:
                 raise SearchError(f"{len(dataset)} samples of {dataset.name} have nothing to count; take more samples")
             return score
 
-        return self.state.recall(kind, json.dumps(self._key(plan)), find)
+        return self.state.recall(kind, json.dumps(self._key(plan)), find, float)
 
     def _plans(self, pool: Pool) -> list[Plan]:
         return [self.space.plan(genome) for genome, _ in pool.ranked]
@@ -343,18 +354,18 @@ class _Search:
 
     def _measure_together(self, plans: Sequence[Plan]) -> dict[str, Measurement]:
         """By key; plans that are the same are measured once."""
-        self.progress("measuring the finalists", 0, 1, None)
         different = {str(self._key(plan)): plan for plan in plans}
         return dict(zip(different, self._measure(list(different.values())), strict=True))
 
     def _identity(self) -> dict[str, Any]:
         named = {"validation": self.validation, "test": self.test}
+        data = {key: None if d is None else [d.name, len(d), d.fingerprint()] for key, d in named.items()}
         s = self.settings
         return {
             "model": self.file_sha256,
             "backend": self.model.backend.name,
             "device": self.device,
-            **{key: None if data is None else [data.name, len(data)] for key, data in named.items()},
+            **data,
             "budget": self.budget.text(self.gauge.unit),
             "cost model": None if self.given is None else [self.given.fixed, *self.given.pairs],
             "evaluations": s.evaluations,

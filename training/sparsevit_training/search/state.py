@@ -42,20 +42,31 @@ class SearchState:
     def __len__(self) -> int:
         return sum(len(answers) for answers in self._answers.values())
 
-    def recall(self, kind: str, key: str, find: Callable[[], Any]) -> Any:
+    def recall(
+        self, kind: str, key: str, find: Callable[[], Any], read: Callable[[Any], Any] = lambda kept: kept
+    ) -> Any:
         """The answer kept under a key; otherwise finds it and keeps it.
 
         Args:
             find: returns plain values.
+            read: makes the answer of plain values; TypeError, KeyError or ValueError where they are damaged.
 
         Raises:
+            StateError: what is kept under the key cannot be read.
             SinkError: the file cannot be written. Whatever `find` raises.
         """
         answers = self._answers.setdefault(kind, {})
         if key not in answers:
             answers[key] = json.loads(json.dumps(find()))
             self._write()
-        return answers[key]
+        try:
+            return read(answers[key])
+        except (TypeError, KeyError, ValueError) as error:
+            raise StateError(f"{self._path}: an answer of kind {kind!r} is damaged ({error}); {self._again}") from error
+
+    @property
+    def _again(self) -> str:
+        return f"remove {self._path} to start over, or name another --state"
 
     def _write(self) -> None:
         if self._path is not None:
@@ -63,13 +74,14 @@ class SearchState:
             write_whole(self._path, (json.dumps(document) + "\n").encode())
 
     def _read(self, path: Path) -> dict[str, dict[str, Any]]:
-        again = f"remove {path} to start over, or name another --state"
+        again = self._again
         try:
             document = json.loads(path.read_text())
             schema, identity, answers = document["schema"], document["search"], document["answers"]
         except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise StateError(f"{path} is not the state of a search ({error}); {again}") from error
-        if schema != _SCHEMA or not isinstance(identity, dict) or not isinstance(answers, dict):
+        whole = isinstance(identity, dict) and isinstance(answers, dict)
+        if schema != _SCHEMA or not whole or not all(isinstance(kept, dict) for kept in answers.values()):
             raise StateError(f"{path} is the state of another version's search; {again}")
         keys = sorted({*identity, *self._identity})
         changed = [
