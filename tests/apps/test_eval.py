@@ -58,9 +58,12 @@ def test_figures_follow_the_definition(sparsevit, dataset, tmp_path):
 def test_record_writes_the_card(sparsevit, dataset, tmp_path):
     path = tmp_path / "copy.onnx"
     shutil.copy(find_model("street-scenes"), path)
-    assert sparsevit("eval", path, dataset, "--sweep", "0", "--name", "two frames", "--record").code == 0
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"schema": 1, "ratios": [0.8, 0.2, 0.4, 0.2]}')
+    said = sparsevit("eval", path, dataset, "--sweep", f"0,{plan}", "--record")
+    assert said.code == 0 and "plan.json" in said.err  # a card cannot say what was pruned there
     with load(path) as model:
-        (metric,) = [m for m in model.card.metrics if m.dataset == "two frames"]
+        (metric,) = [m for m in model.card.metrics if m.dataset == f"{dataset.name} test"]
     assert (metric.name, metric.ratio, metric.unit) == ("mIoU", 0.0, "%") and 0 <= metric.value <= 100
 
 

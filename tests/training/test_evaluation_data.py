@@ -1,5 +1,7 @@
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 
 import detection_data
@@ -26,6 +28,28 @@ def test_boxes_in_both_layouts(tmp_path):
     assert len(open_evaluation_data(DETECTOR, tmp_path / "coco", ["train"])) == 5
     data = open_evaluation_data(DETECTOR, tmp_path / "flat")
     assert len(data) == 2 and tuple(c.name for c in data.classes) == ("person", "car")
+
+
+def test_classes_are_found_by_name_whatever_their_ids(folder):
+    """As if void came first and the others in another order: the same truth."""
+    straight = open_evaluation_data(SEGMENTER, folder, "val")
+    expected = [straight[i].label for i in range(len(straight))]
+    moved = {0: 2, 1: 3, 2: 1, 3: 0}
+    lines = [line.split(maxsplit=1) for line in (folder / "classes.txt").read_text().splitlines()]
+    (folder / "classes.txt").write_text("".join(f"{moved[int(i)]} {rest}\n" for i, rest in lines))
+    table = np.array([moved.get(i, i) for i in range(256)], np.uint8)
+    for path in (folder / "val" / "labels").glob("*.png"):
+        cv2.imwrite(str(path), table[cv2.imread(str(path), cv2.IMREAD_UNCHANGED)])
+    data = open_evaluation_data(SEGMENTER, folder, "val")
+    assert data.name == "tiny val" and tuple(c.name for c in data.classes) == SEGMENTER.class_names
+    for i, label in enumerate(expected):
+        np.testing.assert_array_equal(data[i].label, label)
+
+
+def test_a_class_that_the_data_lacks(folder):
+    model = SimpleNamespace(task="segmentation", class_names=("Ground", "Lorry"))
+    with pytest.raises(DatasetError, match=r"no class \['Lorry'\]"):
+        open_evaluation_data(model, folder)
 
 
 def test_masks_where_there_is_no_folder_of_labels(tmp_path):

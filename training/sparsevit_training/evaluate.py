@@ -36,6 +36,7 @@ class Evaluation(ABC):
         dataset: its name.
         plan: as asked for, as text.
         ratio: mean share of windows pruned over the blocks; the uniform ratio when the plan is one.
+        uniform: every block has that ratio.
         images: number of frames measured.
         classes: names.
         inference_ms: median time of the graph per frame.
@@ -46,6 +47,7 @@ class Evaluation(ABC):
     dataset: str
     plan: str
     ratio: float
+    uniform: bool
     images: int
     classes: tuple[str, ...]
     inference_ms: float
@@ -85,7 +87,9 @@ class Evaluation(ABC):
         }
 
     def metrics(self) -> list[MetricCard]:
-        """The figures as a model card records them, in percent."""
+        """The figures as a model card records them, in percent; none of a plan that no single ratio describes."""
+        if not self.uniform:
+            return []
         return [
             MetricCard(
                 name=name, dataset=self.dataset, ratio=round(self.ratio, 4), value=round(100 * value, 2), unit="%"
@@ -177,7 +181,10 @@ def evaluate(
     tallies = [_tally(model.task, model.card.name, model.class_names, dataset) for _ in plans]
     windows = model.card.windows
     own = Plan.dense(windows.depths) if windows.fixed is None else Plan(windows.fixed)
-    ratios = [_mean_ratio(own if plan is None else Plan.parse(plan, windows.depths)) for plan in plans]
+    flat = [
+        [r for stage in (own if plan is None else Plan.parse(plan, windows.depths)).ratios for r in stage]
+        for plan in plans
+    ]
 
     def run(plan: PlanLike | None) -> Callable[[np.ndarray], Result]:
         return lambda frame: model(frame, plan, threshold=LEAST_SCORE)
@@ -188,11 +195,12 @@ def evaluate(
             model=model.card.name,
             dataset=name or dataset.name,
             plan="own" if plan is None else str(plan),
-            ratio=ratio,
+            ratio=sum(ratios) / len(ratios),
+            uniform=len(set(ratios)) == 1,
             images=len(dataset),
             classes=model.class_names,
         )
-        for plan, ratio, tally in zip(plans, ratios, tallies, strict=True)
+        for plan, ratios, tally in zip(plans, flat, tallies, strict=True)
     ]
 
 
@@ -207,7 +215,13 @@ def evaluate_peer(
     tally = _tally("detection", peer.name, classes, dataset)
     _measure(dataset, [lambda frame: peer(frame, LEAST_SCORE)], [tally], progress)
     return tally.evaluation(
-        model=peer.name, dataset=name or dataset.name, plan="own", ratio=0.0, images=len(dataset), classes=classes
+        model=peer.name,
+        dataset=name or dataset.name,
+        plan="own",
+        ratio=0.0,
+        uniform=True,
+        images=len(dataset),
+        classes=classes,
     )
 
 
@@ -294,11 +308,6 @@ def _tally(task: str, model: str, class_names: tuple[str, ...], dataset: Dataset
             "evaluate on data with the model's classes in the model's order"
         )
     return _Objects(dataset) if isinstance(dataset, CocoBoxes) else _Pixels(len(expected))
-
-
-def _mean_ratio(plan: Plan) -> float:
-    flat = [r for stage in plan.ratios for r in stage]
-    return sum(flat) / len(flat)
 
 
 def _key(name: str) -> str:

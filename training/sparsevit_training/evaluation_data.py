@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,9 @@ _COCO_LAYOUT = (
 )
 
 
+Progress = Callable[[list], Iterable]
+
+
 class Evaluated(Protocol):
     """What the data must suit: an open `Model`."""
 
@@ -33,7 +36,11 @@ class Evaluated(Protocol):
 
 
 def open_evaluation_data(
-    model: Evaluated, data: str | Path, split: str | Sequence[str] | None = None, cache_mb: int = 0
+    model: Evaluated,
+    data: str | Path,
+    split: str | Sequence[str] | None = None,
+    cache_mb: int = 0,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Opens the data that a model of this task and these classes is measured on.
 
@@ -46,30 +53,45 @@ def open_evaluation_data(
         data: the folder.
         split: its part, for segmentation also several; ``test``, or ``val`` where there is no test, when None.
         cache_mb: decoded samples kept in memory, MiB; worth it where the data is gone through many times.
+        progress: given the samples, returns them while showing progress.
+
+    Returns:
+        The data, named after its folder and split.
 
     Raises:
         DatasetError: another task, another layout, or classes of the model that the data does not have.
     """
     root = Path(data)
     if model.task == "segmentation":
-        if not (root / "classes.txt").exists() and _coco_files(root, split):
-            background, *names = model.class_names
-            return CocoMasks(*_coco(root, split), names, cache_mb=cache_mb, background=background)
-        return _semantic(model, root, split, cache_mb)
+        if (root / "classes.txt").exists() or not _coco_files(root, split):
+            return _semantic(model, root, split, cache_mb, progress)
+        background, *names = model.class_names
+        return _named(root, CocoMasks(*_coco(root, split), names, cache_mb, progress, background=background))
     if model.task == "detection":
-        return CocoBoxes(*_coco(root, split), model.class_names, cache_mb=cache_mb)
+        return _named(root, CocoBoxes(*_coco(root, split), model.class_names, cache_mb, progress))
     raise DatasetError(f"there is no metric for a {model.task} model; evaluate a segmentation or a detection model")
 
 
-def _semantic(model: Evaluated, root: Path, split: str | Sequence[str] | None, cache_mb: int) -> SemanticFolder:
+def _semantic(
+    model: Evaluated, root: Path, split: str | Sequence[str] | None, cache_mb: int, progress: Progress | None
+) -> SemanticFolder:
     classes = read_classes(root / "classes.txt")
-    void = [i for i, c in classes.items() if c.name not in model.class_names]
+    void = [c.name for c in classes.values() if c.name not in model.class_names]
     if void:
-        log.warning("not counted, because the model has no such class: %s", ", ".join(classes[i].name for i in void))
+        log.warning("not counted, because the model has no such class: %s", ", ".join(void))
     if split is None:
         split = next((s for s in DEFAULT_SPLITS if (root / s).is_dir()), DEFAULT_SPLITS[0])
     splits = [split] if isinstance(split, str) else list(split)
-    return SemanticFolder(root, splits, void, cache_mb=cache_mb)
+    data = SemanticFolder(root, splits, cache_mb=cache_mb, progress=progress, names=model.class_names)
+    data.name = " ".join([root.name, *splits])
+    return data
+
+
+def _named(root: Path, data: CocoBoxes | CocoMasks) -> CocoBoxes | CocoMasks:
+    """After the folder, and the split where the file is named after one."""
+    split = data.name.removeprefix("instances_")
+    data.name = root.name if split == data.name else f"{root.name} {split}"
+    return data
 
 
 def _coco(root: Path, split: str | Sequence[str] | None) -> tuple[Path, Path]:

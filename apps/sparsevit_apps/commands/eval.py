@@ -78,7 +78,10 @@ def evaluate(
         others = [open_peer(path, threads) for path in peer or []]
         if others and loaded.task != "detection":
             raise typer.BadParameter(f"{loaded.card.name} is a {loaded.task} model, peers detect", param_hint="--peer")
-        dataset = open_evaluation_data(loaded, data, split)
+        with progress_bar() as bar:
+            dataset = open_evaluation_data(
+                loaded, data, split, progress=lambda samples: bar.track(samples, description="reading the data")
+            )
         if sweep is not None or loaded.card.windows.fixed is None:
             plans: list[str | None] = list(options.parse_sweep(sweep or "0,0.3,0.5,0.6,0.7"))
         else:
@@ -93,7 +96,8 @@ def evaluate(
         note = f"{loaded.backend.name}, input {loaded.input_hw[1]}x{loaded.input_hw[0]}"
     stdout().print(_table(figures, beside))
     if json is not None:
-        document = [f.to_dict() for f in (*figures, *beside)]
+        about = {"skipped": [s.name for s in dataset.skipped], "backend": loaded.backend.name, **loaded.backend.details}
+        document = [{**f.to_dict(), **(about if f in figures else {})} for f in (*figures, *beside)]
         write_whole(json, (json_module.dumps(document, indent=1) + "\n").encode())
         stderr().print(f"wrote {json}", markup=False)
     if plot is not None:
@@ -105,6 +109,8 @@ def evaluate(
         path = find_model(model)
         record_metrics(path, [m for f in figures for m in f.metrics()])
         typer.echo(f"recorded in the card of {path}")
+        if others := [f.plan for f in figures if not f.uniform]:
+            typer.echo(f"not recorded, for a card knows figures by one ratio: {', '.join(others)}", err=True)
 
 
 def _table(figures: Sequence[Evaluation], peers: Sequence[Evaluation]) -> Table:

@@ -69,8 +69,8 @@ def unknown_class(folder):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (break_image, "cannot be decoded"),
-        (break_label, "cannot be decoded"),
+        (break_image, "truncated"),
+        (break_label, "0 bytes do not decode"),
         (remove_label, "no label"),
         (colour_label, "8-bit grey"),
         (shrink_label, r"\(48, 32\)"),

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from sparsevit_runtime.errors import DatasetError
 
-from .base import IGNORE, BadSample, CachedSamples, ClassInfo, Dataset, Sample
+from .base import IGNORE, BadSample, CachedSamples, ClassInfo, Dataset, Sample, decode
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -60,8 +61,10 @@ class SemanticFolder(Dataset):
     Args:
         root: the folder.
         splits: names of sub-folders, concatenated in this order; within a split samples are sorted by name.
-        void: class ids that take no part in loss and metrics. They must be the highest ids, so that the others
-            number from 0 without a gap. 255 is always void.
+        void: class ids that take no part in loss and metrics. Without `names` they must be the highest ids, so that
+            the others number from 0 without a gap. 255 is always void.
+        names: classes in the order that numbers them, whatever their ids; the others are void too. None takes all, in
+            the order of their ids.
         every: take every n-th sample of the concatenation only; with `offset` the first one taken.
         exclude: turn `every` around: take the samples that it would leave out.
         cache_mb: decoded samples kept in memory, MiB.
@@ -81,12 +84,17 @@ class SemanticFolder(Dataset):
         exclude: bool = False,
         cache_mb: int = 2048,
         progress: Callable[[list], Iterable] | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
         root = Path(root)
         self.name = root.name
         listed = read_classes(root / "classes.txt")
-        ids = sorted(i for i in listed if i not in void)
-        if ids != list(range(len(ids))) or not ids:
+        if names is not None:
+            ids = _ids_of(names, listed, root / "classes.txt")
+            void = [i for i in listed if i not in ids]
+        else:
+            ids = sorted(i for i in listed if i not in void)
+        if names is None and (ids != list(range(len(ids))) or not ids):
             raise DatasetError(
                 f"{root / 'classes.txt'} has class ids {sorted(listed)} with void {list(void)}; the other ids must "
                 "count up from 0 without a gap. List the void ids in the recipe, or renumber the labels"
@@ -94,7 +102,7 @@ class SemanticFolder(Dataset):
         self.classes = tuple(listed[i] for i in ids)
         # Label value -> training id; 254 marks values that the class list does not know.
         self._ids = np.full(256, 254, np.uint8)
-        self._ids[: len(ids)] = np.arange(len(ids))
+        self._ids[ids] = np.arange(len(ids))
         self._ids[[i for i in void if 0 <= i < 256] + [255]] = IGNORE
 
         pairs = []
@@ -106,7 +114,7 @@ class SemanticFolder(Dataset):
             pairs += [(p, root / split / "labels" / f"{p.stem}.png") for p in images]
         chosen = set(range(offset, len(pairs), every))
         pairs = [p for i, p in enumerate(pairs) if (i in chosen) != exclude]
-        self._samples = CachedSamples(pairs, self._read, cache_mb, progress)
+        self._samples = CachedSamples([_Pair(*p) for p in pairs], self._read, cache_mb, progress)
         self.skipped = self._samples.skipped
         if not len(self._samples):
             first = f"; first: {self.skipped[0].name}: {self.skipped[0].reason}" if self.skipped else ""
@@ -114,17 +122,14 @@ class SemanticFolder(Dataset):
                 f"none of the {len(pairs)} samples of {root} ({list(splits)}) is usable{first}. {_LAYOUT}"
             )
 
-    def _read(self, pair: tuple[Path, Path]) -> Sample:
+    def _read(self, pair: _Pair) -> Sample:
         image_path, label_path = pair
-        image = cv2.imread(str(image_path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise BadSample("the image cannot be decoded")
+        image = decode(image_path)
         if not label_path.is_file():
             raise BadSample(f"no label at {label_path}")
-        label = cv2.imread(str(label_path), cv2.IMREAD_UNCHANGED)
-        if label is None or label.ndim != 2 or label.dtype != np.uint8:
-            what = "cannot be decoded" if label is None else f"is {label.dtype} of shape {label.shape}"
-            raise BadSample(f"the label {label_path} {what}; expected 8-bit grey")
+        label = decode(label_path, cv2.IMREAD_UNCHANGED)
+        if label.ndim != 2 or label.dtype != np.uint8:
+            raise BadSample(f"the label {label_path} is {label.dtype} of shape {label.shape}; expected 8-bit grey")
         if label.shape != image.shape[:2]:
             raise BadSample(f"the label is {label.shape}, the image {image.shape[:2]} (height, width)")
         label = self._ids[label]
@@ -137,3 +142,21 @@ class SemanticFolder(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         return self._samples[index]
+
+
+class _Pair(NamedTuple):
+    """Files of a sample; its text names the image in messages."""
+
+    image: Path
+    label: Path
+
+    def __str__(self) -> str:
+        return str(self.image)
+
+
+def _ids_of(names: Sequence[str], listed: dict[int, ClassInfo], path: Path) -> list[int]:
+    ids = {c.name: i for i, c in listed.items()}
+    missing = [n for n in names if n not in ids]
+    if missing:
+        raise DatasetError(f"{path} has no class {missing}; it has {list(ids)}. Name them alike, or take other data")
+    return [ids[n] for n in names]
