@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+import detection_data
 from sparsevit_exporter.checkpoints import load_checkpoint
-from sparsevit_runtime.errors import CheckpointError, DatasetError
+from sparsevit_runtime.errors import CheckpointError, DatasetError, SinkError
 from sparsevit_training.adaptation import (
     MAX_BAD_STEPS,
     Adaptation,
@@ -89,6 +90,9 @@ def test_starting_over(recipe_of):
     adapt(recipe, stop_at=4)
     again = Adaptation(recipe, resume=False)
     assert again.step == 0
+    again.save = lambda: None  # killed before its first checkpoint
+    again.run(stop_at=1)
+    assert Adaptation(recipe).step == 0  # the earlier run is not what goes on
 
 
 def test_the_budget_ends_a_run(recipe_of):
@@ -97,6 +101,13 @@ def test_the_budget_ends_a_run(recipe_of):
     adapt(recipe)
     assert time.monotonic() - start < 20
     assert torch.load(recipe.output / "last.pth", weights_only=True)["resume"]["step"] < 10**6
+
+
+def test_a_budget_too_short_for_a_step_is_told(recipe_of):
+    recipe = recipe_of(schedule={"steps": 8, "budget_minutes": 1e-9})
+    with pytest.raises(TrainingError, match="budget_minutes"):
+        adapt(recipe)
+    assert not (recipe.output / "model.pth").exists()
 
 
 def test_bad_samples_are_named_and_skipped(recipe_of, folder, caplog):
@@ -138,6 +149,76 @@ def test_a_loss_that_stays_infinite_ends_the_run(recipe_of):
     with pytest.raises(TrainingError, match=f"{MAX_BAD_STEPS} steps"):
         run.run()
     torch.testing.assert_close(run.ema.model.state_dict(), before)  # nothing of it reached what ships
+
+
+def poison(run, steps):
+    """Images of these steps hold an infinity, as an overflow in half precision does."""
+    make = run.batches.make
+
+    def poisoned(step):
+        batch = make(step)
+        if step in steps:
+            batch.images[0, 0, 0, 0] = float("inf")
+        return batch
+
+    run.batches.make = poisoned
+
+
+def test_one_bad_step_leaves_no_trace(recipe_of):
+    """Neither in weights nor in the statistics of batch norms, which a forward pass moves."""
+    recipe = recipe_of(loss={"self_distillation": 1.0}, schedule={"steps": 12, "warmup_steps": 1})
+    run = Adaptation(recipe)
+    poison(run, {1})
+    state = weights(run.run())
+    assert all(torch.isfinite(v).all() for v in state.values())
+    last = torch.load(recipe.output / "last.pth", weights_only=True)["resume"]
+    assert last["step"] == 12 and all(torch.isfinite(v).all() for v in last["model"].values())
+
+
+def test_bad_steps_at_the_end_are_no_success(recipe_of):
+    recipe = recipe_of(monitor={})
+    run = Adaptation(recipe)
+    poison(run, {5, 6, 7})
+    with pytest.raises(TrainingError, match="the last 3 steps"):
+        run.run()
+    assert not (recipe.output / "last.pth").exists()
+
+
+def test_data_of_another_task_is_refused(recipe_of, folder, tmp_path):
+    four = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 4, "head_channels": 8}
+    with pytest.raises(DatasetError, match="no boxes"):
+        Adaptation(recipe_of(task="detection", model=four, monitor={}))
+    detection_data.write_coco(tmp_path / "a.json", tmp_path / "images")
+    boxes = {"kind": "coco", "annotations": str(tmp_path / "a.json"), "images": str(tmp_path / "images")}
+    boxes["categories"] = ["person", "car"]
+    with pytest.raises(DatasetError, match="no boxes"):
+        Adaptation(recipe_of(task="detection", model=four, data=[boxes], augmentation={}))  # monitored on label maps
+
+
+def test_masks_of_coco_json_are_segmented(recipe_of, tmp_path):
+    detection_data.write_coco(tmp_path / "a.json", tmp_path / "images")
+    data = {"kind": "coco", "annotations": str(tmp_path / "a.json"), "images": str(tmp_path / "images")}
+    data["categories"] = ["person", "car"]
+    recipe = recipe_of(data=[data], monitor={"data": data, "every_steps": 4}, augmentation={})
+    loaded = load_checkpoint(adapt(recipe))
+    assert [c.name for c in loaded.classes] == ["background", "person", "car"] and loaded.metrics
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:77"])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(TrainingError, match=device):
+        choose_device(device)
+
+
+def test_rare_classes_that_the_data_lacks(recipe_of):
+    with pytest.raises(DatasetError, match="rare_classes"):
+        Adaptation(recipe_of(augmentation={"rare_classes": [99]}))
+
+
+def test_an_output_that_cannot_be_made(recipe_of, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SinkError, match="file"):
+        adapt(recipe_of(output=str(tmp_path / "file")))
 
 
 def test_teacher_and_unlabelled_images(recipe_of, folder, teacher_file, tmp_path):

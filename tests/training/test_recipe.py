@@ -46,6 +46,16 @@ def test_overrides_reach_lists_and_missing_parents(tmp_path):
         ({"learning_rate": 1}, "learning_rate"),
         ({"input": {"height": 64}}, "input.width"),
         ({"teacher": {"path": "t.onnx", "features": [["a"]], "strides": [8, 16]}}, "teacher"),
+        ({"plans": {"ratios": [2.0]}}, "plans.ratios.0"),
+        ({"plans": {"ratios": []}}, "plans.ratios"),
+        ({"monitor": {"ratios": [-0.1]}}, "monitor.ratios.0"),
+        ({"input": {"height": 64, "width": 96, "std": [0, 1, 1]}}, "input.std.0"),
+        ({"input": {"height": 64, "width": 96, "mean": [float("nan"), 0, 0]}}, "input.mean.0"),
+        ({"optimizer": {"betas": [2, 3]}}, "optimizer.betas.0"),
+        ({"seed": -1}, "seed"),
+        ({"model": {"depths": [2, 2]}}, "one entry per stage"),
+        ({"model": {"embed_dim": 8, "depths": [2, 2], "num_heads": [3, 2]}}, "3 heads cannot share"),
+        ({"task": "detection", "model": {"depths": [2, 2], "num_heads": [1, 2]}}, "4 stages"),
     ],
 )
 def test_mistakes_are_named(change, named):

@@ -18,14 +18,14 @@ from torch import nn
 
 from sparsevit_exporter.backbone import SparseViT
 from sparsevit_exporter.networks import HeadedModel
-from sparsevit_runtime.errors import CheckpointError, SparseViTError
+from sparsevit_runtime.errors import CheckpointError, DatasetError, SinkError, SparseViTError
 
 from .batch import Batch
 from .batches import BatchMaker, common_classes
 from .checkpoint import load_for_resume, model_document, save_whole, start_from
 from .datasets import Dataset, open_dataset
 from .ema import ModelEma
-from .recipe import Recipe, changed_keys
+from .recipe import Recipe, TrainingData, changed_keys
 from .schedule import Schedule
 from .tasks import open_task
 from .teacher import FeatureDistillation, Teacher
@@ -57,9 +57,11 @@ def adapt(recipe: Recipe, resume: bool = True, progress: bool = False, stop_at: 
         Path of ``model.pth``.
 
     Raises:
-        DatasetError: data missing, empty or mismatched.
+        DatasetError: data missing, empty, of another task or mismatched.
         CheckpointError: ``last.pth`` is damaged or of another model.
-        TrainingError: the loss is not finite for many steps in a row.
+        SinkError: the output folder cannot be written.
+        TrainingError: the device is not there, the loss is not finite for many steps in a row or at the end, or the
+            budget ends before the first step.
     """
     return Adaptation(recipe, resume, progress).run(stop_at)
 
@@ -75,28 +77,35 @@ class Adaptation:
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         cv2.setNumThreads(1)
-        recipe.output.mkdir(parents=True, exist_ok=True)
+        make_folder(recipe.output)
         self._last = recipe.output / "last.pth"
         self._exportable = recipe.output / "model.pth"
 
-        masks = recipe.task == "segmentation"
-        track = self._track("reading data")
-        self.datasets = [open_dataset(d, recipe.cache_mb, track, masks) for d in recipe.data]
+        self.task = open_task(recipe)
+        self.datasets = [self._open(d) for d in recipe.data]
         self.classes = common_classes(self.datasets)
+        check_rare_classes(recipe, len(self.classes))
         self.monitored: Dataset | None = None
         if recipe.monitor.data is not None:
-            self.monitored = open_dataset(recipe.monitor.data, recipe.cache_mb, masks=masks)
+            self.monitored = self._open(recipe.monitor.data)
             common_classes([self.datasets[0] if self.datasets[0].classes else self.monitored, self.monitored])
 
         self.schedule = Schedule(recipe.schedule)
-        self.task = open_task(recipe)
         teacher = Teacher(recipe.teacher, recipe.threads) if recipe.teacher else None
         self.batches = BatchMaker(recipe, self.task, self.datasets, lambda step: self.schedule.progress(step), teacher)
         self._build()
         self.step = 0
         self.metrics: list[dict] = []
+        self._bad_in_a_row = 0
+        self._start_over = not resume
         if resume and self._last.exists():
             self._restore()
+
+    def _open(self, data: TrainingData) -> Dataset:
+        masks = self.recipe.task == "segmentation"
+        dataset = open_dataset(data, self.recipe.cache_mb, self._track("reading data"), masks)
+        self.task.check(dataset)
+        return dataset
 
     def _build(self) -> None:
         recipe = self.recipe
@@ -119,6 +128,10 @@ class Adaptation:
     def run(self, stop_at: int | None = None) -> Path:
         """Trains up to the end, or to `stop_at`; returns the path of the exportable checkpoint."""
         recipe = self.recipe
+        if self._start_over:  # what is left of an earlier run must not be gone on with, should this one be killed
+            self._last.unlink(missing_ok=True)
+            self._exportable.unlink(missing_ok=True)
+        self.schedule.begin()
         end = recipe.schedule.steps if stop_at is None else min(stop_at, recipe.schedule.steps)
         columns = ["step", "progress", "lr", "loss", *self.task.terms, "distillation", "self_distillation", "pruned"]
         columns += ["step_s", "elapsed_s"]
@@ -155,7 +168,7 @@ class Adaptation:
                             **scores,
                         )
                         bar.update(task, note=f"step {self.step}  loss {means['loss']:.3f}  {note}")
-                    bar.update(task, completed=batch.progress)
+                    bar.update(task, completed=self.schedule.progress(self.step))
                     if elapsed - saved_s > 60 * recipe.save_every_minutes:
                         self.save()
                         saved_s = elapsed
@@ -163,6 +176,16 @@ class Adaptation:
             csv_log.close()
             if self.step:
                 self.save()
+        if not self.step:
+            raise TrainingError(
+                f"the budget of {recipe.schedule.budget_minutes} minutes ended before the first step; raise "
+                "schedule.budget_minutes"
+            )
+        if self._bad_in_a_row:
+            raise TrainingError(
+                f"the last {self._bad_in_a_row} steps had no finite loss; {self._exportable} is of before them, where "
+                "it was saved. Lower optimizer.lr, or set precision to fp32, and run it again"
+            )
         return self._exportable
 
     def _train_step(self, step: int, batch: Batch, window: _Averages) -> None:
@@ -172,6 +195,7 @@ class Adaptation:
             group["lr"] = recipe.optimizer.lr * factor
         torch.manual_seed((recipe.seed * 1_000_003 + step) % 2**31)  # stochastic depth, the same after a resume
         self.model.train()
+        statistics = [b.clone() for b in self.model.buffers()]  # a forward pass moves those of the batch norms
         images = batch.images.to(self.device)
         distilled = torch.zeros((), device=self.device)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
@@ -188,13 +212,16 @@ class Adaptation:
         loss = sum(terms.values()) + weight * distilled + recipe.loss.self_distillation * matched
         self.optimizer.zero_grad(set_to_none=True)
         if not torch.isfinite(loss):
-            window.bad_step()
-            if window.bad_in_a_row >= MAX_BAD_STEPS:
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)
+            self._bad_in_a_row += 1
+            if self._bad_in_a_row >= MAX_BAD_STEPS:
                 raise TrainingError(
                     f"the loss was not finite for {MAX_BAD_STEPS} steps up to step {step}; lower optimizer.lr, or set "
                     "precision to fp32, and resume from the last checkpoint"
                 )
             return
+        self._bad_in_a_row = 0
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -225,7 +252,9 @@ class Adaptation:
         return f"{self.task.column}_{round(100 * ratio)}"
 
     def save(self) -> None:
-        """Writes both checkpoints."""
+        """Writes both checkpoints; not while the loss is not finite, for then the weights may not be either."""
+        if self._bad_in_a_row:
+            return
         document = model_document(
             self.ema.model, self.classes, self.recipe, {"steps": self.step, "seed": self.recipe.seed}, self.metrics
         )
@@ -265,6 +294,8 @@ class Adaptation:
         self.metrics = state["metrics"]
         self.schedule = Schedule(self.recipe.schedule, state["elapsed_s"])
         log.info("resumed %s at step %d", self._last, self.step)
+        if self.show_progress:
+            Console(stderr=True).print(f"going on at step {self.step} of {self._last}", markup=False, soft_wrap=True)
 
     def _bar(self) -> Progress:
         return Progress(
@@ -285,23 +316,18 @@ class Adaptation:
 
 
 class _Averages:
-    """Running means since they were last taken, and the count of steps in a row that had no finite loss."""
+    """Running means since they were last taken."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
         self._count = 0
-        self.bad_in_a_row = 0
 
     def add(self, **values: torch.Tensor | float) -> None:
-        self.bad_in_a_row = 0
         self._count += 1
         for key, value in values.items():
             self._sums[key] = self._sums.get(key, 0.0) + float(
                 value.detach() if isinstance(value, torch.Tensor) else value
             )
-
-    def bad_step(self) -> None:
-        self.bad_in_a_row += 1
 
     def take(self) -> dict[str, float]:
         count = max(self._count, 1)
@@ -331,10 +357,35 @@ def build_optimizer(modules: Iterable[nn.Module | None], recipe: Recipe) -> torc
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto``: CUDA when there is one; otherwise what PyTorch makes of the name."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """``auto``: CUDA when there is one; otherwise what PyTorch makes of the name.
+
+    Raises:
+        TrainingError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(f"there is no device {name!r} here ({reason}); set device to cpu, cuda or auto") from error
+    return device
+
+
+def make_folder(path: Path) -> None:
+    """Makes the output folder. Raises SinkError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"cannot make the folder {path} ({error.strerror}); name another `output`") from error
+
+
+def check_rare_classes(recipe: Recipe, count: int) -> None:
+    """Raises DatasetError where the recipe names a class that the data does not have."""
+    wrong = [i for i in recipe.augmentation.rare_classes if not 0 <= i < count]
+    if wrong:
+        raise DatasetError(f"augmentation.rare_classes has {wrong}, the data has classes 0 to {count - 1}")
 
 
 def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:

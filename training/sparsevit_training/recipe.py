@@ -16,10 +16,13 @@ class RecipeError(SparseViTError, ValueError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _DataPart(_Part):
@@ -89,12 +92,21 @@ class ModelRecipe(_Part):
     """Architecture; the number of classes comes from the data. `start` is what to fine-tune from: see `start_from`."""
 
     embed_dim: int = Field(default=32, ge=1)
-    depths: tuple[int, ...] = (2, 2, 6, 2)
-    num_heads: tuple[int, ...] = (1, 2, 4, 8)
+    depths: tuple[Count, ...] = Field(default=(2, 2, 6, 2), min_length=2)
+    num_heads: tuple[Count, ...] = (1, 2, 4, 8)
     window_size: int = Field(default=7, ge=2)
     drop_path_rate: float = Field(default=0.1, ge=0, lt=1)
     head_channels: int = Field(default=64, ge=1)
     start: Path | None = None
+
+    @model_validator(mode="after")
+    def _stages_agree(self):
+        if len(self.depths) != len(self.num_heads):
+            raise ValueError(f"depths {self.depths} and num_heads {self.num_heads} must have one entry per stage")
+        for i, heads in enumerate(self.num_heads):
+            if (self.embed_dim << i) % heads:
+                raise ValueError(f"stage {i} has {self.embed_dim << i} channels, which {heads} heads cannot share")
+        return self
 
 
 class InputRecipe(_Part):
@@ -103,7 +115,7 @@ class InputRecipe(_Part):
     height: int = Field(ge=32)
     width: int = Field(ge=32)
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    std: tuple[Positive, Positive, Positive] = (58.395, 57.12, 57.375)
 
 
 class CropRecipe(_Part):
@@ -154,7 +166,7 @@ class AugmentationRecipe(_Part):
 class PlanRecipe(_Part):
     """Which plans are drawn: ratios per block pair from `ratios`, sorted within a stage; dense with `dense_share`."""
 
-    ratios: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    ratios: tuple[Share, ...] = Field(default=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), min_length=1)
     dense_share: Share = 0.3
 
 
@@ -218,7 +230,7 @@ class OptimizerRecipe(_Part):
 
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     clip_norm: float = Field(default=1.0, gt=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
 
@@ -242,7 +254,7 @@ class MonitorRecipe(_Part):
     """What is watched while training, at which ratios, and how often."""
 
     data: Annotated[SemanticFolderData | CocoData, Field(discriminator="kind")] | None = None
-    ratios: tuple[float, ...] = (0.0, 0.5)
+    ratios: tuple[Share, ...] = Field(default=(0.0, 0.5), min_length=1)
     every_steps: int = Field(default=1000, ge=1)
 
 
@@ -261,7 +273,7 @@ class Recipe(_Part):
 
     name: str
     task: Literal["segmentation", "detection"] = "segmentation"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     output: Path
     input: InputRecipe
     model: ModelRecipe = ModelRecipe()
@@ -283,6 +295,12 @@ class Recipe(_Part):
     tensorboard: bool = False
     data_note: str = ""
     licence_note: str = ""
+
+    @model_validator(mode="after")
+    def _detects_at_three_strides(self):
+        if self.task == "detection" and len(self.model.depths) != 4:
+            raise ValueError(f"a detector has 4 stages, for strides 8, 16 and 32; model.depths is {self.model.depths}")
+        return self
 
 
 def load_recipe(path: str | Path, overrides: dict | None = None) -> Recipe:

@@ -19,12 +19,16 @@ class Schedule:
     def __init__(self, recipe: ScheduleRecipe, elapsed_s: float = 0.0) -> None:
         self._recipe = recipe
         self._before = elapsed_s
+        self._start: float | None = None
+
+    def begin(self) -> None:
+        """Starts the clock: reading data and building the network are not part of the time budget."""
         self._start = time.monotonic()
 
     @property
     def elapsed_s(self) -> float:
         """Seconds spent training, over all sessions."""
-        return self._before + time.monotonic() - self._start
+        return self._before + (0.0 if self._start is None else time.monotonic() - self._start)
 
     def progress(self, step: int) -> float:
         """Share of the training done when `step` begins."""

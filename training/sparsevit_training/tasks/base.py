@@ -52,6 +52,10 @@ class Task(ABC):
     def collate(self, truths: Sequence[Any]) -> Any:
         """The truths of a batch, as `losses` takes them."""
 
+    @abstractmethod
+    def check(self, dataset: Dataset) -> None:
+        """Raises DatasetError where labelled data has another task's labels."""
+
     def prepare(self, datasets: Sequence[Dataset], classes: Sequence[ClassInfo], device: torch.device) -> None:
         """Called once the data is open, before the first loss."""
         self.device = device

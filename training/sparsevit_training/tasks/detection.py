@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from sparsevit_exporter.networks import DetectionModel
+from sparsevit_runtime.errors import DatasetError
 
 from ..augmentation import crop_boxes, fit_scale, mosaic
-from ..datasets import Boxes
+from ..datasets import Boxes, Dataset
 from ..detection_loss import ONE_TO_MANY, agreement, answer_distillation, assigned_loss, locations_of
 from ..monitor import average_precision_at
 from .base import Draw, Task
@@ -27,6 +28,10 @@ class DetectionTask(Task):
     metric = "AP"
     column = "ap"
     terms = ("one_to_one", "one_to_many", "answers")
+
+    def check(self, dataset: Dataset) -> None:
+        if dataset.classes and dataset[0].boxes is None:
+            raise DatasetError(f"{dataset.name} has no boxes to learn detection from; it takes data of kind coco")
 
     def view(self, draw: Draw, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, Boxes | None]:
         if rng.random() >= self.recipe.augmentation.mosaic_probability or size[0] % 2 or size[1] % 2:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsevit_exporter.networks import SegmentationModel
+from sparsevit_runtime.errors import DatasetError
 
 from ..augmentation import crop_sample, fit_scale, paste_classes
 from ..datasets import IGNORE, Dataset
@@ -24,6 +25,13 @@ class SegmentationTask(Task):
     metric = "mIoU"
     column = "miou"
     terms = ("segmentation",)
+
+    def check(self, dataset: Dataset) -> None:
+        if dataset.classes and dataset[0].label is None:
+            raise DatasetError(
+                f"{dataset.name} has no label maps to learn segmentation from; it takes data of kind semantic_folder, "
+                "street, or coco with masks"
+            )
 
     def view(self, draw: Draw, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         settings = self.recipe.augmentation
