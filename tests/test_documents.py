@@ -69,7 +69,7 @@ def workplace(tmp_path_factory):
         "metrics": [],
     }
     torch.save(document, folder / "checkpoint.pth")
-    write_street_folder(folder / "data" / "camvid", test=2)
+    write_street_folder(folder / "data" / "camvid", val=2, test=2)
     write_street_folder(folder / "data" / "mine", train=4, val=2, test=2)
     write_recipe(folder / "mine.yaml")
     return folder

@@ -121,9 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="pseudo_label", description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="+", metavar="CLIP", help="clips, images, or folders of either")
     parser.add_argument("--model", required=True, help="an ONNX detector: YOLOX, NanoDet or FastestDet")
-    parser.add_argument("--threshold", type=float, default=0.4, help="least score [0.4]")
+    parser.add_argument("--threshold", type=_share, default=0.4, help="least score, 0 to 1 [0.4]")
     parser.add_argument("--classes", default=",".join(ROAD_USERS), help="names, by commas")
-    parser.add_argument("--frames", type=int, default=48, help="per clip [48]")
+    parser.add_argument("--frames", type=_count, default=48, help="per clip [48]")
     parser.add_argument("-o", "--output", required=True, help="folder to write")
     options = parser.parse_args(arguments)
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -145,6 +145,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"  {name}: {count}")
     console.print(f"wrote {made.annotations}", soft_wrap=True)
     return 0
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
 
 
 if __name__ == "__main__":

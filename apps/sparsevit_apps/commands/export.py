@@ -27,7 +27,7 @@ def export(
         Path,
         typer.Argument(
             metavar="CHECKPOINT",
-            help=".pth, .pt, .bin, .safetensors, a HuggingFace folder, an exported .onnx file or a bundled model's name.",
+            help=".pth, .pt, .bin, .safetensors, a HuggingFace folder, an exported .onnx file, or a bundled name.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The model file to write, .onnx.")],
@@ -54,7 +54,9 @@ def export(
     name: Annotated[str | None, typer.Option(help="Of the model, in its card; the file's name unless given.")] = None,
     format: Annotated[
         str,
-        typer.Option(help="Of the checkpoint: native, reference, microsoft, huggingface or exported; auto tells from it."),
+        typer.Option(
+            help="Of the checkpoint: native, reference, microsoft, huggingface or exported; auto tells from it."
+        ),
     ] = "auto",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every row of the parity report.")] = False,
 ) -> None:

@@ -30,7 +30,7 @@ _EXTRAS = {
     "draw": (("supervision",), "drawing detections"),
     "plot": (("matplotlib",), "sparsevit profile --plot"),
     "power": (("pynvml",), "the energy that sparsevit profile measures on an NVIDIA GPU"),
-    "train": (("torch", "yaml"), "sparsevit adapt and sparsevit eval"),
+    "train": (("torch", "yaml", "scipy", "pycocotools"), "sparsevit adapt, eval and search"),
 }
 
 
