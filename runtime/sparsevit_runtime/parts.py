@@ -49,8 +49,10 @@ class Node(NamedTuple):
 
 
 def part_of_layer(name: str) -> str:
-    """The part that a layer's name says; several, joined by ``+``, for a layer fused across parts; else ``other``."""
-    return "+".join(dict.fromkeys(_PREFIX.findall(name))) or OTHER
+    """The part that a layer's name says; for a layer fused across parts all of them, as ``gather+attention``; else
+    ``other``."""
+    found = set(_PREFIX.findall(name))
+    return "+".join(part for part in PARTS if part in found) or OTHER
 
 
 def name_by_part(data: bytes, exported: bytes | None = None) -> bytes:
@@ -112,11 +114,19 @@ def exported_parts(nodes: Sequence[Node]) -> list[str]:
     Nodes that read a weight with a telling name, and the window nodes, are certain. Any other lies between the last
     certain node before it and the first one after it: what computes belongs to the part before (the sum after an
     attention), what only moves data is judged by both ends. In the dense blocks of a fixed plan, which have no window
-    nodes, the way from one block's MLP to the next block's windows counts as scatter.
+    nodes, the way from one block's MLP to the next block's windows counts as scatter. What comes from no certain node,
+    such as the cast of a weight, belongs to the node that reads it.
     """
     certain = [_certain(node) for node in nodes]
     before, after = _parts_before(nodes, certain), _parts_after(nodes, certain)
-    return [sure or _between(node.kind in _MOVES, b, a) for node, sure, b, a in zip(nodes, certain, before, after)]
+    parts = [sure or _between(node.kind in _MOVES, b, a) for node, sure, b, a in zip(nodes, certain, before, after)]
+    reader = {}
+    for i in range(len(nodes) - 1, -1, -1):
+        readers = [reader[name] for name in nodes[i].outputs if name in reader]
+        if before[i] is None and readers:
+            parts[i] = parts[min(readers)]
+        reader.update(dict.fromkeys(nodes[i].inputs, i))
+    return parts
 
 
 def _optimised_parts(nodes: Sequence[Node], known: dict[str, str]) -> list[str]:
@@ -176,4 +186,6 @@ def _between(moves: bool, before: str | None, after: str | None) -> str:
         return "scatter"
     if moves and after == "attention" and before in ("embed", "merge", "scatter"):
         return "gather"
+    if moves and before == "score" and after == "attention":
+        return after  # the windows' numbers, to look up their biases
     return before

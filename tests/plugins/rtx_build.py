@@ -1,6 +1,7 @@
 """Builds an engine with TensorRT-RTX and prints a JSON report as its last line; needs no GPU.
 
-usage: rtx_build.py '{"model": file, "profile": {input: [min, opt, max]}, "library": file or null, "aliased": false}'
+usage: rtx_build.py '{"model": file, "profile": {input: [min, opt, max]}, "library": file or null, "aliased": false,
+                      "detailed": false}'
 A profile entry is a shape, or the values of an input that decides shapes.
 """
 
@@ -39,6 +40,8 @@ def main() -> None:
         config = builder.create_builder_config()
         if request.get("aliased"):
             config.set_preview_feature(trt.PreviewFeature.ALIASED_PLUGIN_IO_10_03, True)
+        if request.get("detailed"):
+            config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         profile = builder.create_optimization_profile()
         for name, (low, typical, high) in request["profile"].items():
             tensor = next(t for t in map(network.get_input, range(network.num_inputs)) if t.name == name)

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..dependencies import missing, require
 from ..errors import BuildError, SinkError
 from ..files import write_whole
+from ..parts import name_by_part
 from .capabilities import FLAVOURS, has_timing_cache, launch_environment
 from .device import Gpu, find_gpu, workspace_bytes
 from .engine_card import NO_GPU, EngineCard, Inputs, changes, read_sidecar, sha256, sidecar_path
@@ -156,7 +157,8 @@ def _build(
     with tempfile.TemporaryDirectory(prefix="sparsevit-build-") as name:
         folder = Path(name)
         graph, built_file, cache_out = folder / "model.onnx", folder / "engine", folder / "timing"
-        graph.write_bytes(file.data if options.portable else without_functions(file.data))
+        named = name_by_part(file.data)  # layers carry the names of their nodes: a profile is grouped by them
+        graph.write_bytes(named if options.portable else without_functions(named))
         cache = options.timing_cache
         request = Request(
             flavour=flavour,

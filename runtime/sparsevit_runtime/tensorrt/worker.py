@@ -57,6 +57,7 @@ def build(request: Request, say: Callable[[dict], None]) -> Built:
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace)
     capabilities.set_tf32(trt, config, request.tf32)
+    capabilities.keep_layer_details(trt, config)
     if request.plugins is not None:
         capabilities.allow_aliased_plugins(trt, config)
     capabilities.set_monitor(trt, config, lambda *step: say({"progress": step}))

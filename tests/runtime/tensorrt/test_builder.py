@@ -16,6 +16,7 @@ import pytest
 
 from sparsevit_runtime.card import CARD_KEY
 from sparsevit_runtime.errors import BuildError, MissingDependencyError, ModelError, SinkError
+from sparsevit_runtime.parts import PARTS
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine, read_sidecar
 from sparsevit_runtime.tensorrt.capabilities import launch_environment
 from sparsevit_runtime.tensorrt.device import find_gpu
@@ -53,6 +54,9 @@ def test_build_reuse_and_rebuild(rtx, exported, plugin_library, tmp_path):
     assert card.model.input.height == 60 and card.inputs.profile["keep"].min == (0, 0, 0, 0)
     assert card.inputs.profile["keep"].max == (12, 4, 1, 1)
     assert all(0 <= done <= total for _, done, total in seen) and len({phase for phase, _, _ in seen}) > 2
+    # What the inspector says about layers, for profiles: the nodes they were made of, under the part they belong to.
+    marks = {part for part in PARTS if f"[ONNX Layer: {part}/".encode() in engine.read_bytes()}
+    assert marks == set(PARTS)
 
     written = engine.stat().st_mtime_ns
     again = build_engine(exported(), engine, options)

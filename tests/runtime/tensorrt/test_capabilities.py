@@ -36,7 +36,15 @@ def test_what_is_not_there_is_left_alone():
     capabilities.set_monitor(Thing(), config, print)
     capabilities.allow_aliased_plugins(Thing(), config)
     capabilities.set_tf32(Thing(BuilderFlag=Thing()), config, True)
+    capabilities.keep_layer_details(Thing(), Thing(profiling_verbosity=0))
+    capabilities.keep_layer_details(Thing(ProfilingVerbosity=Thing(DETAILED=2)), config)
     assert vars(config) == {}
+
+
+def test_details_of_layers_are_kept_where_that_is_a_choice():
+    config = Thing(profiling_verbosity=0)
+    capabilities.keep_layer_details(Thing(ProfilingVerbosity=Thing(LAYER_NAMES_ONLY=0, DETAILED=2)), config)
+    assert config.profiling_verbosity == 2
 
 
 @pytest.mark.parametrize(("answer", "good"), [(None, True), (True, True), (False, False)])

@@ -1,0 +1,38 @@
+"""What TensorRT's layers were made of: it fuses nodes under names such as ``__myl_FcAdd_myl0_2``, its inspector tells."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+#: How the parser marks a layer with the node that it comes from; fused layers carry the marks of all their nodes.
+_NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+
+
+def layer_origins(trt: Any, engine: Any) -> dict[str, str]:
+    """The graph's nodes behind each layer of an engine, such as ``merge/node_linear_13 + merge/Cast_72``.
+
+    `parts.part_of_layer` reads the part from it, as the builder names nodes by part.
+
+    Args:
+        trt: the Python module.
+        engine: TensorRT's, built with detailed profiling (`capabilities.keep_layer_details`).
+
+    Returns:
+        By the name that a profiler reports. Layers of which nothing is known are left out: signals between streams,
+        shapes computed on the host, and every layer of an engine that was built without details.
+    """
+    inspector = engine.create_engine_inspector()
+    found = {}
+    for i in range(engine.num_layers):
+        try:
+            # Several marks are parted by a control character, which strict JSON does not allow in a text.
+            layer = json.loads(inspector.get_layer_information(i, trt.LayerInformationFormat.JSON), strict=False)
+        except ValueError:
+            continue
+        if isinstance(layer, dict) and "Name" in layer:  # without details it is the name alone
+            nodes = dict.fromkeys(_NODE.findall(layer.get("Metadata") or ""))
+            if nodes:
+                found[layer["Name"]] = " + ".join(nodes)
+    return found
