@@ -1,4 +1,4 @@
-"""What TensorRT's layers were made of: it fuses nodes under names such as ``__myl_FcAdd_myl0_2``, its inspector tells."""
+"""What the layers of an engine were made of: TensorRT names fused ones ``__myl_FcAdd_myl0_2``, its inspector tells."""
 
 from __future__ import annotations
 
