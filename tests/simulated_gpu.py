@@ -6,10 +6,10 @@ read too early is poison, a buffer written too early gives a wrong answer, and a
 
 from __future__ import annotations
 
-import ctypes
 import importlib.machinery
 import itertools
 import time
+import weakref
 from collections import deque
 from enum import Enum
 from pathlib import Path
@@ -21,6 +21,8 @@ import onnxruntime
 from sparsevit_runtime.tensorrt.letterbox_kernel import LetterboxCall, LetterboxKernel
 
 POISON = 0xA5
+#: Of memory, as CUDA's own; TensorRT asks for it.
+_ALIGNMENT = 256
 _ERRORS = {
     2: "cudaErrorMemoryAllocation",
     35: "cudaErrorInsufficientDriver",
@@ -38,20 +40,25 @@ class Failure(Exception):
 
 class _Memory:
     def __init__(self) -> None:
-        self.blocks: dict[int, ctypes.Array] = {}
+        self.blocks: dict[int, np.ndarray] = {}
+        self.users: dict[int, _Stream] = {}  # address of memory for activations -> stream that works there
 
     def allocate(self, nbytes: int) -> int:
-        block = (ctypes.c_uint8 * nbytes)(*([POISON] * min(nbytes, 1)))
-        ctypes.memset(block, POISON, nbytes)
-        address = ctypes.addressof(block)
-        self.blocks[address] = block
+        space = np.full(nbytes + _ALIGNMENT, POISON, np.uint8)
+        offset = -space.ctypes.data % _ALIGNMENT
+        address = space.ctypes.data + offset
+        self.blocks[address] = space[offset : offset + nbytes]
         return address
+
+    def free(self, address: int) -> None:
+        del self.blocks[address]
+        self.users.pop(address, None)
 
     def view(self, address: int, nbytes: int) -> np.ndarray:
         """Bytes that lie in one block, or an error: nothing reads or writes beyond a buffer."""
         for start, block in self.blocks.items():
             if start <= address and address + nbytes <= start + len(block):
-                return np.frombuffer(block, np.uint8)[address - start : address - start + nbytes]
+                return block[address - start : address - start + nbytes]
         raise AssertionError(f"{nbytes} bytes at {address:#x} lie in no buffer")
 
 
@@ -67,9 +74,10 @@ class _Stream:
         self.queued = self.done = 0
         self.recording: list | None = None
 
-    def add(self, work) -> None:
+    def add(self, work, on_launch=lambda: None) -> None:
+        """Queues work, or records it with what is to be checked at each launch of the graph."""
         if self.recording is not None:
-            self.recording.append(work)
+            self.recording.append((work, on_launch))
             return
         self.queue.append(work)
         self.queued += 1
@@ -90,6 +98,7 @@ class Cuda:
         allocations: buffers made so far.
         copies: bytes copied between the processor and the GPU.
         launches: graphs launched.
+        faults: what a real GPU would not have told: wrong answers, or memory used after its end.
     """
 
     cudaEventBlockingSync, cudaStreamNonBlocking, cudaHostAllocMapped = 1, 1, 2
@@ -100,6 +109,7 @@ class Cuda:
     def __init__(self, integrated: bool = False) -> None:
         self.memory = _Memory()
         self.failing: dict[str, int] = {}
+        self.faults: list[str] = []
         self.integrated = integrated
         self.allocations = self.copies = self.launches = 0
         self.objects: dict[int, object] = {}
@@ -112,6 +122,7 @@ class Cuda:
             return value
 
         def call(*arguments):
+            assert not self.faults, self.faults
             if name in self.failing:
                 if name == "cudaStreamEndCapture":  # a failed recording has ended too
                     value(*arguments)
@@ -162,7 +173,7 @@ class Cuda:
         return self.memory.allocate(nbytes)
 
     def cudaFree(self, address):
-        del self.memory.blocks[int(address)]
+        self.memory.free(int(address))
 
     cudaFreeHost = cudaFree
 
@@ -227,7 +238,8 @@ class Cuda:
 
     def cudaGraphLaunch(self, graph, stream):
         self.launches += 1
-        for work in self.objects[graph]:
+        for work, on_launch in self.objects[graph]:
+            on_launch()
             self.stream(stream).add(work)
 
 
@@ -281,6 +293,35 @@ _TYPES = {
 }
 
 
+#: Memory that an execution context needs for activations.
+_ACTIVATION_BYTES = 1000
+
+
+class _State:
+    """Of an execution context.
+
+    Attributes:
+        version: counts what it was bound to.
+        done: the version of the last run that is over.
+        pending: runs that are not over.
+        alive: it still exists.
+    """
+
+    def __init__(self) -> None:
+        self.version = self.pending = 0
+        self.done: int | None = None
+        self.alive = True
+
+    @property
+    def warm(self) -> bool:
+        return self.done == self.version
+
+    def end(self, faults: list[str]) -> None:
+        self.alive = False
+        if self.pending:
+            faults.append("an execution context was given up while it ran")
+
+
 def simulated_tensorrt(
     cuda: Cuda, model: Path, batches: tuple[int, int] = (1, 2), keep_on_host: bool = True
 ) -> ModuleType:
@@ -293,7 +334,9 @@ def simulated_tensorrt(
     trt.__version__ = "10.3.0"
     trt.TensorLocation = Enum("TensorLocation", "DEVICE HOST")
     trt.TensorIOMode = Enum("TensorIOMode", "INPUT OUTPUT")
+    trt.ExecutionContextAllocationStrategy = Strategy = Enum("Strategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
     trt.refuses = False  # whether a run is refused
+    trt.contexts, trt.contexts_left = 0, -1  # execution contexts made so far, and how many there is memory for
     trt.runs = 0  # asked of execution contexts, not of graphs
 
     class ILogger:
@@ -303,18 +346,37 @@ def simulated_tensorrt(
         pass
 
     class Context:
-        def __init__(self) -> None:
+        def __init__(self, engine, strategy) -> None:
+            self.engine = engine
             self.shapes: dict[str, tuple[int, ...]] = {}
             self.addresses: dict[str, int] = {}
             self.profiler = None
+            self.state = _State()
+            self.inferred = None  # version that the shapes of the outputs are of
+            self.memory = None
+            if strategy is not Strategy.USER_MANAGED:
+                self.memory = cuda.memory.allocate(_ACTIVATION_BYTES)
+                weakref.finalize(self, cuda.memory.free, self.memory)
+            weakref.finalize(self, self.state.end, cuda.faults)
+
+        def set_device_memory(self, memory, size):
+            assert size >= _ACTIVATION_BYTES and memory % _ALIGNMENT == 0
+            self.memory = memory
+            self.state.version += 1
 
         def set_input_shape(self, name, shape):
-            self.shapes[name] = tuple(shape)
+            self._bind(self.shapes, name, tuple(shape))
             return name in inputs and (name != "image" or batches[0] <= shape[0] <= batches[1])
 
         def set_tensor_address(self, name, address):
-            self.addresses[name] = address
+            assert address % _ALIGNMENT == 0
+            self._bind(self.addresses, name, address)
             return name in tensors
+
+        def _bind(self, bound, name, value):
+            if bound.get(name) != value:
+                self.state.version += 1
+            bound[name] = value
 
         def infer_shapes(self):
             feeds = {"image": np.zeros(self.shapes["image"], _TYPES[inputs["image"].type][1])}
@@ -326,15 +388,22 @@ def simulated_tensorrt(
             outputs = [name for name in tensors if name not in inputs]
             for name, array in zip(outputs, session.run(outputs, feeds)):
                 self.shapes[name] = array.shape
+            self.inferred = self.state.version
             return []
 
         def get_tensor_shape(self, name):
             return self.shapes[name]
 
         def execute_async_v3(self, stream):
-            if trt.refuses:
-                return False
+            stream, state, memory = cuda.stream(stream), self.state, self.memory
+            if trt.refuses or (stream.recording is not None and not state.warm):
+                return False  # the first run with new shapes and addresses does what cannot be recorded
+            assert memory is not None, "a run without memory for its activations"
+            assert cuda.memory.users.setdefault(memory, stream) is stream, "two streams share memory for activations"
             trt.runs += 1
+            version = state.version
+            if self.inferred != version:
+                self.infer_shapes()
             shapes, addresses, profiler = dict(self.shapes), dict(self.addresses), self.profiler
 
             def view(name):
@@ -342,18 +411,29 @@ def simulated_tensorrt(
                 nbytes = int(np.prod(shapes[name])) * dtype.itemsize
                 return cuda.memory.view(addresses[name], nbytes).view(dtype).reshape(shapes[name])
 
+            def replay() -> None:
+                assert state.version == version, "a graph of an execution context that was bound to something else"
+                assert state.alive, "a graph of an execution context that is gone"
+                state.pending += 1
+
             def compute() -> None:
+                cuda.memory.view(memory, _ACTIVATION_BYTES)[:] = POISON
                 outputs = [name for name in tensors if name not in inputs]
                 for name, array in zip(outputs, session.run(outputs, {name: view(name) for name in inputs})):
                     view(name)[...] = array
                 if profiler is not None:
                     profiler.report_layer_time("backbone.patch_embed", 0.5)
+                state.pending -= 1
+                state.done = version
 
-            cuda.stream(stream).add(compute)
+            if stream.recording is None:
+                state.pending += 1
+            stream.add(compute, replay)
             return True
 
     class Engine:
         num_io_tensors = len(tensors)
+        device_memory_size_v2 = _ACTIVATION_BYTES
 
         def get_tensor_name(self, index):
             return list(tensors)[index]
@@ -373,8 +453,12 @@ def simulated_tensorrt(
         def get_tensor_profile_shape(self, name, profile):
             return tuple((batch, *self.get_tensor_shape(name)[1:]) for batch in (batches[0], *batches))
 
-        def create_execution_context(self):
-            return Context()
+        def create_execution_context(self, strategy=Strategy.STATIC):
+            if trt.contexts_left == 0:
+                return None
+            trt.contexts += 1
+            trt.contexts_left -= 1
+            return Context(self, strategy)
 
     class Runtime:
         def __init__(self, log) -> None:

@@ -1,4 +1,4 @@
-"""One execution context: frames in, answers out, two runs overlapping."""
+"""Runs of an engine for one caller: frames in, answers out, two runs overlapping."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..backends.base import Spans
-from ..cuda import CudaRuntime, DeviceView, Stream
+from ..cuda import CudaRuntime, DeviceBuffer, DeviceView, Stream
 from ..errors import BackendError
 from ..plan import dense_keep
 from . import capabilities
 from .engine import Engine
-from .shapes import Prepared, PreparedShapes
+from .shapes import Prepared, PreparedShapes, Replay
 from .slot import Slot
 
 #: Runs that may be in flight: while one computes, the next is uploaded, or the last one downloaded.
@@ -41,8 +42,88 @@ class Ticket:
     collected: bool = False
 
 
+class Execution:
+    """TensorRT's execution context, bound to one slot and one batch size and `keep` at a time.
+
+    Its activations lie in memory that it is lent. Executions on one stream can share that memory: their runs are one
+    after the other.
+
+    Threads: one at a time.
+
+    Attributes:
+        context: TensorRT's.
+    """
+
+    def __init__(self, engine: Engine, make: Callable[[], Any], activations: DeviceView) -> None:
+        """
+        Args:
+            make: from `capabilities.context_maker`.
+            activations: as much as the engine asks for; lives longer than this.
+
+        Raises:
+            BackendError: TensorRT does not make one.
+        """
+        self._engine = engine
+        self.context = make()
+        if self.context is None:
+            raise BackendError(f"TensorRT cannot make a context of {engine.path}: {engine.log.summary()}")
+        self.context.set_device_memory(activations.address, activations.nbytes)
+        self._bound: tuple[Prepared, Slot] | None = None
+
+    def bind(self, slot: Slot, prepared: Prepared) -> None:
+        """Takes the buffers of a slot for the next runs; fills in the output shapes where they are not known yet."""
+        if self._bound == (prepared, slot):
+            return
+        self._bound = None
+        self._set_inputs(slot.image.address, prepared)
+        for name, address in slot.addresses().items():
+            self._accept(self.context.set_tensor_address(name, address), f"the address of {name}")
+        if not prepared.output_shapes:
+            self._infer_shapes()
+            prepared.output_shapes = {name: self._shape(name) for name in self._engine.outputs}
+        self._bound = prepared, slot
+
+    def enqueue(self, stream: Stream) -> None:
+        """Queues a run with what was bound last."""
+        self._accept(self.context.execute_async_v3(stream.address), "the run")
+
+    def shapes(self, prepared: Prepared) -> dict[str, tuple[int, ...]]:
+        """Shapes of the image and of all outputs, for a batch size and `keep`."""
+        self._bound = None
+        self._set_inputs(0, prepared)
+        self._infer_shapes()
+        return {name: self._shape(name) for name in (self._engine.image.name, *self._engine.outputs)}
+
+    def _set_inputs(self, image_address: int, prepared: Prepared) -> None:
+        image, keep, context = self._engine.image, self._engine.keep, self.context
+        shape = (prepared.batch, *self._engine.engine.get_tensor_shape(image.name)[1:])
+        self._accept(context.set_input_shape(image.name, shape), f"images of shape {shape}")
+        if image_address:
+            self._accept(context.set_tensor_address(image.name, image_address), f"the address of {image.name}")
+        if keep is not None:
+            pairs = tuple(self._engine.engine.get_tensor_shape(keep.name))
+            self._accept(context.set_input_shape(keep.name, pairs), f"{pairs[0]} counts in keep")
+            self._accept(context.set_tensor_address(keep.name, prepared.keep_address), "the address of keep")
+
+    def _infer_shapes(self) -> None:
+        missing = self.context.infer_shapes()
+        if missing:
+            raise BackendError(f"TensorRT cannot tell the output shapes of {self._engine.path.name} without {missing}")
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self.context.get_tensor_shape(name))
+
+    def _accept(self, taken: bool, what: str) -> None:
+        if not taken:
+            raise BackendError(f"TensorRT refuses {what} in {self._engine.path.name}: {self._engine.log.summary()}")
+
+
 class EngineContext:
-    """An execution context with its stream and its buffers, all allocated here.
+    """What runs an engine for one caller: its stream, its buffers, its execution contexts and the graphs of their runs.
+
+    A graph is right only as long as the execution context it was recorded from stays as it was then
+    (https://github.com/NVIDIA/TensorRT/issues/3798). So each graph has an execution context of its own, and runs that
+    are not recorded share another one.
 
     Threads: one at a time; whoever submits collects, the oldest first.
 
@@ -60,9 +141,9 @@ class EngineContext:
         """
         self._engine = engine
         self._cuda = cuda
-        self._context = engine.engine.create_execution_context()
-        if self._context is None:
-            raise BackendError(f"TensorRT cannot make a context of {engine.path}: {engine.log.summary()}")
+        self._make_context = capabilities.context_maker(engine.trt, engine.engine)
+        self._activations = DeviceBuffer(cuda, engine.engine.device_memory_size_v2)
+        self._unrecorded: Execution | None = self._new_execution()
         self._stream = Stream(cuda)
         stages = engine.card.model.stages
         pairs = 0 if engine.keep is None else len(dense_keep(stages))
@@ -70,7 +151,6 @@ class EngineContext:
         self._shapes = PreparedShapes(cuda, pairs, keep.dtype, keep.on_host, max(1, graphs))
         self._graphs_off = None if graphs else "not asked for"
         self._captured = 0
-        self._bound: tuple[Prepared, Slot] | None = None
         largest = self._largest_shapes(None if engine.keep is None else dense_keep(stages))
         image_bytes = engine.batches[1] * int(np.prod(largest.pop(engine.image.name)[1:])) * engine.image.dtype.itemsize
         outputs = {name: (tensor, largest[name]) for name, tensor in engine.outputs.items()}
@@ -158,19 +238,22 @@ class EngineContext:
 
     def profile(self, report: Callable[[str, float], None]) -> None:
         """Reports each layer's name and milliseconds of every run from now on, none of them from a graph."""
+        self._drain()
+        self._shapes.drop_graphs()
         self._graphs_off = "layers are profiled"
         self._profiler = capabilities.make_profiler(self._engine.trt, report)
-        self._context.profiler = self._profiler
+        self._unrecorded.context.profiler = self._profiler
 
     def close(self) -> None:
         """Waits for what is in flight and gives everything back. Safe to repeat."""
-        if self._context is None:
+        if self._unrecorded is None:
             return
         self._drain()
         self._shapes.close()
         for slot in self._slots:
             slot.close()
-        self._context = self._bound = None
+        self._unrecorded = None
+        self._activations.close()
         self._stream.close()
 
     def _submit(
@@ -202,78 +285,56 @@ class EngineContext:
 
     def _compute(self, slot: Slot, prepared: Prepared) -> None:
         prepared.runs += 1
-        graph = prepared.graphs.get(slot.index)
-        if graph is not None:
-            self._stream.launch(graph)
-            return
-        self._bind(slot, prepared)
-        self._enqueue()
-        if prepared.runs > 1 and self._graphs_off is None:
-            self._capture(slot, prepared)
+        replay = prepared.replays.get(slot.index)
+        if replay is not None:
+            self._stream.launch(replay.graph)
+        elif prepared.runs == 1 or self._graphs_off is not None or not self._record(slot, prepared):
+            self._unrecorded.bind(slot, prepared)
+            self._unrecorded.enqueue(self._stream)
 
-    def _capture(self, slot: Slot, prepared: Prepared) -> None:
-        """Records the run just queued, for the next time: queuing it first lets TensorRT do what it does only once for
-        new shapes and addresses, which cannot be recorded."""
-        reason = capabilities.capture_obstacle(self._context, self._stream.address)
+    def _record(self, slot: Slot, prepared: Prepared) -> bool:
+        """Queues the run on an execution context of its own, and records it there for the next time.
+
+        Returns:
+            Whether the run is queued.
+        """
+        try:
+            execution = self._new_execution()
+        except BackendError as error:  # its own memory beside the activations
+            self._do_without_graphs(str(error))
+            return False
+        execution.bind(slot, prepared)
+        execution.enqueue(self._stream)
+        # What TensorRT does only once for new shapes and addresses cannot be recorded: it has to be over.
+        self._stream.synchronize()
+        reason = capabilities.capture_obstacle(execution.context, self._stream.address)
         if reason is None:
             try:
-                prepared.graphs[slot.index] = self._stream.capture(self._enqueue)
+                graph = self._stream.capture(lambda: execution.enqueue(self._stream))
             except BackendError as error:
                 reason = str(error)
             else:
+                prepared.replays[slot.index] = Replay(graph, execution)
                 self._captured += 1
         if reason is not None:
-            self._graphs_off = reason
-            logging.getLogger(__name__).warning("%s runs without CUDA graphs: %s", self._engine.path.name, reason)
+            self._do_without_graphs(reason)
+        return True
 
-    def _bind(self, slot: Slot, prepared: Prepared) -> None:
-        if self._bound == (prepared, slot):
-            return
-        self._bound = None
-        self._set_inputs(slot.image.address, prepared)
-        for name, address in slot.addresses().items():
-            self._accept(self._context.set_tensor_address(name, address), f"the address of {name}")
-        if not prepared.output_shapes:
-            self._infer_shapes()
-            prepared.output_shapes = {name: self._shape(name) for name in self._engine.outputs}
-        self._bound = prepared, slot
+    def _do_without_graphs(self, reason: str) -> None:
+        self._graphs_off = reason
+        logging.getLogger(__name__).warning("%s runs without CUDA graphs: %s", self._engine.path.name, reason)
 
-    def _set_inputs(self, image_address: int, prepared: Prepared) -> None:
-        image, keep, context = self._engine.image, self._engine.keep, self._context
-        shape = (prepared.batch, *self._engine.engine.get_tensor_shape(image.name)[1:])
-        self._accept(context.set_input_shape(image.name, shape), f"images of shape {shape}")
-        if image_address:
-            self._accept(context.set_tensor_address(image.name, image_address), f"the address of {image.name}")
-        if keep is not None:
-            pairs = tuple(self._engine.engine.get_tensor_shape(keep.name))
-            self._accept(context.set_input_shape(keep.name, pairs), f"{pairs[0]} counts in keep")
-            self._accept(context.set_tensor_address(keep.name, prepared.keep_address), "the address of keep")
-
-    def _infer_shapes(self) -> None:
-        missing = self._context.infer_shapes()
-        if missing:
-            raise BackendError(f"TensorRT cannot tell the output shapes of {self._engine.path.name} without {missing}")
-
-    def _enqueue(self) -> None:
-        self._accept(self._context.execute_async_v3(self._stream.address), "the run")
-
-    def _accept(self, taken: bool, what: str) -> None:
-        if not taken:
-            raise BackendError(f"TensorRT refuses {what} in {self._engine.path.name}: {self._engine.log.summary()}")
+    def _new_execution(self) -> Execution:
+        return Execution(self._engine, self._make_context, self._activations.view)
 
     def _largest_shapes(self, keep: np.ndarray | None) -> dict[str, tuple[int, ...]]:
         """Shapes of all outputs and of the image for the largest batch and all windows."""
         prepared = self._shapes.get(self._engine.batches[1], keep, self._stream, self._drain)
-        self._set_inputs(0, prepared)
-        self._infer_shapes()
-        shapes = {name: self._shape(name) for name in (self._engine.image.name, *self._engine.outputs)}
+        shapes = self._unrecorded.shapes(prepared)
         for name, shape in shapes.items():
             if min(shape) < 0:
                 raise BackendError(f"output {name} of {self._engine.path.name} has no largest shape: {shape}")
         return shapes
-
-    def _shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._context.get_tensor_shape(name))
 
     def _drain(self) -> None:
         """Waits for everything queued; what failed was or will be told by the run that waits for it."""

@@ -1,10 +1,11 @@
-"""What an execution context has prepared for each batch size and `keep` it has met, a bounded number of them."""
+"""What is prepared for each batch size and `keep` met so far, a bounded number of them."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,19 @@ from ..cuda import CudaRuntime, DeviceBuffer, Graph, PinnedBuffer, Stream
 
 #: Bytes from one `keep` to the next: TensorRT wants its tensors at multiples of 256.
 _ALIGNMENT = 256
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A recorded run.
+
+    Attributes:
+        graph: of it.
+        execution: it was recorded from, and bound to nothing else since: it lives as long as the graph is launched.
+    """
+
+    graph: Graph
+    execution: Any
 
 
 @dataclass(eq=False)
@@ -25,7 +39,7 @@ class Prepared:
         row: of the counts in their buffer.
         output_shapes: by name, filled in by the first run.
         runs: so far.
-        graphs: by slot.
+        replays: by slot.
     """
 
     batch: int
@@ -33,7 +47,7 @@ class Prepared:
     row: int
     output_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     runs: int = 0
-    graphs: dict[int, Graph] = field(default_factory=dict)
+    replays: dict[int, Replay] = field(default_factory=dict)
 
 
 class PreparedShapes:
@@ -62,7 +76,7 @@ class PreparedShapes:
     @property
     def graphs(self) -> int:
         """Graphs held."""
-        return sum(len(entry.graphs) for entry in self._entries.values())
+        return sum(len(entry.replays) for entry in self._entries.values())
 
     def get(self, batch: int, keep: np.ndarray | None, stream: Stream, drain: Callable[[], None]) -> Prepared:
         """What is prepared for a batch size and `keep`; a new entry takes the place of the one used longest ago.
@@ -112,6 +126,6 @@ class PreparedShapes:
 
 
 def _close_graphs(entry: Prepared) -> None:
-    for graph in entry.graphs.values():
-        graph.close()
-    entry.graphs.clear()
+    for replay in entry.replays.values():
+        replay.graph.close()  # before the execution context goes
+    entry.replays.clear()

@@ -145,6 +145,45 @@ def test_graphs_are_bounded(tmp_path, monkeypatch, exported):
     assert 0 < held <= 2 * 2  # per plan one for each of the two frames in flight
 
 
+def test_each_graph_has_an_execution_context_of_its_own_and_the_memory_of_all(machine):
+    backend = open_backend(machine.engine)
+    made, allocated = machine.trt.contexts, machine.cuda.allocations
+    for _ in range(3):
+        for keep in plans(machine)[1:4]:
+            machine.same(backend, machine.images(), keep)
+    assert machine.trt.contexts - made == 3  # none for the first runs, none for the replays
+    assert machine.cuda.launches == 3
+    assert machine.cuda.allocations == allocated and len(machine.cuda.memory.users) == 1
+    assert backend.details["cuda graphs"] == "3 held, 3 captured"
+
+
+def test_a_graph_whose_execution_context_was_bound_to_something_else_is_wrong(machine):
+    """The simulation sees what the backend must not do."""
+    backend = open_backend(machine.engine)
+    for _ in range(2):
+        machine.same(backend, machine.images(), None)
+    (prepared,) = (p for p in backend._idle[0]._shapes._entries.values() if p.replays)
+    execution = prepared.replays[0].execution
+    execution.bind(backend._idle[0]._slots[1], prepared)
+    with pytest.raises(AssertionError, match="bound to something else"):
+        machine.same(backend, machine.images(), None)
+
+
+def test_an_execution_context_that_is_not_made_costs_the_graphs_alone(tmp_path, monkeypatch, exported, caplog):
+    machine = Machine(tmp_path, monkeypatch, exported)
+    backend = open_backend(machine.engine)
+    machine.trt.contexts_left = 1
+    for _ in range(3):
+        for keep in plans(machine)[1:4]:
+            machine.same(backend, machine.images(), keep)
+    assert machine.cuda.launches == 1  # of the one that was made
+    assert "cannot make a context" in backend.details["cuda graphs"]
+    assert caplog.text.count("without CUDA graphs") == 1
+    machine.trt.contexts_left = 0
+    with pytest.raises(BackendError, match="cannot make a context of .*model.engine"):
+        open_backend(machine.engine)
+
+
 def test_work_that_cannot_be_captured_runs_all_the_same(tmp_path, monkeypatch, exported, caplog):
     machine = Machine(tmp_path, monkeypatch, exported)
     backend = open_backend(machine.engine)
