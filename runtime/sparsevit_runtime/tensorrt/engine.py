@@ -122,12 +122,13 @@ def open_engine(path: Path, data: bytes, card: EngineCard, trt: Any, cuda: CudaR
     log = make_log(trt)
     if card.inputs.plugins_sha256 is not None:
         _load_plugins(trt, card, path, log)
+    mark = log.mark()
     runtime = trt.Runtime(log)
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         raise BackendError(
             f"{trt.__name__} {trt.__version__} does not open {path} on {cuda.device.name} (built by "
-            f"{card.inputs.tensorrt} for {card.inputs.gpu}): {log.summary()}; {_AGAIN}"
+            f"{card.inputs.tensorrt} for {card.inputs.gpu}): {log.summary(mark)}; {_AGAIN}"
         )
     return _describe(path, card, trt, log, runtime, engine)
 
@@ -152,8 +153,9 @@ def _load_plugins(trt: Any, card: EngineCard, path: Path, log: Any) -> None:
         library.check_version(trt.__name__, trt.__version__)
     except BuildError as error:
         raise BackendError(f"{path.name} runs with the plugins it was built with: {error}") from error
+    mark = log.mark()
     if registry.load_library(str(library.path)) is None:
-        raise BackendError(f"TensorRT cannot load the plugin library {library.path}: {log.summary()}")
+        raise BackendError(f"TensorRT cannot load the plugin library {library.path}: {log.summary(mark)}")
     if sha256(library.data) != card.inputs.plugins_sha256:
         logging.getLogger(__name__).warning("%s was built with another build of %s", path.name, library.path)
 

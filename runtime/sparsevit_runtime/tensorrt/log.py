@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
 from typing import Any
 
 _SHOWN_ERRORS = 3
+#: Lines held of each kind; a camera runs for months.
+_HELD = 64
 #: TensorRT for RTX logs this with every other error where there is no driver, which building does not need.
 _NO_DRIVER = "cudaError 35"
 
@@ -13,25 +17,52 @@ _NO_DRIVER = "cudaError 35"
 def make_log(trt: Any) -> Any:
     """A logger for objects of `trt` that collects what goes wrong; it must live as long as they do.
 
-    Attributes of it: `errors` and `warnings`, lists of lines.
+    Take a mark before a call, and ask for the lines or the summary since then when the call has failed. The last 64
+    errors and warnings are held. Threads: safe, but the lines of all of them are in it.
     """
 
     class Log(trt.ILogger):
         def __init__(self) -> None:
             super().__init__()
-            self.errors: list[str] = []
-            self.warnings: list[str] = []
+            self._lock = threading.Lock()
+            self._count = self._told = 0
+            self._errors: deque[tuple[int, str]] = deque(maxlen=_HELD)
+            self._warnings: deque[tuple[int, str]] = deque(maxlen=_HELD)
 
         def log(self, severity: Any, message: str) -> None:
             if severity == trt.ILogger.Severity.WARNING:
-                self.warnings.append(message)
+                self._hold(self._warnings, message)
                 logging.getLogger(__name__).info("%s", message)
             elif severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.errors.append(" ".join(message.split()))
+                self._hold(self._errors, " ".join(message.split()))
 
-        def summary(self) -> str:
-            """The first errors; the lack of a driver only where there is nothing else."""
-            lines = [line for line in self.errors if _NO_DRIVER not in line] or self.errors
+        def _hold(self, lines: deque[tuple[int, str]], line: str) -> None:
+            with self._lock:
+                lines.append((self._count, line))
+                self._count += 1
+
+        def mark(self) -> int:
+            """The place of the next line."""
+            return self._count
+
+        def errors(self, since: int = 0) -> list[str]:
+            """Error lines from a mark on."""
+            with self._lock:
+                return [line for place, line in self._errors if place >= since]
+
+        def warnings(self, since: int = 0) -> list[str]:
+            """Warning lines from a mark on."""
+            with self._lock:
+                return [line for place, line in self._warnings if place >= since]
+
+        def summary(self, since: int | None = None) -> str:
+            """The first errors since a mark; without one, of those that no summary has told.
+
+            The lack of a driver is told only where there is nothing else.
+            """
+            found = self.errors(self._told if since is None else since)
+            self._told = self._count
+            lines = [line for line in found if _NO_DRIVER not in line] or found
             lines = list(dict.fromkeys(lines))
             return "; ".join(lines[:_SHOWN_ERRORS]) or "without a reason in its log"
 

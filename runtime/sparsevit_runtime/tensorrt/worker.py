@@ -64,9 +64,10 @@ def build(request: Request, say: Callable[[dict], None]) -> Built:
     if request.timing_cache_out is not None:
         _set_timing_cache(config, request, log)
     config.add_optimization_profile(_profile(builder, network, request, log))
+    mark = log.mark()
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise Refused(f"TensorRT cannot build {request.source}: {log.summary()}")
+        raise Refused(f"TensorRT cannot build {request.source}: {log.summary(mark)}")
     Path(request.engine).write_bytes(engine)
     if request.timing_cache_out is not None:
         Path(request.timing_cache_out).write_bytes(capabilities.timing_cache(config))
@@ -79,11 +80,12 @@ def build(request: Request, say: Callable[[dict], None]) -> Built:
 
 def _load_plugins(trt: Any, request: Request, log: Any) -> None:
     registry = trt.get_plugin_registry()
+    mark = log.mark()
     loaded = registry.load_library(request.plugins)
     if loaded is None:
         raise Refused(
-            f"TensorRT cannot load the plugin library {request.plugins}: {log.summary()}. Build it for this machine "
-            "(docs/tensorrt.md), or build with --portable, which needs none"
+            f"TensorRT cannot load the plugin library {request.plugins}: {log.summary(mark)}. Build it for this "
+            "machine (docs/tensorrt.md), or build with --portable, which needs none"
         )
     absent = [node for node in request.nodes if not capabilities.has_creator(registry, node, PLUGIN_VERSION)]
     if absent:
@@ -94,11 +96,12 @@ def _load_plugins(trt: Any, request: Request, log: Any) -> None:
 
 
 def _parse(trt: Any, network: Any, request: Request, log: Any) -> None:
+    mark = log.mark()
     parser = trt.OnnxParser(network, log)
     if parser.parse(Path(request.model).read_bytes(), request.source) and network.num_outputs:
         return
     errors = [capabilities.parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
-    shown = "; ".join(errors[:_SHOWN_ERRORS]) or log.summary()
+    shown = "; ".join(errors[:_SHOWN_ERRORS]) or log.summary(mark)
     more = f" (and {len(errors) - _SHOWN_ERRORS} more)" if len(errors) > _SHOWN_ERRORS else ""
     raise Refused(f"TensorRT cannot parse {request.source}: {shown}{more}")
 
@@ -126,9 +129,10 @@ def _check_precision(trt: Any, network: Any, precision: str) -> tuple[int, dict[
 
 def _set_timing_cache(config: Any, request: Request, log: Any) -> None:
     data = Path(request.timing_cache).read_bytes() if request.timing_cache else b""
+    mark = log.mark()
     taken = capabilities.set_timing_cache(config, data)
     # A file that is no timing cache is replaced by an empty one, with no more than a warning.
-    if not taken or (data and any("deserialize timing cache" in line for line in log.warnings)):
+    if not taken or (data and any("deserialize timing cache" in line for line in log.warnings(mark))):
         raise Refused(
             f"TensorRT does not take the timing cache {request.timing_cache}: it is of another version or GPU, or no "
             "timing cache at all. Name another file; a new one is made where there is none"
@@ -136,6 +140,7 @@ def _set_timing_cache(config: Any, request: Request, log: Any) -> None:
 
 
 def _profile(builder: Any, network: Any, request: Request, log: Any) -> Any:
+    mark = log.mark()
     profile = builder.create_optimization_profile()
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     if sorted(t.name for t in inputs) != sorted(request.profile):
@@ -152,15 +157,16 @@ def _profile(builder: Any, network: Any, request: Request, log: Any) -> Any:
                 )
             continue  # values that decide no shape have no bounds
         if not capabilities.set_values(profile, tensor, *request.profile[tensor.name]):
-            raise Refused(f"TensorRT does not take the range of {tensor.name}: {log.summary()}")
+            raise Refused(f"TensorRT does not take the range of {tensor.name}: {log.summary(mark)}")
     return profile
 
 
 def _check_engine(trt: Any, network: Any, data: Any, request: Request, log: Any) -> None:
     """Opens the engine and compares the types of its inputs and outputs with the network's."""
+    mark = log.mark()
     engine = trt.Runtime(log).deserialize_cuda_engine(data)
     if engine is None:
-        raise Refused(f"the engine just built from {request.source} does not open on this GPU: {log.summary()}")
+        raise Refused(f"the engine just built from {request.source} does not open on this GPU: {log.summary(mark)}")
     tensors = [network.get_input(i) for i in range(network.num_inputs)]
     tensors += [network.get_output(i) for i in range(network.num_outputs)]
     for tensor in tensors:
