@@ -80,18 +80,26 @@ class Job:
         """Runs letterboxed images (B, h, w, 3) uint8."""
         return self.backend.run(self._as_input(images), self.keep, self._outputs)
 
-    def run_frames(self, frames: Sequence[DeviceFrame]) -> tuple[list[Letterbox], dict[str, np.ndarray]]:
-        """Runs frames that are on the GPU; returns their letterboxes with the outputs.
+    def sends_whole(self, frames: Sequence[np.ndarray]) -> bool:
+        """Whether checked frames go to `run_frames`, to be letterboxed on the GPU."""
+        return isinstance(self.backend, DeviceFrameBackend) and self.backend.sends_whole(frames)
+
+    def run_frames(self, frames: Sequence[DeviceFrame | np.ndarray]) -> tuple[list[Letterbox], dict[str, np.ndarray]]:
+        """Runs frames that are letterboxed on the GPU; returns their letterboxes with the outputs.
+
+        Args:
+            frames: on the GPU, or checked frames of the processor.
 
         Raises:
-            FrameError: the backend takes frames of the processor only.
+            FrameError: the backend takes letterboxed images of the processor only.
         """
         if not isinstance(self.backend, DeviceFrameBackend):
             raise FrameError(
                 f"the frame is on the GPU, and backend {self.backend.name} takes frames of the processor; load the "
                 'model with backend="tensorrt", or copy the frame to a numpy array'
             )
-        letterboxes = [Letterbox(frame.wh, self.input_hw) for frame in frames]
+        sizes = (f.wh if isinstance(f, DeviceFrame) else (f.shape[1], f.shape[0]) for f in frames)
+        letterboxes = [Letterbox(wh, self.input_hw) for wh in sizes]
         return letterboxes, self.backend.run_frames(frames, letterboxes, self.keep, self._outputs)
 
     @contextmanager

@@ -151,10 +151,12 @@ class Model:
             return []
         on_device = [is_device_frame(frame) for frame in frames]
         if all(on_device):
-            return self._batch_on_device(job, [read_device_frame(frame) for frame in frames])
+            return self._batch_whole(job, [read_device_frame(frame) for frame in frames])
         if any(on_device):
             raise FrameError("some frames of the batch are on the GPU, others are not; bring all of them to one place")
         frames = [check_frame(frame) for frame in frames]
+        if job.sends_whole(frames):
+            return self._batch_whole(job, frames)
         with self._lock:
             start = time.perf_counter()
             if len(frames) > len(self._buffer):
@@ -170,12 +172,16 @@ class Model:
             for i, (frame, letterbox) in enumerate(zip(frames, letterboxes))
         ]
 
-    def _batch_on_device(self, job: Job, frames: list[DeviceFrame]) -> list[Result]:
+    def _batch_whole(self, job: Job, frames: list[DeviceFrame] | list[np.ndarray]) -> list[Result]:
+        """Letterboxes on the GPU, which is in the time of the inference."""
         with self._lock:
             start = time.perf_counter()
             letterboxes, outputs = job.run_frames(frames)
             timings = {"inference_ms": (time.perf_counter() - start) * 1e3}
-        return [job.result(outputs, i, letterbox, None, timings) for i, letterbox in enumerate(letterboxes)]
+        return [
+            job.result(outputs, i, letterbox, None if isinstance(frame, DeviceFrame) else frame, timings)
+            for i, (frame, letterbox) in enumerate(zip(frames, letterboxes))
+        ]
 
     def stream(
         self,

@@ -124,11 +124,15 @@ class QueuedBackend(Backend, Protocol):
 
 @runtime_checkable
 class DeviceFrameBackend(Backend, Protocol):
-    """A backend that takes frames which are on the GPU already, without bringing them to the processor."""
+    """A backend that letterboxes on the GPU: frames that are there already, without bringing them to the processor,
+    and frames of the processor that are better sent whole."""
+
+    def sends_whole(self, frames: Sequence[np.ndarray]) -> bool:
+        """Whether frames of the processor, (H, W, 3) uint8, are better letterboxed on the GPU."""
 
     def run_frames(
         self,
-        frames: Sequence[DeviceFrame],
+        frames: Sequence[DeviceFrame | np.ndarray],
         letterboxes: Sequence[Letterbox],
         keep: np.ndarray | None,
         outputs: Sequence[str],
@@ -136,7 +140,7 @@ class DeviceFrameBackend(Backend, Protocol):
         """Letterboxes on the GPU, bit-equal to `Letterbox.apply`, and runs as `run` does.
 
         Args:
-            frames: of any sizes, not empty.
+            frames: of any sizes, not empty; of the processor as `frames.check_frame` returns them.
             letterboxes: of each.
 
         Raises:

@@ -25,6 +25,16 @@ from .contract import check_images, check_keep, check_outputs
 
 #: Batch sizes and plans whose CUDA graphs are held, per context.
 GRAPHS = 16
+#: Frames of the processor with more pixels than this are sent to the GPU whole, and letterboxed there.
+#:
+#: Either way the processor goes through every pixel: to letterbox it, or to copy it to where the GPU fetches it. What
+#: sending saves is the arithmetic; what it costs is 3 bytes a pixel on the bus, where otherwise the input goes (1.4 MB
+#: at 672x672). On one x86 core and to 672x672, letterboxing takes about 1.5 ms at 1920x1080 and 5 ms at 3840x2160,
+#: copying 0.3 and 3.5 ms, and a bus of 12 GB/s another 0.5 and 2 ms; to 1024x2048 letterboxing takes 4 and 8 ms or
+#: more. So up to Full HD there is a millisecond to win, which a stream spends beside the GPU's work anyway; beyond,
+#: milliseconds of a core come back at about the same delay. On a Jetson, where nothing is copied, the limit may be
+#: lower: not measured.
+LARGE_FRAME_PIXELS = 1920 * 1080
 #: Environment variable that names the folder of engines built by `load`.
 CACHE_VARIABLE = "SPARSEVIT_CACHE"
 _log = logging.getLogger(__name__)
@@ -37,17 +47,28 @@ class TensorRtBackend:
     context with its stream and buffers to itself, and so has each open `queue`. There are as many as there were callers
     at once: the first is made with the backend, so that one thread allocates nothing from then on. `close` must not
     overlap a call.
+
+    Attributes:
+        large_frame_pixels: frames of the processor with more pixels are letterboxed on the GPU; None for none, as
+            where the kernel is missing. May be set at any time.
     """
 
     name = "tensorrt"
 
-    def __init__(self, path: str | Path, device: str | None = None, graphs: int = GRAPHS) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        device: str | None = None,
+        graphs: int = GRAPHS,
+        large_frame_pixels: int | None = LARGE_FRAME_PIXELS,
+    ) -> None:
         """Opens an engine file with the card beside it.
 
         Args:
             path: of the engine.
             device: ``cuda`` or None.
             graphs: batch sizes and plans to hold CUDA graphs for; 0 for none.
+            large_frame_pixels: see the attribute.
 
         Raises:
             ModelError, CardError, BackendError, MissingDependencyError: see `open_backend`.
@@ -59,6 +80,7 @@ class TensorRtBackend:
         check_version(trt, card, path)
         self._cuda: CudaRuntime = open_cuda()
         self._path, self._graphs = path, graphs
+        self.large_frame_pixels = large_frame_pixels
         self._engine = open_engine(path, data, card, trt, self._cuda)
         self.card = card.model
         self.output_names = tuple(self._engine.outputs)
@@ -87,9 +109,24 @@ class TensorRtBackend:
         with self._context() as context:
             return context.collect(context.submit(images, counts, outputs))
 
+    def sends_whole(self, frames: Sequence[np.ndarray]) -> bool:
+        """See `DeviceFrameBackend.sends_whole`; never where the kernel is missing, which is logged once."""
+        limit = self.large_frame_pixels
+        if limit is None or self.card.input.layout != "camera":
+            return False
+        if max(frame.shape[0] * frame.shape[1] for frame in frames) <= limit:
+            return False
+        try:
+            self._letterbox_kernel()
+        except BackendError as error:
+            self.large_frame_pixels = None
+            _log.warning("large frames are letterboxed by the processor: %s", error)
+            return False
+        return True
+
     def run_frames(
         self,
-        frames: Sequence[DeviceFrame],
+        frames: Sequence[DeviceFrame | np.ndarray],
         letterboxes: Sequence[Letterbox],
         keep: np.ndarray | None,
         outputs: Sequence[str],
@@ -100,19 +137,14 @@ class TensorRtBackend:
                 f"{self._path.name} takes normalised images; frames on the GPU need an export of camera layout"
             )
         counts = self._check_call(len(frames), keep, outputs)
-        with self._lock:
-            if self._letterbox is None:
-                self._letterbox = LetterboxKernel()
-            kernel = self._letterbox
-        pad_value = self.card.input.pad_value
+        kernel, pad_value = self._letterbox_kernel(), self.card.input.pad_value
 
-        def write(image: DeviceView, stream: Stream) -> None:
-            for sample, (frame, letterbox) in enumerate(zip(frames, letterboxes)):
+        def write(placed: Sequence[DeviceFrame], image: DeviceView, stream: Stream) -> None:
+            for sample, (frame, letterbox) in enumerate(zip(placed, letterboxes)):
                 kernel.queue(letterbox_call(frame, letterbox, image, sample, pad_value), stream.address)
 
-        written_on = dict.fromkeys(frame.stream for frame in frames if frame.stream is not None)
         with self._context() as context:
-            return context.collect(context.submit_written(len(frames), counts, outputs, write, written_on))
+            return context.collect(context.submit_frames(frames, counts, outputs, write))
 
     @contextmanager
     def queue(self) -> Iterator[_Queue]:
@@ -149,6 +181,12 @@ class TensorRtBackend:
             idle, self._idle = self._idle, []
         for context in idle:
             context.close()
+
+    def _letterbox_kernel(self) -> LetterboxKernel:
+        with self._lock:
+            if self._letterbox is None:
+                self._letterbox = LetterboxKernel()
+            return self._letterbox
 
     def _check(
         self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..backends.base import Spans
 from ..cuda import CudaRuntime, DeviceBuffer, DeviceView, Stream
+from ..device_frames import DeviceFrame
 from ..errors import BackendError
 from ..plan import dense_keep
 from . import capabilities
@@ -180,30 +181,20 @@ class EngineContext:
         """
         return self._submit(len(images), keep, outputs, lambda slot: slot.upload(images))
 
-    def submit_written(
+    def submit_frames(
         self,
-        batch: int,
+        frames: Sequence[DeviceFrame | np.ndarray],
         keep: np.ndarray | None,
         outputs: Sequence[str],
-        write: Callable[[DeviceView, Stream], None],
-        after: Iterable[int] = (),
+        write: Callable[[Sequence[DeviceFrame], DeviceView, Stream], None],
     ) -> Ticket:
-        """Queues a run on frames that are on the GPU.
+        """Queues a run on frames of any size.
 
         Args:
-            batch, keep, outputs: as in `submit`.
-            write: queues on the stream it is given what writes the images to the view it is given.
-            after: streams of others whose work so far comes first.
+            frames, write: as `Slot.receive` takes them.
+            keep, outputs: as in `submit`.
         """
-
-        def fill(slot: Slot) -> None:
-            for stream in after:
-                slot.copies.wait_for(stream, slot.ordered)
-            slot.copies.record(slot.begun)
-            write(slot.image, slot.copies)
-            slot.copies.record(slot.uploaded)
-
-        return self._submit(batch, keep, outputs, fill)
+        return self._submit(len(frames), keep, outputs, lambda slot: slot.receive(frames, write))
 
     def drain(self) -> None:
         """Waits for what is in flight and gives it up."""

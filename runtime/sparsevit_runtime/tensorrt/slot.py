@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..cuda import CudaRuntime, DeviceBuffer, DeviceView, Event, PinnedBuffer, Stream
+from ..device_frames import DeviceFrame
 from .engine import Tensor
 
 
 class _Place:
-    """Memory of one tensor: the processor's side pinned, the GPU's its own, or the same where they share memory."""
+    """Memory of one tensor, or of some frames: the processor's side pinned, the GPU's its own, or the same where they
+    share memory."""
 
     def __init__(self, cuda: CudaRuntime, nbytes: int) -> None:
         self.host = PinnedBuffer(cuda, nbytes)
@@ -61,7 +63,9 @@ class Slot:
         shared = cuda.device.integrated
         self.copies = compute if shared else Stream(cuda)
         self.begun, self.uploaded, self.computed, self.done, self.ordered = (Event(cuda) for _ in range(5))
+        self._cuda = cuda
         self._image = _Place(cuda, image_bytes)
+        self._frames: _Place | None = None  # frames as they come, once some were sent whole
         self._outputs = {
             name: _Place(cuda, int(np.prod(shape)) * tensor.dtype.itemsize) for name, (tensor, shape) in outputs.items()
         }
@@ -84,6 +88,53 @@ class Slot:
             self.copies.upload(self._image.host, self._image.device, images.nbytes)
         self.copies.record(self.uploaded)
 
+    def receive(
+        self,
+        frames: Sequence[DeviceFrame | np.ndarray],
+        write: Callable[[Sequence[DeviceFrame], DeviceView, Stream], None],
+    ) -> None:
+        """Has frames of any size written to where the engine reads them.
+
+        Args:
+            frames: those of the processor, (H, W, 3) uint8, are sent whole; they are free again when this returns.
+                Nothing is allocated for them unless they are larger than all before.
+            write: queues on the stream it is given what reads the frames and writes the view it is given.
+        """
+        placed, nbytes = self._stage(frames)
+        for stream in dict.fromkeys(frame.stream for frame in placed if frame.stream is not None):
+            self.copies.wait_for(stream, self.ordered)
+        self.copies.record(self.begun)
+        if nbytes and not self._image.shared:
+            self.copies.upload(self._frames.host, self._frames.device, nbytes)
+        write(placed, self.image, self.copies)
+        self.copies.record(self.uploaded)
+
+    def _stage(self, frames: Sequence[DeviceFrame | np.ndarray]) -> tuple[list[DeviceFrame], int]:
+        """Copies the processor's frames to pinned memory.
+
+        Returns:
+            Where the GPU finds all of them, and the bytes that are to be copied there.
+        """
+        starts, end = [], 0
+        for frame in frames:
+            starts.append(end)
+            if not isinstance(frame, DeviceFrame):
+                end += frame.nbytes
+        if end and (self._frames is None or end > self._frames.device.nbytes):
+            if self._frames is not None:
+                self._frames.close()
+                self._frames = None
+            self._frames = _Place(self._cuda, end)
+        placed = []
+        for start, frame in zip(starts, frames):
+            if not isinstance(frame, DeviceFrame):
+                height, width, channels = frame.shape
+                np.copyto(self._frames.host.host[start : start + frame.nbytes].reshape(frame.shape), frame)
+                address = self._frames.device.part(start, frame.nbytes).address
+                frame = DeviceFrame(address, width * channels, (width, height), None, self)
+            placed.append(frame)
+        return placed, end
+
     def download(self, outputs: Sequence[str], shapes: dict[str, tuple[int, ...]]) -> None:
         """Queues the copies of some outputs, behind `computed`."""
         if self._outputs and not self._image.shared:
@@ -103,6 +154,8 @@ class Slot:
         for owned in (self._image, *self._outputs.values(), self.begun, self.uploaded, self.computed, self.done):
             owned.close()
         self.ordered.close()
+        if self._frames is not None:
+            self._frames.close()
         if not self._image.shared:
             self.copies.close()
 

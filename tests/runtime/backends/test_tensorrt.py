@@ -469,6 +469,79 @@ def test_what_is_no_frame_on_the_gpu(changes, message):
         read_device_frame(SimpleNamespace(__cuda_array_interface__=about))
 
 
+LIMIT = 100 * 130
+
+
+def large_frames(count, seed=9):
+    """More than LIMIT pixels, all of different sizes."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (101 + 23 * i, 131 + 17 * i, 3), np.uint8) for i in range(count)]
+
+
+def copied(machine, run, *arguments):
+    """Its result, and the bytes copied between the processor and the GPU."""
+    before = machine.cuda.copies
+    return run(*arguments), machine.cuda.copies - before
+
+
+def test_large_frames_of_the_processor_are_letterboxed_on_the_gpu(on_gpu):
+    shared, size = on_gpu.cuda.integrated, on_gpu.images().nbytes
+    with load(on_gpu.engine) as model, load(on_gpu.model) as reference:
+        small, at_the_limit = frames(on_gpu, 1)[0], np.zeros((100, 130, 3), np.uint8)
+        for sparsity in (None, 0.5, None):
+            model(small, sparsity)  # the plan itself is copied once
+            for image in large_frames(3):
+                model.backend.large_frame_pixels = None
+                alone, without = copied(on_gpu, model, image, sparsity)
+                model.backend.large_frame_pixels = LIMIT
+                found, sent = copied(on_gpu, model, image, sparsity)
+                same_results([found, alone], [reference(image, sparsity)] * 2)
+                assert sent - without == (0 if shared else image.nbytes - size)
+                assert found.image is image and found.timings.preprocess_ms == 0 < alone.timings.preprocess_ms
+        for image in (small, at_the_limit):
+            found, sent = copied(on_gpu, model, image)
+            same_results([found], [reference(image)])
+            assert sent == (0 if shared else without)
+        image = large_frames(4)[3]
+        given = image[::-1], image[3:, 5:-7], image[..., ::-1]  # rows that lie apart, or the wrong way round
+        same_results([model(view) for view in given], [reference(view) for view in given])
+        for batch in ([small, image], [image, small], large_frames(2)):
+            same_results(model.batch(batch), reference.batch(batch))
+
+
+def test_memory_for_large_frames_grows_with_them_alone(on_gpu):
+    smallest, middle, largest = large_frames(3)
+    buffers = 1 if on_gpu.cuda.integrated else 2
+    with load(on_gpu.engine) as model:
+        model.backend.large_frame_pixels = LIMIT
+        before, blocks = on_gpu.cuda.allocations, len(on_gpu.cuda.memory.blocks)
+        for image, grown in ((middle, 1), (middle, 1), (smallest, 1), (largest, 2), (middle, 2), (largest, 2)):
+            model(image)
+            assert on_gpu.cuda.allocations - before == grown * buffers
+            assert len(on_gpu.cuda.memory.blocks) - blocks == buffers
+        on_gpu.cuda.failing["cudaHostAlloc"] = 2
+        with pytest.raises(CudaError, match="cudaErrorMemoryAllocation"):
+            model(large_frames(4)[3])
+        on_gpu.cuda.failing.clear()
+        model(largest)
+    assert not on_gpu.cuda.memory.blocks
+
+
+def test_large_frames_without_the_kernel_or_of_a_normalised_model(tmp_path, monkeypatch, exported, caplog):
+    machine = Machine(tmp_path, monkeypatch, exported)
+    monkeypatch.setenv("SPARSEVIT_PLUGINS", str(tmp_path / "absent.so"))
+    image = large_frames(1)[0]
+    with load(machine.engine) as model, load(machine.model) as reference:
+        model.backend.large_frame_pixels = LIMIT
+        for _ in range(2):
+            same_results([model(image)], [reference(image)])
+        assert caplog.text.count("large frames are letterboxed by the processor") == 1 and "absent.so" in caplog.text
+    normalised = Machine(tmp_path, monkeypatch, tiny.write_model(tmp_path / "model.onnx", layout="normalized"))
+    with load(normalised.engine) as model, load(normalised.model) as reference:
+        model.backend.large_frame_pixels = LIMIT
+        same_results([model(image)], [reference(image)])
+
+
 def test_no_plugins_for_frames_on_the_gpu(tmp_path, monkeypatch, exported):
     machine = Machine(tmp_path, monkeypatch, exported)
     monkeypatch.setenv("SPARSEVIT_PLUGINS", str(tmp_path / "absent.so"))
