@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from sparsevit_runtime import Backend, probe_image
 from sparsevit_runtime.card import CheckCard, InputCard
 from sparsevit_runtime.errors import ModelError
+
+from .agreement import count_not_finite
 
 CHECK_SCHEMA = 1
 
@@ -51,6 +53,7 @@ class CheckReport(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = CHECK_SCHEMA
+    kind: Literal["recorded"] = "recorded"
     model: str
     library: str
     processor: str
@@ -63,11 +66,14 @@ class CheckReport(BaseModel):
         return min(self.outputs, key=lambda o: (o.agrees, o.agreement - o.required, -(o.difference or 0.0)))
 
 
-def check_model(backend: Backend, on_run: Callable[[int, int], None] = lambda done, total: None) -> CheckReport:
+def check_model(
+    backend: Backend, least_batch: int = 1, on_run: Callable[[int, int], None] = lambda done, total: None
+) -> CheckReport:
     """Runs every record of the card.
 
     Args:
         backend: open.
+        least_batch: images that it takes at least; a record is of one, the others are copies.
         on_run: told runs done and in total.
 
     Raises:
@@ -83,11 +89,11 @@ def check_model(backend: Backend, on_run: Callable[[int, int], None] = lambda do
     for run, check in enumerate(card.checks):
         on_run(run, len(card.checks))
         arrays = backend.run(
-            _probe(card.input, check.seed),
+            probe_batch(card.input, [check.seed] * least_batch),
             None if check.keep is None else np.array(check.keep, np.int64),
             [output.name for output in check.outputs],
         )
-        outputs += [_compare(run, check, expected, arrays[expected.name]) for expected in check.outputs]
+        outputs += [_compare(run, check, expected, arrays[expected.name][:1]) for expected in check.outputs]
     on_run(len(card.checks), len(card.checks))
     return CheckReport(
         model=card.name,
@@ -98,12 +104,12 @@ def check_model(backend: Backend, on_run: Callable[[int, int], None] = lambda do
     )
 
 
-def _probe(card: InputCard, seed: int) -> np.ndarray:
-    """The probe image as the graph takes it, batch 1."""
-    image = probe_image(card.height, card.width, seed)[None]
+def probe_batch(card: InputCard, seeds: Iterable[int]) -> np.ndarray:
+    """Probe images as the graph takes them, one per seed: (B, H, W, 3) uint8, or (B, 3, H, W) float32 normalised."""
+    images = np.stack([probe_image(card.height, card.width, seed) for seed in seeds])
     if card.layout == "camera":
-        return image
-    rgb = image[..., ::-1].astype(np.float32)
+        return images
+    rgb = images[..., ::-1].astype(np.float32)
     return ((rgb - np.float32(card.mean)) / np.float32(card.std)).transpose(0, 3, 1, 2)
 
 
@@ -117,8 +123,9 @@ def _compare(run: int, check: CheckCard, expected: CheckCard.Output, value: np.n
         distance = np.abs(found - wanted)
         agreement = float((distance <= expected.atol + expected.rtol * np.abs(wanted)).mean())  # NaN never agrees
         difference = float(distance.max()) if np.isfinite(distance).all() else None
-        if difference is None:
-            problem = f"{int((~np.isfinite(found)).sum())} of its {found.size} values are not finite"
+        wrong = count_not_finite(value)  # of all values, recorded or not
+        if wrong:
+            problem = f"{wrong} of its {value.size} values are not finite"
         elif agreement < expected.min_agreement:
             problem = f"{agreement:.1%} of its {found.size} values agree, {expected.min_agreement:.1%} must"
     return OutputCheck(

@@ -51,7 +51,7 @@ DETECTOR = {"task": "detection", "boxes": BOXES, "scores": [0.9, 0.5, 0.25], "cl
         ({"scores": [0.8, 0.5, 0.25]}, "scores", "0.0% of its 1 values agree"),
         ({"classes": [2, 2, 0]}, "classes", "0.0% of its 1 values agree"),
         ({"boxes": [(1.5, 2.0, 30.0, 20.0), *BOXES[1:]]}, "boxes", "75.0% of its 4 values agree"),
-        ({"boxes": [(math.nan, 2.0, 30.0, 20.0), *BOXES[1:]]}, "boxes", "1 of its 4 values are not finite"),
+        ({"boxes": [(math.nan, 2.0, 30.0, 20.0), *BOXES[1:]]}, "boxes", "1 of its 12 values are not finite"),
         ({"boxes": BOXES[:2], "scores": [0.9, 0.5], "classes": [1, 2]}, "boxes", "recorded is (1, 3, 4)"),
         ({"boxes": [(9.0, 2.0, 30.0, 20.0), *BOXES[1:]], "scores": [0.8, 0.5, 0.25]}, "scores", "0.0%"),
     ],

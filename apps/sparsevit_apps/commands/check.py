@@ -1,8 +1,9 @@
-"""`sparsevit check`: does this machine compute what the exporting one did?"""
+"""`sparsevit check`: does this machine compute what it should?"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,29 +12,90 @@ from .. import options
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sparsevit_runtime import Backend
+    from sparsevit_runtime.tensorrt import EngineCard
+
     from ..checking import CheckReport
+    from ..comparing import ComparisonReport
 
 
 def check(
     model: options.Model = options.DEFAULT_MODEL,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Compare all of every output with this .onnx file in ONNX Runtime on the processor. An engine is "
+            "compared with the file it was built from, where that lies beside it.",
+        ),
+    ] = None,
     backend: options.Backend = "auto",
     device: options.Device = None,
     threads: options.Threads = None,
     json: options.JsonFlag = False,
 ) -> None:
-    """Compare the model's outputs on this machine with those recorded at export. Exit code 1 when they differ."""
-    from sparsevit_runtime import load
+    """Compare the model's outputs on this machine with those recorded at export, or with another file's.
 
+    Exit code 1 when they differ.
+    """
+    from sparsevit_runtime import load
+    from sparsevit_runtime.model import find_model
+
+    path = find_model(model)
+    with load(path, backend, threads=threads, device=device) as loaded:
+        engine = _engine_card(path, loaded.backend)
+        other = _other_file(path, engine, against)
+        if other is None:
+            _check_recorded(loaded.backend, engine, json)
+        else:
+            _check_against(path, loaded.backend, engine, other, json)
+
+
+def _engine_card(path: Path, backend: Backend) -> EngineCard | None:
+    """Of the engine that runs, also of one that was made from an .onnx file."""
+    if backend.name != "tensorrt":
+        return None
+    from sparsevit_runtime.backends.tensorrt import cached_engine
+    from sparsevit_runtime.tensorrt import read_sidecar
+
+    return read_sidecar(cached_engine(path) if path.suffix == ".onnx" else path)
+
+
+def _other_file(path: Path, engine: EngineCard | None, against: str | None) -> Path | None:
+    """What to compare with: the file named, or the one an engine was built from; None for the recorded outputs."""
+    from sparsevit_runtime.model import find_model
+
+    from ..comparing import find_source
+
+    if against is not None:
+        return find_model(against)
+    if engine is None:
+        return None
+    source = path if path.suffix == ".onnx" else find_source(path, engine)
+    if source is None:
+        typer.echo(
+            f"the .onnx file that {path.name} was built from is not beside it: comparing samples recorded at export; "
+            "--against FILE compares everything",
+            err=True,
+        )
+    else:
+        typer.echo(f"comparing with {source}, which {path.name} was built from", err=True)
+    return source
+
+
+def _check_recorded(backend: Backend, engine: EngineCard | None, json: bool) -> None:
     from ..checking import check_model
+    from ..comparing import batch_sizes
     from ..console import print_error, progress_bar, stdout
 
-    with load(model, backend, threads=threads, device=device) as loaded, progress_bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("checking", total=None)
-        report = check_model(loaded.backend, lambda done, total: bar.update(task, completed=done, total=total))
+        least, _ = batch_sizes(engine)
+        report = check_model(backend, least, lambda done, total: bar.update(task, completed=done, total=total))
     if json:
         typer.echo(report.model_dump_json(indent=2))
     else:
-        stdout().print(_table(report))
+        stdout().print(_recorded_table(report))
     worst = report.worst
     if not report.agrees:
         print_error(
@@ -48,7 +110,52 @@ def check(
         )
 
 
-def _table(report: CheckReport) -> Table:
+def _check_against(path: Path, backend: Backend, engine: EngineCard | None, other: Path, json: bool) -> None:
+    from sparsevit_runtime import open_backend
+
+    from ..comparing import batch_sizes, check_against, limits_of
+    from ..console import print_error, progress_bar, stdout
+
+    # On the processor: on a GPU, ONNX Runtime's own products may be rounded to TF32.
+    reference = open_backend(other, "onnxruntime", device="cpu")
+    try:
+        with progress_bar() as bar:
+            task = bar.add_task("comparing", total=None)
+            report = check_against(
+                backend,
+                reference,
+                (path.name, other.name),
+                batches=batch_sizes(engine),
+                precision=None if engine is None else limits_of(engine, reference.card),
+                on_run=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    finally:
+        reference.close()
+    if json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        stdout().print(_comparison_table(report))
+    worst = report.worst
+    where = f"{report.library} ({report.processor})"
+    if not report.agrees:
+        advice = (
+            "Try another device or number of threads, or copy the file again"
+            if engine is None
+            else "Build the engine again; if it still differs, with --portable, which leaves the plugins out"
+        )
+        print_error(
+            f"{report.model} on {where} does not compute what {report.against} does: {worst.tensor} is the worst, "
+            f"{worst.problem} ({worst.run}). {advice}"
+        )
+        raise typer.Exit(1)
+    if not json:
+        typer.echo(
+            f"{report.model} on {where} computes what {report.against} does; the worst is {worst.tensor}, at "
+            f"{worst.of_limit:.1%} of what is accepted ({worst.run})"
+        )
+
+
+def _recorded_table(report: CheckReport) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{report.model}: recorded outputs against this machine", title_justify="left")
@@ -67,6 +174,37 @@ def _table(report: CheckReport) -> Table:
             f"{entry.agreement:.1%}",
             f"{entry.required:.1%}",
             "-" if entry.difference is None else f"{entry.difference:.3g}",
-            "[green]agrees[/]" if entry.agrees else "[bold red]differs[/]",
+            _verdict(entry.agrees),
         )
     return table
+
+
+def _comparison_table(report: ComparisonReport) -> Table:
+    from rich.table import Table
+
+    title = (
+        f"{report.model}, {report.library} ({report.processor}), against {report.against}, {report.against_library} "
+        f"({report.against_processor}); limits of {report.precision}"
+    )
+    table = Table(title=title, title_justify="left")
+    for column in ("tensor", "worst run"):
+        table.add_column(column)
+    for column in ("values", "difference", "cosine", "agree", "must"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for row in report.tensors:
+        table.add_row(
+            row.tensor,
+            row.run,
+            str(row.values),
+            "-" if row.difference is None else f"{row.difference:.2e}",
+            "-" if row.cosine is None else f"{row.cosine:.6f}",
+            "-" if row.agreement is None else f"{row.agreement:.2%}",
+            row.required,
+            _verdict(row.agrees),
+        )
+    return table
+
+
+def _verdict(agrees: bool) -> str:
+    return "[green]agrees[/]" if agrees else "[bold red]differs[/]"
