@@ -7,7 +7,7 @@ where, and written in front of the name, ``attention/node_MatMul_95``; what runs
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .wire import BYTES, fields, message
@@ -73,19 +73,37 @@ def name_by_part(data: bytes, exported: bytes | None = None) -> bytes:
         known = {t: p for node, p in zip(originals, exported_parts(originals)) for t in node.outputs}
         nodes = read_nodes(data)
         parts = _optimised_parts(nodes, known)
-    names = iter([f"{part}/{node.name or f'{node.kind}_{i}'}" for i, (node, part) in enumerate(zip(nodes, parts))])
-    pieces = []
+
+    def rename(i: int, body: bytes) -> bytes:
+        kept = [body[field.tag : field.end] for field in fields(body) if field.number != _NAME]
+        name = f"{parts[i]}/{nodes[i].name or f'{nodes[i].kind}_{i}'}"
+        return b"".join(kept) + message(_NAME, name.encode())
+
+    return rewrite_nodes(data, rename)
+
+
+def rewrite_nodes(data: bytes, rewrite: Callable[[int, bytes], bytes]) -> bytes:
+    """A serialised model with other nodes in its graph; every other byte stays.
+
+    Args:
+        data: the model.
+        rewrite: index as in `read_nodes`, and the node -> the node to take its place.
+
+    Raises:
+        ValueError: `data` is no protobuf message.
+    """
+    pieces, index = [], 0
     for field in fields(data):
-        if field.number != _MODEL_GRAPH:
+        if field.number != _MODEL_GRAPH or field.wire != BYTES:
             pieces.append(data[field.tag : field.end])
             continue
         graph = []
         for inner in fields(data, field.value, field.end):
-            if inner.number != _GRAPH_NODE:
+            if inner.number != _GRAPH_NODE or inner.wire != BYTES:
                 graph.append(data[inner.tag : inner.end])
                 continue
-            kept = [data[f.tag : f.end] for f in fields(data, inner.value, inner.end) if f.number != _NAME]
-            graph.append(message(_GRAPH_NODE, b"".join(kept) + message(_NAME, next(names).encode())))
+            graph.append(message(_GRAPH_NODE, rewrite(index, data[inner.value : inner.end])))
+            index += 1
         pieces.append(message(_MODEL_GRAPH, b"".join(graph)))
     return b"".join(pieces)
 

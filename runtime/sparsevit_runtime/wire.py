@@ -1,4 +1,4 @@
-"""The protobuf wire format (https://protobuf.dev/programming-guides/encoding), as far as reading ONNX files takes it.
+"""The protobuf wire format (https://protobuf.dev/programming-guides/encoding), as far as ONNX files take it.
 
 An ONNX file is one protobuf message, and the onnx package is not needed on a device for the few fields that matter.
 """
@@ -68,6 +68,11 @@ def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
 def message(number: int, body: bytes) -> bytes:
     """A nested message or string as field `number`."""
     return _number(number << 3 | BYTES) + _number(len(body)) + body
+
+
+def integer(number: int, value: int) -> bytes:
+    """A number from 0 on as field `number`."""
+    return _number(number << 3 | VARINT) + _number(value)
 
 
 def _number(value: int) -> bytes:

@@ -1,4 +1,7 @@
-"""TensorRT-RTX on the CPU: it parses the models, creates the plugins, runs their shape functions, builds engines."""
+"""TensorRT-RTX on the CPU: it creates the plugins, runs their shape functions, builds engines of single nodes.
+
+Whole models are built by the product's own builder, in tests/runtime/tensorrt.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from networks import randomize
-from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_exporter.nodes import DOMAIN, OPSET, VERSION, functions
-from sparsevit_runtime.card import CARD_KEY, ClassCard, ModelCard
-from sparsevit_runtime.plan import dense_keep
 
 TYPES = {TensorProto.FLOAT: "FLOAT", TensorProto.FLOAT16: "HALF", TensorProto.BFLOAT16: "BF16"}
 
@@ -85,46 +84,3 @@ def test_with_bodies_no_plugin_is_needed(build_engine, plugin_library, tmp_path)
     for library in (None, plugin_library):
         report = build_engine(model, NODE_PROFILE, library)
         assert report["parsed"] and report["plugins"] == [] and report["engine_bytes"], report["log"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_exported_model(build_engine, plugin_library, tmp_path, precision):
-    """The whole file with `keep` as an input: padded stages, all nodes as plugins, and as bodies."""
-    backbone = SparseViT(embed_dim=16, depths=(2, 1, 3, 1), num_heads=(1, 2, 4, 8))
-    network = randomize(SegmentationModel(backbone, 3, channels=16), 0)
-    classes = [ClassCard(name=name, color=(0, 0, 0)) for name in ("road", "car", "sky")]
-    path = tmp_path / "model.onnx"
-    assert export(network, path, ExportOptions(116, 212, precision=precision), classes).holds
-    model = onnx.load(path)
-    card = ModelCard.from_json({entry.key: entry.value for entry in model.metadata_props}[CARD_KEY])
-    nodes = [node.op_type for node in model.graph.node if node.domain == DOMAIN]
-    whole = [int(k) for k in dense_keep(card.stages)]
-    image = [[batch, 116, 212, 3] for batch in (1, 1, 2)]
-    profile = {"image": image, "keep": [[1] * len(whole), [-(-k // 2) for k in whole], whole]}
-    portable = build_engine(path, profile)
-    assert portable["plugins"] == [] and portable["engine_bytes"], portable["log"]
-    del model.functions[:]
-    onnx.save(model, path)
-    report = build_engine(path, profile, plugin_library)
-    assert report["parsed"] and len(report["plugins"]) == len(nodes) and len(nodes) >= 12, report["log"]
-    assert report["engine_bytes"], report["log"]
-    expected = {"FLOAT"} if precision == "fp32" else {"FLOAT", "HALF"}
-    assert set(report["types"].values()) == expected
-    assert scatter_in_place(model) == 3  # of 7: the first of each stage is scored for its shifted windows as well
-    onnx.save(model, path)
-    assert build_engine(path, profile, plugin_library, aliased=True)["engine_bytes"]
-
-
-def scatter_in_place(model: onnx.ModelProto) -> int:
-    """Asks for it wherever nothing but the scatter's own gather reads its map; returns how often."""
-    readers: dict[str, list[str]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node.op_type)
-    changed = 0
-    for node in model.graph.node:
-        if node.op_type == "WindowScatter" and sorted(readers[node.input[0]]) == ["WindowGather", "WindowScatter"]:
-            node.attribute.append(helper.make_attribute("in_place", 1))
-            changed += 1
-    return changed

@@ -120,6 +120,8 @@ def _table(report: BuildReport) -> object:
         ("plugins", f"{card.plugin_layers} layers" + (f", {card.plugins_built_for}" if card.plugins_built_for else "")),
         ("workspace", f"{card.workspace_mib} MiB"),
     ]
+    if card.in_place_scatters:
+        rows.append(("scatters", f"{card.in_place_scatters} work in place"))
     rows += [
         (name, " | ".join(" ".join(map(str, bound)) for bound in (span.min, span.opt, span.max)))
         for name, span in card.inputs.profile.items()

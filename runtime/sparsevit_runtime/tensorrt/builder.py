@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -13,12 +14,13 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 
 from ..dependencies import missing, require
 from ..errors import BuildError, SinkError
 from ..files import write_whole
 from ..parts import name_by_part
-from .capabilities import FLAVOURS, has_timing_cache, launch_environment
+from .capabilities import FLAVOURS, has_aliased_plugins, has_timing_cache, launch_environment
 from .device import Gpu, find_gpu, workspace_bytes
 from .engine_card import NO_GPU, EngineCard, Inputs, changes, read_sidecar, sha256, sidecar_path
 from .messages import Built, Request
@@ -43,6 +45,7 @@ class BuildOptions:
         timing_cache: file with measured kernel times, made where it does not exist and extended by each build.
         plugins: the plugin library; None for the one `find_plugins` finds.
         tf32: let fp32 products round their factors to TF32: faster, ten bits of mantissa.
+        in_place: let scatters write into the map they read, where that is safe and TensorRT can.
         flavour: ``tensorrt`` or ``tensorrt_rtx``; None for the first that is installed.
         force: build even what is up to date.
     """
@@ -53,6 +56,7 @@ class BuildOptions:
     timing_cache: Path | None = None
     plugins: Path | None = None
     tf32: bool = False
+    in_place: bool = True
     flavour: str | None = None
     force: bool = False
 
@@ -98,7 +102,8 @@ def build_engine(
         raise BuildError(f"a workspace of {options.workspace_mib} MiB; give at least 1, or leave it out")
     file = read_onnx(model)
     profile = make_profile(file.card, options.batch)
-    flavour, version = _find_tensorrt(options.flavour)
+    trt = _find_tensorrt(options.flavour)
+    flavour, version = trt.__name__, trt.__version__
     if options.timing_cache is not None and not has_timing_cache(flavour):
         raise BuildError(f"{flavour} keeps no timing cache; leave {options.timing_cache} out")
     plugins = None if options.portable or not file.nodes else find_plugins(options.plugins)
@@ -112,6 +117,7 @@ def build_engine(
         gpu=NO_GPU if gpu is None else f"{gpu.name}, compute capability {gpu.compute_capability}",
         precision=file.card.precision,
         tf32=options.tf32,
+        in_place=options.in_place and plugins is not None and has_aliased_plugins(trt),
         profile=profile,
     )
     reasons = changes(engine, inputs)
@@ -125,15 +131,17 @@ def build_engine(
     return _build(file, engine, inputs, plugins, gpu, options, progress, tuple(reasons))
 
 
-def _find_tensorrt(flavour: str | None) -> tuple[str, str]:
-    """Name and version of the TensorRT to use."""
+def _find_tensorrt(flavour: str | None) -> ModuleType:
+    """The TensorRT to use; it has a version."""
     if flavour is not None and flavour not in FLAVOURS:
         raise BuildError(f"no TensorRT flavour {flavour!r}; choose {' or '.join(FLAVOURS)}, or leave it out")
     for name in FLAVOURS if flavour is None else (flavour,):
         if importlib.util.find_spec(name) is None:
             continue
         try:
-            return name, require(name).__version__
+            trt = require(name)
+            trt.__version__  # noqa: B018 - a module without it is a broken installation
+            return trt
         except (ImportError, OSError, AttributeError) as error:
             raise BuildError(
                 f"{name} is installed but does not load ({error}); its libraries are missing or of another version. "
@@ -168,6 +176,7 @@ def _build(
             nodes=list(file.nodes),
             precision=file.card.precision,
             tf32=options.tf32,
+            in_place=inputs.in_place,
             profile={key: [list(r.min), list(r.opt), list(r.max)] for key, r in inputs.profile.items()},
             workspace=workspace,
             timing_cache=str(cache) if cache is not None and cache.is_file() else None,
@@ -180,6 +189,8 @@ def _build(
         built = _run_worker(request, launch_environment(flavour, links), progress)
         data = built_file.read_bytes()
         times = b"" if cache is None else cache_out.read_bytes()
+    if built.in_place_refused:
+        logging.getLogger(__name__).warning("scatters copy their maps: %s", built.in_place_refused)
     card = EngineCard(
         inputs=inputs,
         engine_sha256=sha256(data),

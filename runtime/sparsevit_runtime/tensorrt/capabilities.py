@@ -73,11 +73,14 @@ def set_tf32(trt: Any, config: Any, allowed: bool) -> None:
         (config.set_flag if allowed else config.clear_flag)(flag)
 
 
+def has_aliased_plugins(trt: Any) -> bool:
+    """Whether a plugin may write into its input: a preview feature, from TensorRT 10.3 on."""
+    return hasattr(getattr(trt, "PreviewFeature", None), "ALIASED_PLUGIN_IO_10_03")
+
+
 def allow_aliased_plugins(trt: Any, config: Any) -> None:
-    """Lets a scatter work in place, from TensorRT 10.3 on."""
-    feature = getattr(getattr(trt, "PreviewFeature", None), "ALIASED_PLUGIN_IO_10_03", None)
-    if feature is not None:
-        config.set_preview_feature(feature, True)
+    """Lets scatters work in place; only where `has_aliased_plugins`."""
+    config.set_preview_feature(trt.PreviewFeature.ALIASED_PLUGIN_IO_10_03, True)
 
 
 def keep_layer_details(trt: Any, config: Any) -> None:

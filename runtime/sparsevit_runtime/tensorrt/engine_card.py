@@ -30,6 +30,7 @@ class Inputs(_Part):
         gpu: name and compute capability, or ``none`` for an engine built where there is no GPU.
         precision: of the graph, as the model card says.
         tf32: fp32 products may round their factors to TF32.
+        in_place: scatters were to write into the map they read.
         profile: by graph input.
     """
 
@@ -39,6 +40,7 @@ class Inputs(_Part):
     gpu: str
     precision: Literal["fp32", "fp16"]
     tf32: bool
+    in_place: bool = False
     profile: dict[str, Range]
 
 
@@ -49,6 +51,7 @@ _CALLED = {
     "gpu": "the GPU",
     "precision": "the precision",
     "tf32": "the use of TF32",
+    "in_place": "scattering in place",
     "profile": "the profile",
 }
 
@@ -61,6 +64,8 @@ class EngineCard(_Part):
         engine_sha256, engine_bytes: of the engine file.
         plugins_built_for: TensorRT headers, CUDA runtime and GPU architectures of the plugin library; empty without.
         plugin_layers: how many layers are plugins.
+        in_place_scatters: how many of them write into the map they read; the other scatters copy it.
+        in_place_refused: why none do although they were to: what TensorRT said; empty otherwise.
         arithmetic: matrix products and convolutions of the network by type.
         precision_checked: ``engine`` when the built engine's tensors were read back, ``network`` where that needs a GPU
             that was not there: a strongly typed network's types are its engine's types.
@@ -74,6 +79,8 @@ class EngineCard(_Part):
     engine_bytes: int
     plugins_built_for: str = ""
     plugin_layers: int
+    in_place_scatters: int = 0
+    in_place_refused: str = ""
     arithmetic: dict[str, int]
     precision_checked: Literal["engine", "network"]
     workspace_mib: int

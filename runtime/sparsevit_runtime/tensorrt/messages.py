@@ -17,6 +17,7 @@ class Request:
         nodes: plugins that the library must bring.
         precision: of the model card.
         tf32: whether fp32 products may use it.
+        in_place: let scatters write into the map they read, where that is safe.
         profile: input name -> [min, opt, max].
         workspace: bytes.
         timing_cache: file of an earlier build, or None.
@@ -32,6 +33,7 @@ class Request:
     nodes: list[str]
     precision: str
     tf32: bool
+    in_place: bool
     profile: dict[str, list[list[int]]]
     workspace: int
     timing_cache: str | None
@@ -47,3 +49,5 @@ class Built:
     plugin_layers: int
     arithmetic: dict[str, int]
     precision_checked: str
+    in_place_scatters: int = 0
+    in_place_refused: str = ""

@@ -14,11 +14,12 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from . import capabilities
+from .in_place import scatter_in_place
 from .log import make_log
 from .messages import Built, Request
 from .plugin_library import PLUGIN_VERSION
@@ -51,14 +52,28 @@ def build(request: Request, say: Callable[[dict], None]) -> Built:
             "TensorRT for RTX is installed without libtensorrt_rtx.so; put a link of that name to its "
             "libtensorrt_rtx.so.1 into a folder of LD_LIBRARY_PATH"
         )
+    data, refusal = Path(request.model).read_bytes(), ""
+    aliased, scatters = scatter_in_place(data) if request.in_place else (data, 0)
+    if scatters:
+        try:
+            return replace(_build(trt, builder, aliased, True, request, log, say), in_place_scatters=scatters)
+        except Refused as error:  # a preview feature: whatever is wrong with it, engines that copy are to be had
+            refusal = str(error)
+    return replace(_build(trt, builder, data, False, request, log, say), in_place_refused=refusal)
+
+
+def _build(
+    trt: Any, builder: Any, data: bytes, aliased: bool, request: Request, log: Any, say: Callable[[dict], None]
+) -> Built:
+    """Builds one graph, `aliased` being whether plugins in it write into their inputs."""
     network = builder.create_network(capabilities.network_flags(trt))
-    _parse(trt, network, request, log)
+    _parse(trt, network, data, request, log)
     layers, arithmetic = _check_precision(trt, network, request.precision)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace)
     capabilities.set_tf32(trt, config, request.tf32)
     capabilities.keep_layer_details(trt, config)
-    if request.plugins is not None:
+    if aliased:
         capabilities.allow_aliased_plugins(trt, config)
     capabilities.set_monitor(trt, config, lambda *step: say({"progress": step}))
     if request.timing_cache_out is not None:
@@ -95,10 +110,10 @@ def _load_plugins(trt: Any, request: Request, log: Any) -> None:
         )
 
 
-def _parse(trt: Any, network: Any, request: Request, log: Any) -> None:
+def _parse(trt: Any, network: Any, data: bytes, request: Request, log: Any) -> None:
     mark = log.mark()
     parser = trt.OnnxParser(network, log)
-    if parser.parse(Path(request.model).read_bytes(), request.source) and network.num_outputs:
+    if parser.parse(data, request.source) and network.num_outputs:
         return
     errors = [capabilities.parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
     shown = "; ".join(errors[:_SHOWN_ERRORS]) or log.summary(mark)

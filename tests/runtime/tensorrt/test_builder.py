@@ -51,6 +51,7 @@ def test_build_reuse_and_rebuild(rtx, exported, plugin_library, tmp_path):
     nodes = [node for node in onnx.load(exported()).graph.node if node.domain == "sparsevit"]
     assert card.plugin_layers == len(nodes) >= 10
     assert set(card.arithmetic) == {"FLOAT"} and "tensorrt=" in card.plugins_built_for
+    assert card.inputs.in_place and card.in_place_scatters == 4
     assert card.model.input.height == 60 and card.inputs.profile["keep"].min == (0, 0, 0, 0)
     assert card.inputs.profile["keep"].max == (12, 4, 1, 1)
     assert all(0 <= done <= total for _, done, total in seen) and len({phase for phase, _, _ in seen}) > 2
@@ -64,8 +65,10 @@ def test_build_reuse_and_rebuild(rtx, exported, plugin_library, tmp_path):
     moved = shutil.copy(plugin_library, tmp_path / "same.so")
     assert build_engine(exported(), engine, replace(options, plugins=moved)).reasons == ()
 
-    other = build_engine(exported(), engine, replace(options, batch=(1, 2, 3)))
-    assert other.reasons == ("the profile changed",)
+    other = build_engine(exported(), engine, replace(options, batch=(1, 2, 3), in_place=False))
+    assert other.reasons == ("scattering in place changed (True -> False)", "the profile changed")
+    assert other.card.in_place_scatters == 0 and other.card.plugin_layers == len(nodes)
+    options = replace(options, in_place=False)
     assert other.card.inputs.profile["image"].max == (3, 60, 88, 3)
     forced = build_engine(exported(), engine, replace(options, batch=(1, 2, 3), force=True, workspace_mib=64))
     assert forced.reasons == ("asked for",) and forced.card.workspace_mib == 64
@@ -216,15 +219,47 @@ def test_no_tensorrt_at_all(exported, tmp_path, monkeypatch):
         build_engine(exported(), tmp_path / "m.engine", BuildOptions(portable=True))
 
 
-def test_a_timing_cache_is_written_and_only_taken_when_it_reads(rtx, exported, tmp_path, monkeypatch):
-    """TensorRT for RTX under the name of TensorRT; it writes timing caches that it cannot read again."""
-    (tmp_path / "tensorrt.py").write_text("from tensorrt_rtx import *\n__version__ = '10.3.0'\n")
-    links = tmp_path / "links"
-    links.mkdir()
-    monkeypatch.setenv("LD_LIBRARY_PATH", launch_environment("tensorrt_rtx", links)["LD_LIBRARY_PATH"])
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.syspath_prepend(tmp_path)
+@pytest.fixture
+def as_tensorrt(rtx, tmp_path, monkeypatch):
+    """Function (more code) that puts TensorRT for RTX under the name of TensorRT 10.3, with what the code changes."""
+    folder = tmp_path / "site"
+    (folder / "links").mkdir(parents=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", launch_environment("tensorrt_rtx", folder / "links")["LD_LIBRARY_PATH"])
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+
+    def install(code: str = "") -> None:
+        (folder / "tensorrt.py").write_text(f"from tensorrt_rtx import *\n__version__ = '10.3.0'\n{code}\n")
+
+    yield install
+    sys.modules.pop("tensorrt", None)
+
+
+def test_scatters_copy_where_tensorrt_refuses_to_alias(as_tensorrt, exported, plugin_library, tmp_path, caplog):
+    """A TensorRT that has the feature and refuses what it is for, as one without the feature does."""
+    as_tensorrt(
+        "import tensorrt_rtx\nfrom types import SimpleNamespace\n"
+        "PreviewFeature = SimpleNamespace(ALIASED_PLUGIN_IO_10_03="
+        "tensorrt_rtx.PreviewFeature.RUNTIME_ACTIVATION_RESIZE_10_10)"
+    )
+    engine, options = tmp_path / "m.engine", BuildOptions(plugins=plugin_library)
+    card = build_engine(exported(), engine, options).card
+    assert card.inputs.in_place and card.in_place_scatters == 0 and card.plugin_layers >= 10
+    assert "kALIASED_PLUGIN_IO_10_03" in card.in_place_refused
+    assert "scatters copy their maps: TensorRT cannot build" in caplog.text
+    assert build_engine(exported(), engine, options).reasons == ()  # it is not tried again
+
+
+def test_scatters_copy_where_tensorrt_cannot_alias(as_tensorrt, exported, plugin_library, tmp_path):
+    as_tensorrt("class PreviewFeature: ...")
+    card = build_engine(exported(), tmp_path / "m.engine", BuildOptions(plugins=plugin_library)).card
+    assert not card.inputs.in_place and (card.in_place_scatters, card.in_place_refused) == (0, "")
+
+
+def test_a_timing_cache_is_written_and_only_taken_when_it_reads(as_tensorrt, exported, tmp_path):
+    """TensorRT for RTX writes timing caches that it cannot read again."""
+    as_tensorrt()
     engine, cache = tmp_path / "m.engine", tmp_path / "m.cache"
     options = BuildOptions(portable=True, timing_cache=cache)
     card = build_engine(exported(), engine, options).card
@@ -234,7 +269,6 @@ def test_a_timing_cache_is_written_and_only_taken_when_it_reads(rtx, exported, t
         with pytest.raises(BuildError, match=r"does not take the timing cache .*m.cache"):
             build_engine(exported(), engine, replace(options, force=True))
         assert cache.read_bytes() == content and read_sidecar(engine) == card
-    sys.modules.pop("tensorrt", None)
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,21 @@ def test_creators_are_looked_up_in_either_listing(listing):
 def test_what_is_not_there_is_left_alone():
     config = Thing()
     capabilities.set_monitor(Thing(), config, print)
-    capabilities.allow_aliased_plugins(Thing(), config)
     capabilities.set_tf32(Thing(BuilderFlag=Thing()), config, True)
     capabilities.keep_layer_details(Thing(), Thing(profiling_verbosity=0))
     capabilities.keep_layer_details(Thing(ProfilingVerbosity=Thing(DETAILED=2)), config)
     assert vars(config) == {}
+
+
+def test_aliased_plugins_are_a_preview_feature():
+    asked = []
+    config = Thing(set_preview_feature=lambda *feature: asked.append(feature))
+    assert not capabilities.has_aliased_plugins(Thing())
+    assert not capabilities.has_aliased_plugins(Thing(PreviewFeature=Thing()))
+    trt = Thing(PreviewFeature=Thing(ALIASED_PLUGIN_IO_10_03=1))
+    assert capabilities.has_aliased_plugins(trt)
+    capabilities.allow_aliased_plugins(trt, config)
+    assert asked == [(1, True)]
 
 
 def test_details_of_layers_are_kept_where_that_is_a_choice():

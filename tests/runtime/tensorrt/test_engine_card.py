@@ -14,6 +14,7 @@ INPUTS = Inputs(
     gpu="Orin, compute capability 8.7",
     precision="fp32",
     tf32=False,
+    in_place=True,
     profile=make_profile(MODEL),
 )
 
@@ -55,6 +56,7 @@ def test_equal_inputs_are_up_to_date(engine):
         ({"gpu": "none"}, "the GPU changed (Orin, compute capability 8.7 -> none)"),
         ({"precision": "fp16"}, "the precision changed (fp32 -> fp16)"),
         ({"tf32": True}, "the use of TF32 changed (False -> True)"),
+        ({"in_place": False}, "scattering in place changed (True -> False)"),
         ({"profile": make_profile(MODEL, (1, 2, 4))}, "the profile changed"),
     ],
 )

@@ -56,6 +56,8 @@ def check(report: BuildReport, model: Path, portable: bool, smallest: int) -> No
     nodes = [node for node in onnx.load(model).graph.node if node.domain == "sparsevit"]
     assert len(nodes) == 2 * 12 + 2 * 4  # a gather and a scatter per block, a score per stage and shift
     assert card.plugin_layers == (0 if portable else len(nodes))
+    # All but the first of each stage, whose map is scored for the shifted windows as well.
+    assert (card.in_place_scatters, card.in_place_refused) == (0 if portable else 12 - 4, "")
     assert (keep.min, keep.max) == ((0,) * 6, tuple(dense_keep(card.model.stages)))
     assert card.inputs.profile["image"].max[0] == 2
     assert report.engine.stat().st_size == card.engine_bytes > smallest

@@ -21,6 +21,7 @@ def test_without_the_links_the_worker_says_so_instead_of_ending(rtx, exported, t
         nodes=[],
         precision="fp32",
         tf32=False,
+        in_place=False,
         profile={},
         workspace=1 << 20,
         timing_cache=None,
