@@ -98,6 +98,8 @@ class Cuda:
         allocations: buffers made so far.
         copies: bytes copied between the processor and the GPU.
         launches: graphs launched.
+        device_waits: waits for all streams.
+        places: address of a buffer -> kind of memory, and the GPU it is of.
         faults: what a real GPU would not have told: wrong answers, or memory used after its end.
     """
 
@@ -105,16 +107,20 @@ class Cuda:
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
     cudaError_t = SimpleNamespace(cudaErrorNoDevice=100)
+    cudaMemoryType = SimpleNamespace(
+        cudaMemoryTypeUnregistered=0, cudaMemoryTypeHost=1, cudaMemoryTypeDevice=2, cudaMemoryTypeManaged=3
+    )
 
     def __init__(self, integrated: bool = False) -> None:
         self.memory = _Memory()
         self.failing: dict[str, int] = {}
         self.faults: list[str] = []
         self.integrated = integrated
-        self.allocations = self.copies = self.launches = 0
+        self.allocations = self.copies = self.launches = self.device_waits = 0
+        self.places: dict[int, tuple[int, int]] = {}
         self.objects: dict[int, object] = {}
         self._numbers = itertools.count(100)
-        self._legacy = _Stream()
+        self._default = _Stream()
 
     def __getattribute__(self, name: str):
         value = object.__getattribute__(self, name)
@@ -141,7 +147,7 @@ class Cuda:
         return number
 
     def stream(self, handle: int) -> _Stream:
-        return self._legacy if int(handle) == 1 else self.objects[int(handle)]
+        return self._default if int(handle) == 1 else self.objects[int(handle)]
 
     def cudaGetDeviceCount(self):
         return 1
@@ -166,14 +172,23 @@ class Cuda:
 
     def cudaMalloc(self, nbytes):
         self.allocations += 1
-        return self.memory.allocate(nbytes)
+        address = self.memory.allocate(nbytes)
+        self.places[address] = 2, 0
+        return address
 
     def cudaHostAlloc(self, nbytes, flags):
         self.allocations += 1
-        return self.memory.allocate(nbytes)
+        address = self.memory.allocate(nbytes)
+        self.places[address] = 1, 0
+        return address
 
     def cudaFree(self, address):
         self.memory.free(int(address))
+        del self.places[int(address)]
+
+    def cudaPointerGetAttributes(self, address):
+        kind, device = self.places.get(address, (0, -2))
+        return SimpleNamespace(type=kind, device=device, devicePointer=address if kind else 0)
 
     cudaFreeHost = cudaFree
 
@@ -216,6 +231,14 @@ class Cuda:
     def cudaStreamSynchronize(self, stream):
         self.stream(stream).finish()
 
+    def cudaDeviceSynchronize(self):
+        streams = [self._default, *(thing for thing in list(self.objects.values()) if isinstance(thing, _Stream))]
+        if any(stream.recording is not None for stream in streams):
+            raise Failure(900)
+        self.device_waits += 1
+        for stream in streams:
+            stream.finish()
+
     def cudaMemcpyAsync(self, target, source, nbytes, kind, stream):
         assert kind in (1, 2) and not self.integrated
         self.copies += nbytes
@@ -247,19 +270,22 @@ class GpuImage:
     """A frame on the simulated GPU with the interface of CuPy and PyTorch, its pixels written late, on a stream.
 
     Attributes:
-        stream: handle of that stream.
+        stream: handle of that stream, which the interface tells from version 3 on.
+        address: of the pixels.
     """
 
-    def __init__(self, cuda: Cuda, pixels: np.ndarray, version: int = 3, gap: int = 0) -> None:
+    def __init__(
+        self, cuda: Cuda, pixels: np.ndarray, version: int = 3, gap: int = 0, stream: int | None = None
+    ) -> None:
         height, width, _ = pixels.shape
         rows = np.full((height, 3 * width + gap), POISON, np.uint8)
         rows[:, : 3 * width] = pixels.reshape(height, -1)
-        self.stream = 1 if version < 3 else cuda.cudaStreamCreateWithFlags(1)[1]
-        self._address = cuda.cudaMalloc(rows.size)[1]
+        self.stream = cuda.cudaStreamCreateWithFlags(1)[1] if stream is None else stream
+        self.address = cuda.cudaMalloc(rows.size)[1]
         self._about = {
             "shape": pixels.shape,
             "typestr": "|u1",
-            "data": (self._address, False),
+            "data": (self.address, False),
             "strides": (3 * width + gap, 3, 1) if gap else None,
             "version": version,
         }
@@ -267,7 +293,7 @@ class GpuImage:
             self._about["stream"] = self.stream
 
         def write() -> None:
-            cuda.memory.view(self._address, rows.size)[:] = rows.reshape(-1)
+            cuda.memory.view(self.address, rows.size)[:] = rows.reshape(-1)
 
         cuda.stream(self.stream).add(write)
 

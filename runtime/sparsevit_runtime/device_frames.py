@@ -5,14 +5,15 @@ https://nvidia.github.io/numba-cuda/user/cuda_array_interface.html; pycuda's GPU
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import FrameError
 
-#: The default stream as CUDA's legacy API knows it, on which libraries work that do not say which stream they use.
-LEGACY_STREAM = 1
+#: CUDA's name for its default stream, where others say 0.
+_DEFAULT_STREAM = 1
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class DeviceFrame:
         wh: width and height in pixels.
         stream: CUDA stream on which the frame is being written; None when it is there already.
         owner: keeps the memory alive.
+        on_any_stream: nobody says on which stream the frame is being written: all of them have to be waited for.
     """
 
     address: int
@@ -32,6 +34,7 @@ class DeviceFrame:
     wh: tuple[int, int]
     stream: int | None
     owner: Any = field(repr=False)
+    on_any_stream: bool = False
 
 
 def is_device_frame(frame: object) -> bool:
@@ -49,7 +52,7 @@ def read_device_frame(frame: Any) -> DeviceFrame:
     try:
         shape = tuple(int(size) for size in interface["shape"])
         kind, (address, _), strides = str(interface["typestr"]), interface["data"], interface.get("strides")
-        stream = _stream(interface)
+        stream, on_any_stream = _stream(frame, interface)
     except (KeyError, TypeError, ValueError) as error:
         raise FrameError(f"__cuda_array_interface__ of {type(frame).__name__} is not complete ({error!r})") from error
     if len(shape) != 3 or shape[2] != 3 or 0 in shape or kind not in ("|u1", "<u1", "u1"):
@@ -69,16 +72,21 @@ def read_device_frame(frame: Any) -> DeviceFrame:
         )
     if interface.get("mask") is not None:
         raise FrameError("a frame on the GPU has no mask; apply it first")
-    return DeviceFrame(int(address), int(rows), (width, height), stream, frame)
+    return DeviceFrame(int(address), int(rows), (width, height), stream, frame, on_any_stream)
 
 
-def _stream(interface: Mapping[str, Any]) -> int | None:
-    """Version 3 says the stream, or None for nothing to wait for; before, the default stream is taken."""
-    if int(interface.get("version", 0)) < 3:
-        return LEGACY_STREAM
-    stream = interface.get("stream")
-    if stream is None:
-        return None
-    if int(stream) == 0:
-        raise ValueError("stream 0 is not allowed")
-    return int(stream)
+def _stream(frame: Any, interface: Mapping[str, Any]) -> tuple[int | None, bool]:
+    """`DeviceFrame.stream` and `on_any_stream`.
+
+    Version 3 of the interface says the stream, or None for nothing to wait for; before, it says nothing. PyTorch, whose
+    interface is of version 2, has a current stream to ask for.
+    """
+    if int(interface.get("version", 0)) >= 3:
+        stream = interface.get("stream")
+        if stream is not None and int(stream) == 0:
+            raise ValueError("stream 0 is not allowed")
+        return None if stream is None else int(stream), False
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+    if torch is not None and isinstance(frame, torch.Tensor):
+        return int(torch.cuda.current_stream(frame.device).cuda_stream) or _DEFAULT_STREAM, False
+    return None, True

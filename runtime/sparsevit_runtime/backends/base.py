@@ -144,5 +144,6 @@ class DeviceFrameBackend(Backend, Protocol):
             letterboxes: of each.
 
         Raises:
-            FrameError: the model takes normalised images. PlanError, BackendError as `run`.
+            FrameError: the model takes normalised images, or a frame is on another GPU. PlanError, BackendError as
+                `run`.
         """

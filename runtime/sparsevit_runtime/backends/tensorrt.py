@@ -137,6 +137,9 @@ class TensorRtBackend:
                 f"{self._path.name} takes normalised images; frames on the GPU need an export of camera layout"
             )
         counts = self._check_call(len(frames), keep, outputs)
+        for frame in frames:
+            if isinstance(frame, DeviceFrame):
+                self._check_place(frame)
         kernel, pad_value = self._letterbox_kernel(), self.card.input.pad_value
 
         def write(placed: Sequence[DeviceFrame], image: DeviceView, stream: Stream) -> None:
@@ -181,6 +184,19 @@ class TensorRtBackend:
             idle, self._idle = self._idle, []
         for context in idle:
             context.close()
+
+    def _check_place(self, frame: DeviceFrame) -> None:
+        index, here = self._cuda.device_of(frame.address), self._cuda.device
+        if index is None:
+            raise FrameError(
+                f"the frame at {frame.address:#x} is in no memory that GPU {here.index} ({here.name}) reaches; copy it "
+                "to that GPU, or pass a numpy array"
+            )
+        if index != here.index:
+            raise FrameError(
+                f"the frame is on GPU {index}, the engine runs on GPU {here.index} ({here.name}); copy it there first "
+                f"(PyTorch: frame.to('cuda:{here.index}')), or choose the engine's GPU with CUDA_VISIBLE_DEVICES"
+            )
 
     def _letterbox_kernel(self) -> LetterboxKernel:
         with self._lock:

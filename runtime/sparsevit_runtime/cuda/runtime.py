@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import threading
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from ..errors import BackendError
 
 _NO_DRIVER = ("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cudaErrorStubLibrary")
 _DRIVER = "libcuda.so.1"
+#: Held while a stream is captured and while the whole device is waited for: that includes the captured stream, which
+#: CUDA refuses, and the capture is lost.
+CAPTURING = threading.Lock()
 
 
 class CudaError(BackendError):
@@ -77,6 +81,22 @@ class CudaRuntime:
         if int(error):
             raise self._failure(function, error)
         return values[0] if values else None
+
+    def synchronize(self) -> None:
+        """Waits for the work of all streams of the device, other libraries' too. Raises CudaError when some failed."""
+        with CAPTURING:
+            self.call("cudaDeviceSynchronize")
+
+    def device_of(self, address: int) -> int | None:
+        """The GPU that memory is of, as CUDA counts: the one in use where memory of the processor is within its reach.
+
+        Returns:
+            None for memory that no GPU reaches.
+        """
+        about, kinds = self.call("cudaPointerGetAttributes", address), self.bindings.cudaMemoryType
+        if int(about.type) == int(kinds.cudaMemoryTypeDevice):
+            return int(about.device)
+        return self.device.index if int(about.devicePointer or 0) else None
 
     def forget_error(self) -> None:
         """Clears the error that CUDA keeps for its next check, after one that was dealt with."""

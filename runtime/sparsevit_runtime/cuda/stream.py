@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .memory import DeviceView, PinnedBuffer
-from .runtime import CudaError, CudaRuntime, Owned
+from .runtime import CAPTURING, CudaError, CudaRuntime, Owned
 
 
 class Event(Owned):
@@ -84,6 +84,14 @@ class Stream(Owned):
             CudaError: something in it cannot be captured. Whatever `work` raises is passed on. The stream is usable
                 afterwards.
         """
+        with CAPTURING:
+            recorded = self._record(work)
+        try:
+            return Graph(self._cuda, recorded)
+        finally:
+            self._cuda.call("cudaGraphDestroy", recorded)
+
+    def _record(self, work: Callable[[], None]) -> object:
         mode = self._cuda.bindings.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._cuda.call("cudaStreamBeginCapture", self.handle, mode)
         try:
@@ -92,14 +100,10 @@ class Stream(Owned):
             self._end_failed_capture()
             raise
         try:
-            recorded = self._cuda.call("cudaStreamEndCapture", self.handle)
+            return self._cuda.call("cudaStreamEndCapture", self.handle)
         except CudaError:
             self._cuda.forget_error()
             raise
-        try:
-            return Graph(self._cuda, recorded)
-        finally:
-            self._cuda.call("cudaGraphDestroy", recorded)
 
     def _end_failed_capture(self) -> None:
         error, recorded = self._cuda.bindings.cudaStreamEndCapture(self.handle)

@@ -101,6 +101,8 @@ class Slot:
             write: queues on the stream it is given what reads the frames and writes the view it is given.
         """
         placed, nbytes = self._stage(frames)
+        if any(frame.on_any_stream for frame in placed):
+            self._cuda.synchronize()
         for stream in dict.fromkeys(frame.stream for frame in placed if frame.stream is not None):
             self.copies.wait_for(stream, self.ordered)
         self.copies.record(self.begun)

@@ -437,9 +437,38 @@ def test_frames_on_the_gpu_stay_there_and_are_waited_for(on_gpu, version):
         same_results(found, reference.batch(images))
 
 
-def test_frames_on_the_gpu_that_cannot_be_run(on_gpu):
+@pytest.mark.parametrize("stream", [None, 1], ids=["a stream of its own", "the default stream"])
+def test_a_frame_of_pytorch_is_waited_for_on_its_current_stream(on_gpu, monkeypatch, stream):
+    class Tensor(GpuImage):
+        device = "cuda:0"
+
+    def current_stream(device):
+        assert device == "cuda:0"
+        return SimpleNamespace(cuda_stream=0 if tensor.stream == 1 else tensor.stream)
+
+    torch = SimpleNamespace(Tensor=Tensor, cuda=SimpleNamespace(current_stream=current_stream))
+    monkeypatch.setitem(sys.modules, "torch", torch)
     image = frames(on_gpu, 1)[0]
     with load(on_gpu.engine) as model, load(on_gpu.model) as reference:
+        tensor = Tensor(on_gpu.cuda, image, version=2, stream=stream)
+        same_results([model(tensor)], [reference(image)])
+        assert on_gpu.cuda.device_waits == 0
+        same_results([model(GpuImage(on_gpu.cuda, image, version=2))], [reference(image)])
+        assert on_gpu.cuda.device_waits == 1  # of a library that says nothing
+
+
+def test_frames_on_the_gpu_that_cannot_be_run(on_gpu):
+    image = frames(on_gpu, 1)[0]
+    elsewhere, nowhere, managed = (GpuImage(on_gpu.cuda, image) for _ in range(3))
+    on_gpu.cuda.places[elsewhere.address] = 2, 1
+    del on_gpu.cuda.places[nowhere.address]
+    on_gpu.cuda.places[managed.address] = 3, 1
+    with load(on_gpu.engine) as model, load(on_gpu.model) as reference:
+        with pytest.raises(FrameError, match=r"is on GPU 1, the engine runs on GPU 0 \(Simulated\).*to\('cuda:0'\)"):
+            model(elsewhere)
+        with pytest.raises(FrameError, match="in no memory that GPU 0"):
+            model(nowhere)
+        same_results([model(managed)], [reference(image)])
         with pytest.raises(FrameError, match='load the model with backend="tensorrt"'):
             reference(GpuImage(on_gpu.cuda, image))
         with pytest.raises(FrameError, match="some frames of the batch are on the GPU"):
