@@ -18,6 +18,7 @@ import torch
 from gpu_kernel_rows import elapsed_us, missing_gpu
 from rich.console import Console
 
+from sparsevit_apps.comparing import check_against
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.backends import open_backend
 from sparsevit_runtime.backends.base import Backend, MeasuredBackend
@@ -33,8 +34,6 @@ from sparsevit_runtime.tensorrt import BuildOptions, build_engine
 ENGINES = {"plugins": ("sparse", False), "portable": ("sparse", True), "dense": ("dense", True)}
 #: Everything is compared with it: a graph without window nodes, exported dense.
 BASELINE = "dense"
-#: An engine is right within them: largest difference in fp32, least cosine in fp16.
-LARGEST_DIFFERENCE, LEAST_COSINE = 1e-3, 0.999
 _WARM_UP = 5
 
 
@@ -120,7 +119,8 @@ def _engines(
                 engine.not_run = "a dry run"
                 continue
             engine.backend = open_backend(path)
-            engine.facts |= engine.backend.details | _agreement(engine.backend, model, precision, settings)
+            engine.facts |= engine.backend.details
+            engine.facts |= agreement(engine.backend, model, (1, max(settings.batches)), settings)
             if not isinstance(engine.backend, MeasuredBackend):
                 engine.not_run = f"the backend {engine.backend.name} does not measure its own times"
         except (SparseViTError, RuntimeError, OSError) as error:  # TensorRT's module raises the second
@@ -146,30 +146,22 @@ def _maps(backend: Backend) -> list[str]:
     return [name for name in backend.output_names if "windows" not in name]
 
 
-def _agreement(backend: Backend, model: Path, precision: str, settings: Any) -> dict:
-    """The engine against ONNX Runtime on the same file, dense and pruned."""
-    card = backend.card
-    image = probe_image(card.input.height, card.input.width, 0)[None]
-    difference, cosine, worst = 0.0, 1.0, ""
-    reference = open_backend(model)
-    for ratio in sorted({settings.ratios[0], settings.ratios[-1]}):
-        keep, names = _keep(card, ratio), _maps(reference)
-        ours, theirs = backend.run(image, keep, names), reference.run(image, keep, names)
-        for name in names:
-            a, b = ours[name].astype(np.float64).ravel(), theirs[name].astype(np.float64).ravel()
-            here = float(np.abs(a - b).max())
-            if not here <= difference:  # also where it is NaN
-                difference, worst = here, f"{name} with {ratio:.0%} pruned"
-            cosine = min(cosine, float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))))
-    reference.close()
-    correct = difference <= LARGEST_DIFFERENCE if precision == "fp32" else cosine >= LEAST_COSINE
-    finite = bool(np.isfinite(difference))
-    return {
-        "correct": bool(correct and finite),
-        "largest_difference": difference if finite else None,
-        "worst_tensor": worst,
-        "least_cosine": cosine if finite else None,
+def agreement(backend: Backend, model: Path, batches: tuple[int, int], settings: Any) -> dict:
+    """The feature maps of an engine against ONNX Runtime on the same file, dense and pruned: entries of its rows."""
+    reference = open_backend(model, "onnxruntime", device="cpu")
+    try:
+        ratios = settings.ratios[0], settings.ratios[-1]
+        report = check_against(backend, reference, (backend.name, model.name), ratios, batches, _maps(reference))
+    finally:
+        reference.close()
+    worst = report.worst
+    facts = {
+        "correct": report.agrees,
+        "worst_tensor": f"{worst.tensor} ({worst.run})",
+        "largest_difference": worst.difference,
+        "least_cosine": worst.cosine,
     }
+    return facts if worst.problem is None else {**facts, "error": worst.problem}
 
 
 def _engine_contenders(

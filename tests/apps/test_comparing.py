@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import helper, numpy_helper
+from onnx import helper
 
+from altered_models import card_of, with_not_a_number, with_weight
 from networks import randomize
 from runtime.backends.test_tensorrt import write_engine
 from simulated_gpu import Cuda, simulated_tensorrt
@@ -20,41 +20,11 @@ from sparsevit_apps.checking import CheckReport
 from sparsevit_apps.comparing import ComparisonReport
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.backends import open_backend, tensorrt
-from sparsevit_runtime.card import CARD_KEY, ModelCard
+from sparsevit_runtime.card import CARD_KEY
 from sparsevit_runtime.cuda import CudaRuntime
 from sparsevit_runtime.tensorrt import read_sidecar, sidecar_path
 from sparsevit_runtime.tensorrt.engine_card import sha256
 from sparsevit_runtime.tensorrt.profile import make_profile
-
-
-def with_weight(model: Path, output: Path, weight: str, change: Callable[[np.ndarray], np.ndarray]) -> Path:
-    """A copy of an exported model with one of its weights changed."""
-    proto = onnx.load(model)
-    (tensor,) = (w for w in proto.graph.initializer if w.name.endswith(weight))
-    value = numpy_helper.to_array(tensor)
-    tensor.CopyFrom(numpy_helper.from_array(np.asarray(change(value), value.dtype), tensor.name))
-    onnx.save(proto, output)
-    return output
-
-
-def with_not_a_number(model: Path, output: Path, tensor: str, position: int) -> Path:
-    """A copy of a model that answers NaN at one place of one of its outputs, and is right everywhere else."""
-    (record,) = (o for o in card_of(model).checks[0].outputs if o.name == tensor)
-    addend = np.zeros(record.shape, np.float32)
-    addend.reshape(-1)[position] = np.nan
-    proto = onnx.load(model)
-    for node in proto.graph.node:
-        for names in (node.input, node.output):
-            names[:] = ["before" if name == tensor else name for name in names]
-    proto.graph.initializer.append(numpy_helper.from_array(addend, "addend"))
-    proto.graph.node.append(helper.make_node("Add", ["before", "addend"], [tensor]))
-    onnx.save(proto, output)
-    return output
-
-
-def card_of(model: Path) -> ModelCard:
-    (text,) = (entry.value for entry in onnx.load(model).metadata_props if entry.key == CARD_KEY)
-    return ModelCard.from_json(text)
 
 
 @pytest.fixture(scope="module")
