@@ -361,7 +361,7 @@ def simulated_tensorrt(
     trt.TensorLocation = Enum("TensorLocation", "DEVICE HOST")
     trt.TensorIOMode = Enum("TensorIOMode", "INPUT OUTPUT")
     trt.ExecutionContextAllocationStrategy = Strategy = Enum("Strategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
-    trt.refuses = False  # whether a run is refused
+    trt.refuses = trt.shapeless = False  # whether a run is refused, whether shapes cannot be told
     trt.contexts, trt.contexts_left = 0, -1  # execution contexts made so far, and how many there is memory for
     trt.runs = 0  # asked of execution contexts, not of graphs
 
@@ -405,6 +405,8 @@ def simulated_tensorrt(
             bound[name] = value
 
         def infer_shapes(self):
+            if trt.shapeless:
+                raise RuntimeError("infer_shapes error code: -1")
             feeds = {"image": np.zeros(self.shapes["image"], _TYPES[inputs["image"].type][1])}
             if "keep" in inputs:
                 nbytes = 8 * self.shapes["keep"][0]

@@ -18,7 +18,7 @@ from ..errors import BackendError, FrameError, SinkError
 from ..letterbox import Letterbox
 from ..tensorrt import build_engine
 from ..tensorrt.context import EngineContext, Ticket
-from ..tensorrt.engine import check_version, find_tensorrt, open_engine, read_engine
+from ..tensorrt.engine import Engine, check_version, find_tensorrt, open_engine, read_engine
 from ..tensorrt.letterbox_kernel import LetterboxKernel, letterbox_call
 from .base import Spans
 from .contract import check_images, check_keep, check_outputs
@@ -81,20 +81,20 @@ class TensorRtBackend:
         self._cuda: CudaRuntime = open_cuda()
         self._path, self._graphs = path, graphs
         self.large_frame_pixels = large_frame_pixels
-        self._engine = open_engine(path, data, card, trt, self._cuda)
+        self._engine: Engine | None = open_engine(path, data, card, trt, self._cuda)
+        self._library = card.inputs.tensorrt
         self.card = card.model
         self.output_names = tuple(self._engine.outputs)
         self._lock = threading.Lock()
         self._letterbox: LetterboxKernel | None = None
         self._idle = [EngineContext(self._engine, self._cuda, graphs)]
-        self._closed = False
 
     @property
     def details(self) -> dict[str, str]:
         """See `Backend.details`."""
         gpu = self._cuda.device
         details = {
-            "library": self._engine.card.inputs.tensorrt,
+            "library": self._library,
             "processor": f"{gpu.name}, compute capability {gpu.compute_capability}",
             "memory": "shared with the processor, nothing is copied" if gpu.integrated else "of the GPU",
         }
@@ -178,10 +178,9 @@ class TensorRtBackend:
             context.close()
 
     def close(self) -> None:
-        """See `Backend.close`."""
+        """See `Backend.close`; the memory of the weights goes with the engine."""
         with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
+            idle, self._idle, self._engine = self._idle, [], None
         for context in idle:
             context.close()
 
@@ -212,9 +211,10 @@ class TensorRtBackend:
 
     def _check_call(self, batch: int, keep: np.ndarray | None, outputs: Sequence[str]) -> np.ndarray | None:
         """`keep` as the engine takes it."""
-        if self._closed:
+        engine = self._engine
+        if engine is None:
             raise BackendError(f"{self._path.name} is closed; load the model again")
-        smallest, largest = self._engine.batches
+        smallest, largest = engine.batches
         if not smallest <= batch <= largest:
             raise BackendError(
                 f"{batch} frames at once; {self._path.name} was built for {smallest} to {largest}. Build it again with "
@@ -233,7 +233,7 @@ class TensorRtBackend:
             yield context
         finally:
             with self._lock:
-                keep = not self._closed
+                keep = self._engine is not None
                 if keep:
                     self._idle.append(context)
             if not keep:

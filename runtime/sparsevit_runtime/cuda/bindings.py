@@ -27,9 +27,9 @@ def _find_bindings() -> ModuleType:
     for name in _PLACES:
         try:
             return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-                raise
         except (ImportError, OSError, RuntimeError) as error:
+            absent = error.name if isinstance(error, ModuleNotFoundError) else None
+            if absent is not None and f"{name}.".startswith(f"{absent}."):
+                continue
             raise BackendError(f"cuda-python is installed but does not load ({error}); install it again") from error
     raise missing("cuda")

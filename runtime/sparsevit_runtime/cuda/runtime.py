@@ -11,6 +11,8 @@ from typing import Any
 from ..errors import BackendError
 
 _NO_DRIVER = ("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cudaErrorStubLibrary")
+#: Where cuda-python 12 cannot load the driver, or lacks one of its functions, it raises instead of returning this.
+_UNLOADED = "cudaErrorInsufficientDriver"
 _DRIVER = "libcuda.so.1"
 #: Held while a stream is captured and while the whole device is waited for: that includes the captured stream, which
 #: CUDA refuses, and the capture is lost.
@@ -75,9 +77,12 @@ class CudaRuntime:
             Its value without the error code; None where there is none.
 
         Raises:
-            CudaError: with CUDA's name and text of the error.
+            CudaError: with CUDA's name and text of the error, or the driver does not load.
         """
-        error, *values = getattr(self.bindings, function)(*arguments)
+        try:
+            error, *values = getattr(self.bindings, function)(*arguments)
+        except RuntimeError as found:
+            raise CudaError(f"{function} cannot be called ({found})", _UNLOADED) from found
         if int(error):
             raise self._failure(function, error)
         return values[0] if values else None
@@ -108,20 +113,27 @@ class CudaRuntime:
 
     def _driver_report(self) -> str:
         """What was found and what is needed, for a machine that cannot start CUDA."""
-        error, driver = self.bindings.cudaDriverGetVersion()
-        needed = _version(self.bindings.cudaRuntimeGetVersion()[1])
-        if not int(error) and driver:
+        driver, needed = map(self._answer, ("cudaDriverGetVersion", "cudaRuntimeGetVersion"))
+        needed = f"for CUDA {_version(needed)}" if needed else "for a version of CUDA that it does not tell"
+        if driver:
             return (
-                f"the driver supports CUDA {_version(driver)}, cuda-python is for CUDA {needed}. Install the "
+                f"the driver supports CUDA {_version(driver)}, cuda-python is {needed}. Install the "
                 "cuda-python of the driver's major version, or a newer driver, and check that nvidia-smi or tegrastats "
                 "shows a GPU"
             )
         found = ctypes.util.find_library("cuda")
         state = f"{found} does not start" if found else f"no driver: looked for {_DRIVER} where the loader looks"
         return (
-            f"{state}, cuda-python is for CUDA {needed}. Install NVIDIA's driver for it (a container has to be started "
+            f"{state}, cuda-python is {needed}. Install NVIDIA's driver for it (a container has to be started "
             "with the GPU), or run the .onnx file with backend='onnxruntime'"
         )
+
+    def _answer(self, function: str) -> int:
+        """A number that CUDA knows; 0 where it does not answer."""
+        try:
+            return int(self.call(function))
+        except CudaError:
+            return 0
 
     def _describe(self, index: int) -> Device:
         found = self.call("cudaGetDeviceProperties", index)

@@ -107,7 +107,13 @@ class Execution:
             self._accept(context.set_tensor_address(keep.name, prepared.keep_address), "the address of keep")
 
     def _infer_shapes(self) -> None:
-        missing = self.context.infer_shapes()
+        try:
+            missing = self.context.infer_shapes()
+        except RuntimeError as error:  # a code of its own, the reason is in the log
+            raise BackendError(
+                f"TensorRT cannot tell the output shapes of {self._engine.path.name} ({error}): "
+                f"{self._engine.log.summary()}"
+            ) from error
         if missing:
             raise BackendError(f"TensorRT cannot tell the output shapes of {self._engine.path.name} without {missing}")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -105,12 +107,16 @@ def test_answers_are_those_of_onnx_runtime_at_every_plan_batch_and_repeat(machin
 
 def test_nothing_is_allocated_after_load_and_everything_is_given_back(machine):
     backend = open_backend(machine.engine)
+    engine = weakref.ref(backend._engine.engine)
     before = machine.cuda.allocations
-    for keep in plans(machine):
+    for keep in (*plans(machine), None):
         machine.same(backend, machine.images(), keep)
     assert machine.cuda.allocations == before
     backend.close()
     backend.close()
+    gc.collect()
+    assert engine() is None  # and the weights with it
+    assert backend.details["library"] == VERSION
     assert not machine.cuda.memory.blocks and not machine.cuda.objects
     with pytest.raises(BackendError, match="closed"):
         backend.run(machine.images(), None, ["labels"])
@@ -231,6 +237,16 @@ def test_a_failed_run_is_told_and_the_next_one_works(machine):
     with pytest.raises(CudaError, match="cudaErrorIllegalAddress"):
         backend.run(machine.images(), None, ["labels"])
     machine.cuda.failing.clear()
+    machine.same(backend, machine.images(), None)
+
+
+def test_shapes_that_tensorrt_cannot_tell(tmp_path, monkeypatch, exported):
+    machine = Machine(tmp_path, monkeypatch, exported)
+    backend = open_backend(machine.engine)
+    machine.trt.shapeless = True
+    with pytest.raises(BackendError, match=r"output shapes of model.engine \(infer_shapes error code: -1\)"):
+        backend.run(machine.images(), None, ["labels"])
+    machine.trt.shapeless = False
     machine.same(backend, machine.images(), None)
 
 
@@ -502,9 +518,14 @@ LIMIT = 100 * 130
 
 
 def large_frames(count, seed=9):
-    """More than LIMIT pixels, all of different sizes."""
+    """More than LIMIT pixels, all of different sizes; of coarse squares, so that something is left of them."""
     rng = np.random.default_rng(seed)
-    return [rng.integers(0, 256, (101 + 23 * i, 131 + 17 * i, 3), np.uint8) for i in range(count)]
+
+    def frame(height, width):
+        squares = rng.integers(0, 256, (height // 12 + 1, width // 12 + 1, 3), np.uint8)
+        return squares.repeat(12, 0).repeat(12, 1)[:height, :width].copy()
+
+    return [frame(101 + 23 * i, 131 + 17 * i) for i in range(count)]
 
 
 def copied(machine, run, *arguments):
