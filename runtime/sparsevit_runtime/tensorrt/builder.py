@@ -123,12 +123,26 @@ def build_engine(
     reasons = changes(engine, inputs)
     if not reasons:
         if not options.force:
-            return BuildReport(engine, read_sidecar(engine), ())
+            return BuildReport(engine, _with_plugins_of_today(engine, plugins), ())
         reasons = ["asked for"]
     for target in filter(None, (engine, options.timing_cache)):
         if not target.parent.is_dir():  # known before minutes of building
             raise SinkError(f"cannot write {target}: no folder {target.parent}; make it first")
     return _build(file, engine, inputs, plugins, gpu, options, progress, tuple(reasons))
+
+
+def _with_plugins_of_today(engine: Path, plugins: PluginLibrary | None) -> EngineCard:
+    """The card of an engine that is up to date, with the place where the same library is now."""
+    card = read_sidecar(engine)
+    place = "" if plugins is None else str(plugins.path)
+    if card.plugins_path != place:
+        card = card.model_copy(update={"plugins_path": place})
+        _write_card(engine, card)
+    return card
+
+
+def _write_card(engine: Path, card: EngineCard) -> None:
+    write_whole(sidecar_path(engine), (card.model_dump_json(indent=2) + "\n").encode())
 
 
 def _find_tensorrt(flavour: str | None) -> ModuleType:
@@ -195,13 +209,14 @@ def _build(
         inputs=inputs,
         engine_sha256=sha256(data),
         engine_bytes=len(data),
+        plugins_path="" if plugins is None else str(plugins.path),
         plugins_built_for="" if plugins is None else plugins.built_for,
         workspace_mib=workspace // _MIB,
         model=file.card,
         **asdict(built),
     )
     # The engine last: without it, or with an older one, the card does not fit and the next build starts anew.
-    write_whole(sidecar_path(engine), (card.model_dump_json(indent=2) + "\n").encode())
+    _write_card(engine, card)
     write_whole(engine, data)
     if cache is not None and times:
         write_whole(cache, times)

@@ -17,7 +17,7 @@ from ..errors import BackendError, BuildError, ModelError
 from . import capabilities
 from .engine_card import NO_GPU, EngineCard, read_sidecar, sha256
 from .log import make_log
-from .plugin_library import PLUGIN_NAMES, PLUGIN_VERSION, find_plugins
+from .plugin_library import PLUGIN_NAMES, PLUGIN_VERSION, find_plugins_to_run
 
 _AGAIN = "build the engine again on this device with `sparsevit build`"
 
@@ -50,6 +50,8 @@ class Engine:
         image: the frames; `keep` the windows per block pair, None in a fixed export.
         outputs: by name.
         batches: smallest and largest.
+        plugins: the library it was opened with; None for an engine without plugins, and where an engine opened before
+            had brought them.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Engine:
     keep: Tensor | None
     outputs: dict[str, Tensor]
     batches: tuple[int, int]
+    plugins: Path | None = None
 
 
 def read_engine(path: str | Path) -> tuple[bytes, EngineCard]:
@@ -120,8 +123,7 @@ def open_engine(path: Path, data: bytes, card: EngineCard, trt: Any, cuda: CudaR
     """
     _check_gpu(card, cuda, trt, path)
     log = make_log(trt)
-    if card.inputs.plugins_sha256 is not None:
-        _load_plugins(trt, card, path, log)
+    plugins = None if card.inputs.plugins_sha256 is None else _load_plugins(trt, card, path, log)
     mark = log.mark()
     runtime = trt.Runtime(log)
     engine = runtime.deserialize_cuda_engine(data)
@@ -130,7 +132,7 @@ def open_engine(path: Path, data: bytes, card: EngineCard, trt: Any, cuda: CudaR
             f"{trt.__name__} {trt.__version__} does not open {path} on {cuda.device.name} (built by "
             f"{card.inputs.tensorrt} for {card.inputs.gpu}): {log.summary(mark)}; {_AGAIN}"
         )
-    return _describe(path, card, trt, log, runtime, engine)
+    return _describe(path, card, trt, log, runtime, engine, plugins)
 
 
 def _check_gpu(card: EngineCard, cuda: CudaRuntime, trt: Any, path: Path) -> None:
@@ -144,23 +146,30 @@ def _check_gpu(card: EngineCard, cuda: CudaRuntime, trt: Any, path: Path) -> Non
     logging.getLogger(__name__).warning("%s was built for %s, here is %s", path.name, card.inputs.gpu, here)
 
 
-def _load_plugins(trt: Any, card: EngineCard, path: Path, log: Any) -> None:
+def _load_plugins(trt: Any, card: EngineCard, path: Path, log: Any) -> Path | None:
+    """Loads the plugin library unless an engine opened before has; returns its path where it is found."""
     registry = trt.get_plugin_registry()
-    if all(capabilities.has_creator(registry, name, PLUGIN_VERSION) for name in PLUGIN_NAMES):
-        return  # an engine opened before has loaded them
+    loaded = all(capabilities.has_creator(registry, name, PLUGIN_VERSION) for name in PLUGIN_NAMES)
     try:
-        library = find_plugins()
+        library = find_plugins_to_run(card.plugins_path, card.inputs.plugins_sha256)
         library.check_version(trt.__name__, trt.__version__)
     except BuildError as error:
+        if loaded:
+            return None
         raise BackendError(f"{path.name} runs with the plugins it was built with: {error}") from error
+    if loaded:
+        return library.path
     mark = log.mark()
     if registry.load_library(str(library.path)) is None:
         raise BackendError(f"TensorRT cannot load the plugin library {library.path}: {log.summary(mark)}")
     if sha256(library.data) != card.inputs.plugins_sha256:
         logging.getLogger(__name__).warning("%s was built with another build of %s", path.name, library.path)
+    return library.path
 
 
-def _describe(path: Path, card: EngineCard, trt: Any, log: Any, runtime: Any, engine: Any) -> Engine:
+def _describe(
+    path: Path, card: EngineCard, trt: Any, log: Any, runtime: Any, engine: Any, plugins: Path | None
+) -> Engine:
     tensors: dict[str, Tensor] = {}
     inputs: list[str] = []
     for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
@@ -200,4 +209,5 @@ def _describe(path: Path, card: EngineCard, trt: Any, log: Any, runtime: Any, en
         keep=tensors.get("keep"),
         outputs=outputs,
         batches=(smallest[0], largest[0]),
+        plugins=plugins,
     )

@@ -62,6 +62,7 @@ class EngineCard(_Part):
     Attributes:
         inputs: what the engine was built from.
         engine_sha256, engine_bytes: of the engine file.
+        plugins_path: where the plugin library was; empty without.
         plugins_built_for: TensorRT headers, CUDA runtime and GPU architectures of the plugin library; empty without.
         plugin_layers: how many layers are plugins.
         in_place_scatters: how many of them write into the map they read; the other scatters copy it.
@@ -77,6 +78,7 @@ class EngineCard(_Part):
     inputs: Inputs
     engine_sha256: str
     engine_bytes: int
+    plugins_path: str = ""
     plugins_built_for: str = ""
     plugin_layers: int
     in_place_scatters: int = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BuildError
+from .engine_card import sha256
 
 FILE_NAME = "libsparsevit_plugins.so"
 PLUGIN_NAMES = ("WindowScore", "WindowGather", "WindowScatter")
@@ -50,18 +51,15 @@ class PluginLibrary:
 
 
 def find_plugins(path: str | Path | None = None) -> PluginLibrary:
-    """Finds the plugin library: `path`, else $SPARSEVIT_PLUGINS, else the one inside this package.
+    """Finds the plugin library to build with: `path`, else $SPARSEVIT_PLUGINS, else the one inside this package.
 
     Raises:
         BuildError: there is none, with the places where it was looked for, or the file is no shared library.
     """
-    named = os.environ.get(VARIABLE)
     if path is not None:
         place, origin = Path(path), "--plugins"
-    elif named:  # a wrong variable must not silently mean the packaged library
-        place, origin = Path(named), f"${VARIABLE}"
     else:
-        place, origin = _PACKAGED, f"the package; neither --plugins nor ${VARIABLE} is given"
+        place, origin = _usual_place(f"neither --plugins nor ${VARIABLE} is given")
     if place.is_file():
         return _read(place.resolve())
     raise BuildError(
@@ -69,6 +67,45 @@ def find_plugins(path: str | Path | None = None) -> PluginLibrary:
         f"are (docs/tensorrt.md), name a library with --plugins or ${VARIABLE}, or build with --portable, which needs "
         "none"
     )
+
+
+def find_plugins_to_run(built_with: str = "", digest: str | None = None) -> PluginLibrary:
+    """Finds the plugin library to run with: $SPARSEVIT_PLUGINS, else the one that the engine was built with, if it is
+    still the same file, else the one inside this package.
+
+    Args:
+        built_with: path of that library; empty when it is not known.
+        digest: its SHA-256.
+
+    Raises:
+        BuildError: as `find_plugins`.
+    """
+    looked = []
+    if built_with and not os.environ.get(VARIABLE):
+        place = Path(built_with)
+        if not place.is_file():
+            looked.append(f"{place} (the engine was built with it)")
+        else:
+            library = _read(place)
+            if sha256(library.data) == digest:
+                return library
+            looked.append(f"{place} (the engine was built with it; it is another file now)")
+    place, origin = _usual_place(f"${VARIABLE} is not set")
+    if place.is_file():
+        return _read(place.resolve())
+    raise BuildError(
+        f"no plugin library: looked for {' and '.join([*looked, f'{place} ({origin})'])}. Name the library in "
+        f"${VARIABLE}, install sparsevit-edge where nvcc and TensorRT's headers are (docs/tensorrt.md), or build the "
+        "engine again with --portable, which needs none"
+    )
+
+
+def _usual_place(otherwise: str) -> tuple[Path, str]:
+    """Where the library is unless a path is given, and why there."""
+    named = os.environ.get(VARIABLE)
+    if named:  # a wrong variable must not silently mean the packaged library
+        return Path(named), f"${VARIABLE}"
+    return _PACKAGED, f"the package; {otherwise}"
 
 
 def _read(path: Path) -> PluginLibrary:

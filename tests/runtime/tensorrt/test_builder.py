@@ -63,7 +63,10 @@ def test_build_reuse_and_rebuild(rtx, exported, plugin_library, tmp_path):
     again = build_engine(exported(), engine, options)
     assert again.reasons == () and again.card == card and engine.stat().st_mtime_ns == written
     moved = shutil.copy(plugin_library, tmp_path / "same.so")
-    assert build_engine(exported(), engine, replace(options, plugins=moved)).reasons == ()
+    again = build_engine(exported(), engine, replace(options, plugins=moved))
+    assert again.reasons == () and engine.stat().st_mtime_ns == written
+    assert (card.plugins_path, again.card.plugins_path) == (str(plugin_library), str(moved))
+    assert read_sidecar(engine) == again.card  # where an engine finds its library now
 
     other = build_engine(exported(), engine, replace(options, batch=(1, 2, 3), in_place=False))
     assert other.reasons == ("scattering in place changed (True -> False)", "the profile changed")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import sparsevit_runtime
 from sparsevit_runtime.errors import BackendError, CardError, ModelError
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine, read_sidecar, sidecar_path
 from sparsevit_runtime.tensorrt.engine import check_version, find_tensorrt, open_engine, read_engine
@@ -93,6 +99,48 @@ def test_files_that_do_not_belong_together(place, tmp_path):
         read_engine(path)
     with pytest.raises(ModelError, match="no engine file"):
         read_engine(tmp_path / "absent.engine")
+
+
+#: Opens an engine where no engine was opened before.
+OPEN = """
+import sys
+from types import SimpleNamespace as Thing
+from sparsevit_runtime.errors import BackendError
+from sparsevit_runtime.tensorrt import plugin_library
+from sparsevit_runtime.tensorrt.engine import find_tensorrt, open_engine, read_engine
+
+plugin_library._PACKAGED = plugin_library.Path("/nowhere/package.so")
+data, card = read_engine(sys.argv[1])
+path = plugin_library.Path(sys.argv[1])
+trt = find_tensorrt(card, path)
+try:
+    open_engine(path, data, card, trt, Thing(device=Thing(name="Any", compute_capability="8.6")))
+except BackendError as error:
+    print(error)
+print("plugins:", sorted({c.name for c in trt.get_plugin_registry().all_creators if c.name.startswith("Window")}))
+"""
+
+
+def open_apart(engine: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "SPARSEVIT_PLUGINS"}
+    environment["PYTHONPATH"] = str(Path(sparsevit_runtime.__file__).parents[1])
+    command = [sys.executable, "-c", OPEN, engine]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_engine_finds_the_library_it_was_built_with(rtx, exported, plugin_library, tmp_path):
+    """As `sparsevit build --plugins FILE` and `sparsevit run` do, each in a process of its own."""
+    library, engine = Path(shutil.copy(plugin_library, tmp_path / "mine.so")), tmp_path / "m.engine"
+    build_engine(exported(), engine, BuildOptions(flavour="tensorrt_rtx", plugins=library))
+    said = open_apart(engine)
+    assert "no plugin library" not in said
+    assert "plugins: ['WindowGather', 'WindowScatter', 'WindowScore']" in said
+    library.unlink()
+    said = open_apart(engine)
+    assert "m.engine runs with the plugins it was built with: no plugin library: looked for" in said
+    assert "mine.so (the engine was built with it) and /nowhere/package.so" in said and "plugins: []" in said
 
 
 def test_an_engine_whose_plugins_are_missing(place, tmp_path, monkeypatch):

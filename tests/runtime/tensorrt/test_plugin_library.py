@@ -2,7 +2,8 @@ import pytest
 
 from sparsevit_runtime.errors import BuildError
 from sparsevit_runtime.tensorrt import plugin_library as module
-from sparsevit_runtime.tensorrt.plugin_library import find_plugins
+from sparsevit_runtime.tensorrt.engine_card import sha256
+from sparsevit_runtime.tensorrt.plugin_library import find_plugins, find_plugins_to_run
 
 ELF = b"\x7fELF"
 NOTE = b"\0sparsevit-plugins tensorrt=10.3 cudart=12060 architectures=87,110\0more"
@@ -38,6 +39,36 @@ def test_a_named_place_without_a_library_is_not_passed_over(places, monkeypatch)
     places["package"].unlink()
     with pytest.raises(BuildError, match=r"package.so \(the package; neither --plugins nor \$SPARSEVIT_PLUGINS"):
         find_plugins()
+
+
+def test_an_engine_runs_with_the_library_it_was_built_with(places, monkeypatch):
+    built_with = str(places["given"]), sha256(places["given"].read_bytes())
+    assert find_plugins_to_run(*built_with).path == places["variable"]
+    monkeypatch.delenv("SPARSEVIT_PLUGINS")
+    assert find_plugins_to_run(*built_with).path == places["given"]
+    assert find_plugins_to_run().path == places["package"]  # of an engine whose card does not know
+    places["given"].write_bytes(ELF + b"compiled again")
+    assert find_plugins_to_run(*built_with).path == places["package"]
+    places["given"].unlink()
+    assert find_plugins_to_run(*built_with).path == places["package"]
+
+
+def test_no_library_to_run_with_names_every_place_and_what_helps_there(places, monkeypatch):
+    built_with = str(places["given"]), "0" * 64
+    for name in ("package", "variable"):
+        places[name].unlink()
+    with pytest.raises(BuildError, match=r"looked for \S+variable.so \(\$SPARSEVIT_PLUGINS\)\. Name") as error:
+        find_plugins_to_run(*built_with)
+    assert "--plugins" not in str(error.value)  # an option of `build` alone
+    monkeypatch.delenv("SPARSEVIT_PLUGINS")
+    message = (
+        r"\S+given.so \(the engine was built with it; it is another file now\) and \S+package.so \(the package; \$"
+    )
+    with pytest.raises(BuildError, match=message):
+        find_plugins_to_run(*built_with)
+    places["given"].unlink()
+    with pytest.raises(BuildError, match=r"looked for \S+given.so \(the engine was built with it\) and \S+package.so"):
+        find_plugins_to_run(*built_with)
 
 
 def test_a_folder_or_a_text_is_no_library(places, tmp_path):
