@@ -1,10 +1,14 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from sparsevit_training.datasets import ClassInfo, Dataset, Sample
-from sparsevit_training.monitor import confusion_at, miou_at
+import detection_data
+from sparsevit_exporter.heads.detection import RawDetections
+from sparsevit_training.datasets import ClassInfo, CocoBoxes, Dataset, Sample
+from sparsevit_training.monitor import average_precision_at, confusion_at, miou_at
 from sparsevit_training.recipe import InputRecipe
 
 
@@ -59,3 +63,28 @@ def test_ratios_reach_the_model():
     assert found[0.0] > 0.95
     assert found[0.5] == pytest.approx(0.25)  # half of the pixels right for one class, none for the other
     assert set(model.plans) == {None, (6,)}  # 12 windows of 4x4 tokens
+
+
+class AlwaysThere(nn.Module):
+    """Answers the same box for every image: class 1 at (16, 8, 48, 40) of a 64x96 input."""
+
+    backbone = Backbone()
+
+    def forward(self, images, keep=None):
+        logits = torch.full((len(images), 3, 2), -9.0)
+        logits[:, 1, 1] = 4.0
+        boxes = torch.tensor([[0.0, 0, 9, 9], [16, 8, 48, 40], [1, 1, 5, 5]]).expand(len(images), 3, 4)
+        return RawDetections(logits, boxes)
+
+
+def test_a_subset_is_measured_alone(tmp_path):
+    """Images that are not in it are not missed."""
+    document = detection_data.write_coco(tmp_path / "a.json", tmp_path / "images", count=4)
+    for i, annotation in enumerate(annotations := document["annotations"][:4]):
+        annotation.update(image_id=10 + i, category_id=7, bbox=[16, 8, 32, 32], area=1024)
+    (tmp_path / "a.json").write_text(json.dumps({**document, "annotations": annotations}))
+    data = CocoBoxes(tmp_path / "a.json", tmp_path / "images", ("person", "car"))
+    recipe = InputRecipe(height=64, width=96)
+    for part in (data, data.subset([2])):
+        found = average_precision_at(AlwaysThere(), part, recipe, (0.0,), torch.device("cpu"), None)
+        assert found[0.0] == pytest.approx(1.0)

@@ -116,5 +116,5 @@ def average_precision_at(
                     image_wh=letterbox.frame_wh,
                 )
                 records += answer.to_coco(dataset.image_ids[index])
-        found[ratio] = average_precision(dataset.document, records).ap
+        found[ratio] = average_precision(dataset.document, records, dataset.image_ids).ap
     return found
