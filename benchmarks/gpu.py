@@ -6,7 +6,8 @@ Kernels are compiled for the GPU at hand and compared with NumPy and OpenCV, the
 Swin-T backbones with random weights (time does not depend on them) are exported, built with the plugins and with the
 portable bodies, compared with ONNX Runtime, and timed beside PyTorch, eager and compiled. What is compared is timed in
 turn, round by round, and the ratios are pair by pair, so they hold where the milliseconds do not. A figure that could
-not be taken stands in the file as `not_run`, with the reason.
+not be taken stands in the file as `not_run`, with the reason. The file is written anew with every row, so that whatever
+ends the run costs only what was not measured yet.
 
 `--dry-run` goes through all of it on any machine, at a small size, up to the launch.
 """
@@ -15,17 +16,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from gpu_kernel_rows import kernel_rows
+from gpu_kernel_rows import kernel_rows, reason_of
 from gpu_latency_rows import latency_rows
 from rich.console import Console
 
 from sparsevit_apps.machine import installed_versions, read_machine
+from sparsevit_runtime.errors import BuildError
 from sparsevit_runtime.files import write_whole
+from sparsevit_runtime.tensorrt import find_plugins
 from sparsevit_runtime.tensorrt.device import find_gpu
+from sparsevit_runtime.tensorrt.plugin_library import VARIABLE
 
 SECTIONS = ("kernels", "latency")
 
@@ -90,28 +96,75 @@ def main(arguments: list[str] | None = None) -> int:
         "rounds": options.rounds,
     }
     settings = replace(settings, **{name: value for name, value in given.items() if value})
-    measure = {
-        "kernels": lambda: kernel_rows(settings, console),
-        "latency": lambda: latency_rows(settings, options.plugins, console),
-    }
-    rows = {
-        name: measure[name]() if name in options.only else [{"what": name, "not_run": "left out with --only"}]
-        for name in SECTIONS
-    }
+    if options.plugins is not None:
+        try:
+            use_plugins(options.plugins)
+        except BuildError as error:
+            console.print(str(error))
+            return 2
     document = {
         "schema": 1,
         "what": "kernels against copies of as many bytes; engines and PyTorch, medians and ratios of one run",
         "settings": asdict(settings),
         "device": device_facts() if gpu else {"not_run": "no GPU on this machine"},
         "machine": read_machine().model_dump(),
-        **rows,
     }
-    write_whole(options.output, (json.dumps(document, indent=1) + "\n").encode())
-    every = [row for section in rows.values() for row in section]
-    left = sum("not_run" in row for row in every)
-    wrong = [row for row in every if row.get("correct") is False]
-    console.print(f"wrote {options.output}: {len(every) - left} rows measured, {left} not run, {len(wrong)} wrong")
-    return 1 if wrong else 0
+    measure = {
+        "kernels": lambda: kernel_rows(settings, console),
+        "latency": lambda: latency_rows(settings, console),
+    }
+    rows, failed = record(options.output, document, {name: measure[name] for name in SECTIONS if name in options.only})
+    left = sum("not_run" in row for row in rows)
+    wrong = [row for row in rows if row.get("correct") is False]
+    console.print(f"wrote {options.output}: {len(rows) - left} rows measured, {left} not run, {len(wrong)} wrong")
+    for what in failed:
+        console.print(what)
+    return 1 if wrong or failed else 0
+
+
+def use_plugins(path: Path) -> None:
+    """Makes this process, and those it starts, build and load engines with a plugin library.
+
+    Raises:
+        BuildError: it is none.
+    """
+    os.environ[VARIABLE] = str(find_plugins(path).path)
+
+
+def record(
+    output: Path, document: Mapping, sections: Mapping[str, Callable[[], Iterable[dict]]]
+) -> tuple[list[dict], list[str]]:
+    """Runs the sections and writes the file anew with each row, whole or not at all.
+
+    Args:
+        output: the file.
+        document: what it says besides the rows.
+        sections: by name, a function that yields the rows; of `SECTIONS`, those left out say so in the file.
+
+    Returns:
+        All rows, and what broke off a section: the rows it had yielded are kept, and the next section runs.
+    """
+    found: dict[str, list[dict]] = {
+        name: [{"what": name, "not_run": "the run ended before" if name in sections else "left out with --only"}]
+        for name in SECTIONS
+    }
+
+    def write() -> None:
+        write_whole(output, (json.dumps({**document, **found}, indent=1) + "\n").encode())
+
+    write()  # a folder that is missing is known before an hour of measuring
+    failed = []
+    for name, rows in sections.items():
+        found[name] = []
+        try:
+            for row in rows():
+                found[name].append(row)
+                write()
+        except Exception as error:  # whatever it is, it must not cost what other sections measure
+            failed.append(f"{name} broke off: {reason_of(error)}")
+            found[name].append({"what": name, "not_run": f"broke off: {reason_of(error)}"})
+        write()
+    return [row for name in SECTIONS for row in found[name]], failed
 
 
 def device_facts() -> dict:

@@ -7,11 +7,10 @@ launches nor cached data count.
 
 from __future__ import annotations
 
-import functools
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,16 +44,16 @@ class Work:
         row: what it is, for the file.
         nbytes: that have to be moved, reads and writes.
         check: raises AssertionError where a result is wrong.
-        prepare: makes a set of buffers, returns what launches on them: stream -> CUDA error.
+        prepare: makes so many sets of buffers, returns what launches on each: stream -> CUDA error.
     """
 
     row: dict
     nbytes: int
     check: Callable[[], None]
-    prepare: Callable[[], Callable[[int], int]]
+    prepare: Callable[[int], list[Callable[[int], int]]]
 
 
-def kernel_rows(settings: Any, console: Console) -> list[dict]:
+def kernel_rows(settings: Any, console: Console) -> Iterator[dict]:
     """One row per kernel, size, type, batch and share of windows; with `not_run` where it was not measured."""
     reason = missing_compiler()
     with tempfile.TemporaryDirectory() as folder:
@@ -69,8 +68,9 @@ def kernel_rows(settings: Any, console: Console) -> list[dict]:
         reason = reason or missing_gpu() or ("a dry run" if settings.dry_run else None)
         works = [*_window_works(settings, kernels), *_letterbox_works(settings, kernels)]
         if reason is not None:
-            return [{**work.row, "bytes": work.nbytes, "not_run": reason} for work in works]
-        return [_measure(work, settings.rounds) for work in track(works, "kernels", console=console)]
+            yield from ({**work.row, "bytes": work.nbytes, "not_run": reason} for work in works)
+        else:
+            yield from (measure(work, settings.rounds) for work in track(works, "kernels", console=console))
 
 
 def moved_bytes(kernel: str, case: Case) -> int:
@@ -112,12 +112,11 @@ def _window_works(settings: Any, kernels: Kernels | None) -> list[Work]:
 
 def _window_work(kernel: str, case: Case, where: dict, kernels: Kernels | None) -> Work:
     name, in_place = kernel.removesuffix("_in_place"), kernel.endswith("in_place")
-    inputs = functools.cache(lambda: random_inputs(case, 0))
 
-    def prepare() -> Callable[[int], int]:
-        buffers = {key: DeviceBuffer(array.reshape(-1).view(np.uint8)) for key, array in inputs().items()}
-        output = {"score": case.batch * case.windows * 4, "gather": inputs()["windows"].nbytes}
-        nbytes = output.get(name, inputs()["x"].nbytes)
+    def one_set(inputs: dict[str, np.ndarray]) -> Callable[[int], int]:
+        buffers = {key: DeviceBuffer(array.reshape(-1).view(np.uint8)) for key, array in inputs.items()}
+        output = {"score": case.batch * case.windows * 4, "gather": inputs["windows"].nbytes}
+        nbytes = output.get(name, inputs["x"].nbytes)
         buffers["output"] = buffers["x"] if in_place else DeviceBuffer(np.zeros(nbytes, np.uint8))
 
         def launch(stream: int, buffers=buffers) -> int:
@@ -125,6 +124,10 @@ def _window_work(kernel: str, case: Case, where: dict, kernels: Kernels | None) 
             return kernels.launch(name, case.call(**addresses, stream=stream))
 
         return launch
+
+    def prepare(sets: int) -> list[Callable[[int], int]]:
+        inputs = random_inputs(case, 0)  # gone when this returns: those of all works together are gigabytes
+        return [one_set(inputs) for _ in range(sets)]
 
     return Work(
         {"kernel": kernel, **where, "shape": asdict(case) | {"index": np.dtype(case.index).name}},
@@ -140,7 +143,7 @@ def _letterbox_works(settings: Any, kernels: Kernels | None) -> list[Work]:
     def work(frame_wh: tuple[int, int], input_hw: tuple[int, int]) -> Work:
         case = LetterboxCase(frame_wh, input_hw)
 
-        def prepare() -> Callable[[int], int]:
+        def one_set() -> Callable[[int], int]:
             frame = DeviceBuffer(np.zeros(3 * frame_wh[0] * frame_wh[1], np.uint8))
             target = DeviceBuffer(np.zeros(3 * input_hw[0] * input_hw[1], np.uint8))
 
@@ -154,25 +157,28 @@ def _letterbox_works(settings: Any, kernels: Kernels | None) -> list[Work]:
             {"kernel": "letterbox", **where},
             3 * (frame_wh[0] * frame_wh[1] + input_hw[0] * input_hw[1]),
             lambda: check_letterbox(letterbox, DeviceBuffer, case, 0),
-            prepare,
+            lambda sets: [one_set() for _ in range(sets)],
         )
 
     return [work(frame_wh, input_hw) for input_hw in settings.sizes for frame_wh in FRAMES_WH]
 
 
-def _measure(work: Work, rounds: int) -> dict:
+def measure(work: Work, rounds: int) -> dict:
+    """The row of one thing: what it took, that it is wrong, or why it was not run."""
+    import torch
+
+    torch.cuda.empty_cache()  # of what was measured before; does nothing without a GPU
+    row = {**work.row, "bytes": work.nbytes}
     try:
         work.check()
-    except AssertionError as error:
-        return {**work.row, "bytes": work.nbytes, "correct": False, "error": str(error).strip()[:400]}
-    try:
+        row["correct"] = True
         kernel_us, copy_us = _time_beside_copy(work, rounds)
-    except RuntimeError as error:  # such as too little memory
-        return {**work.row, "bytes": work.nbytes, "correct": True, "not_run": str(error).splitlines()[0]}
+    except AssertionError as error:
+        return {**row, "correct": False, "error": str(error).strip()[:400]}
+    except Exception as error:  # such as too little memory, here or on the GPU: it must not cost the other rows
+        return {**row, "not_run": reason_of(error)}
     return {
-        **work.row,
-        "bytes": work.nbytes,
-        "correct": True,
+        **row,
         "microseconds": round(float(np.median(kernel_us)), 2),
         "gb_per_s": round(work.nbytes / float(np.median(kernel_us)) / 1e3, 1),
         "copy_gb_per_s": round(work.nbytes / float(np.median(copy_us)) / 1e3, 1),
@@ -186,7 +192,7 @@ def _time_beside_copy(work: Work, rounds: int) -> tuple[list[float], list[float]
 
     cache = torch.cuda.get_device_properties(0).L2_cache_size
     sets = int(np.clip(-(-4 * cache // work.nbytes), 2, _MOST_SETS))
-    launches = [work.prepare() for _ in range(sets)]
+    launches = work.prepare(sets)
     half = max(1, work.nbytes // 2)
     pairs = [[torch.empty(half, dtype=torch.uint8, device="cuda") for _ in range(2)] for _ in range(sets)]
 
@@ -219,6 +225,11 @@ def _recorded(work: Callable[[], None]) -> Any:
     with torch.cuda.graph(graph):
         work()
     return graph
+
+
+def reason_of(error: BaseException) -> str:
+    """Kind and first line of an error."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
 
 
 def elapsed_us(work: Callable[[], None], times: int) -> float:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from gpu_kernel_rows import elapsed_us, missing_gpu
+from gpu_kernel_rows import elapsed_us, missing_gpu, reason_of
 from rich.console import Console
 
 from sparsevit_apps.comparing import check_against
@@ -68,39 +68,54 @@ class EngineUnderTest:
     facts: dict = field(default_factory=dict)
 
 
-def latency_rows(settings: Any, plugins: Path | None, console: Console) -> list[dict]:
+def latency_rows(settings: Any, console: Console) -> Iterator[dict]:
     """One row per contender, size, precision and batch; with `not_run` where it was not measured."""
-    rows = []
     torch.manual_seed(0)
     network = SparseViT(settings.embed_dim, settings.depths, settings.num_heads).eval()
     for size, precision in itertools.product(settings.sizes, settings.precisions):
         with tempfile.TemporaryDirectory() as folder:
-            engines = _engines(network, size, precision, settings, plugins, Path(folder), console)
             for batch in settings.batches:
-                console.print(f"timing {size[0]}x{size[1]} {precision}, batch {batch}")
-                contenders = [
-                    *_engine_contenders(engines, size, batch, settings),
-                    *_torch_contenders(network, size, precision, batch, settings),
-                ]
-                _time_in_turn(contenders, settings.rounds)
-                where = {"size": f"{size[0]}x{size[1]}", "precision": precision, "batch": batch}
-                rows += [_row(c, contenders, where, _mac_ratio(settings, size, c.pruned)) for c in contenders]
-            for engine in engines:
-                if engine.backend is not None:
-                    engine.backend.close()
-    return rows
+                yield from _rows_of(network, size, precision, batch, settings, Path(folder), console)
+
+
+def _rows_of(
+    network: SparseViT,
+    size: tuple[int, int],
+    precision: str,
+    batch: int,
+    settings: Any,
+    folder: Path,
+    console: Console,
+) -> list[dict]:
+    """The rows of everything at one size, precision and batch."""
+    torch.cuda.empty_cache()  # TensorRT cannot have what PyTorch keeps for later
+    engines = _engines(network, size, precision, batch, settings, folder, console)
+    try:
+        console.print(f"timing {size[0]}x{size[1]} {precision}, batch {batch}")
+        contenders = [
+            *_engine_contenders(engines, size, batch, settings),
+            *_torch_contenders(network, size, precision, batch, settings),
+        ]
+        time_in_turn(contenders, settings.rounds)
+        where = {"size": f"{size[0]}x{size[1]}", "precision": precision, "batch": batch}
+        return [_row(c, contenders, where, _mac_ratio(settings, size, c.pruned)) for c in contenders]
+    finally:
+        for engine in engines:
+            if engine.backend is not None:
+                engine.backend.close()
+        torch.compiler.reset()  # the compiled networks would stay in the GPU's memory
 
 
 def _engines(
     network: SparseViT,
     size: tuple[int, int],
     precision: str,
+    batch: int,
     settings: Any,
-    plugins: Path | None,
     folder: Path,
     console: Console,
 ) -> list[EngineUnderTest]:
-    """Exports, builds, opens and checks every engine of one size and precision."""
+    """Exports, builds, opens and checks every engine of one size, precision and batch, which each is tuned for."""
     engines = []
     for name, (kind, portable) in ENGINES.items():
         title = f"{name} {size[0]}x{size[1]} {precision}"
@@ -111,20 +126,21 @@ def _engines(
             if not model.exists():
                 console.print(f"exporting {title}")
                 _export(network, size, precision, kind, model)
-            console.print(f"building {title}")
-            options = BuildOptions(portable, (1, 1, max(settings.batches)), plugins=None if portable else plugins)
-            report = build_engine(model, path, options)
+            console.print(f"building {title}, batch {batch}")
+            report = build_engine(model, path, BuildOptions(portable, (batch, batch, batch)))
             engine.facts = {"tensorrt": report.card.inputs.tensorrt, "engine_bytes": report.card.engine_bytes}
             if settings.dry_run:
                 engine.not_run = "a dry run"
                 continue
             engine.backend = open_backend(path)
             engine.facts |= engine.backend.details
-            engine.facts |= agreement(engine.backend, model, (1, max(settings.batches)), settings)
             if not isinstance(engine.backend, MeasuredBackend):
                 engine.not_run = f"the backend {engine.backend.name} does not measure its own times"
-        except (SparseViTError, RuntimeError, OSError) as error:  # TensorRT's module raises the second
-            engine.not_run = _first_line(error)
+                continue
+            console.print(f"checking {title}, batch {batch}")
+            engine.facts |= agreement(engine.backend, model, batch, settings)
+        except Exception as error:  # TensorRT and the driver raise what they like; the other engines go on
+            engine.not_run = reason_of(error)
     return engines
 
 
@@ -146,12 +162,13 @@ def _maps(backend: Backend) -> list[str]:
     return [name for name in backend.output_names if "windows" not in name]
 
 
-def agreement(backend: Backend, model: Path, batches: tuple[int, int], settings: Any) -> dict:
+def agreement(backend: Backend, model: Path, batch: int, settings: Any) -> dict:
     """The feature maps of an engine against ONNX Runtime on the same file, dense and pruned: entries of its rows."""
     reference = open_backend(model, "onnxruntime", device="cpu")
     try:
         ratios = settings.ratios[0], settings.ratios[-1]
-        report = check_against(backend, reference, (backend.name, model.name), ratios, batches, _maps(reference))
+        names = backend.name, model.name
+        report = check_against(backend, reference, names, ratios, (batch, batch), _maps(reference))
     finally:
         reference.close()
     worst = report.worst
@@ -193,12 +210,17 @@ def _torch_contenders(
         for contender in contenders:
             contender.not_run = reason
         return contenders
-    dtype = torch.float32 if precision == "fp32" else torch.float16
-    placed = SparseViT(settings.embed_dim, settings.depths, settings.num_heads).eval()
-    placed.load_state_dict(network.state_dict())
-    placed = placed.to("cuda", dtype)
-    images = torch.randn(batch, 3, *size, device="cuda", dtype=dtype)
-    compiled = torch.compile(placed)
+    try:
+        dtype = torch.float32 if precision == "fp32" else torch.float16
+        placed = SparseViT(settings.embed_dim, settings.depths, settings.num_heads).eval()
+        placed.load_state_dict(network.state_dict())
+        placed = placed.to("cuda", dtype)
+        images = torch.randn(batch, 3, *size, device="cuda", dtype=dtype)
+        compiled = torch.compile(placed)
+    except Exception as error:  # such as too little memory beside the engines
+        for contender in contenders:
+            contender.not_run = reason_of(error)
+        return contenders
     for contender in contenders:
         module = placed if contender.what == "eager" else compiled
         plan = [[contender.pruned] * depth for depth in settings.depths]
@@ -211,23 +233,28 @@ def _torch_contenders(
     return contenders
 
 
-def _time_in_turn(contenders: list[Contender], rounds: int) -> None:
-    """Fills in the samples; what fails while it warms up gets its reason instead."""
+def time_in_turn(contenders: list[Contender], rounds: int) -> None:
+    """Fills in the samples. What fails, while it warms up or later, gets its reason instead, and the others go on."""
     for contender in contenders:
-        try:
-            for _ in range(_WARM_UP if contender.milliseconds else 0):
-                contender.milliseconds()
-        except Exception as error:  # of a compiler or a driver: any of them must not cost the other figures
-            contender.milliseconds, contender.not_run = None, f"{type(error).__name__}: {_first_line(error)}"
-    running = [contender for contender in contenders if contender.milliseconds is not None]
+        for _ in range(_WARM_UP):
+            _take(contender)
     random = np.random.default_rng(0)
+    for contender in contenders:
+        contender.samples.clear()
     for _ in range(rounds):
-        for number in random.permutation(len(running)):
-            running[number].samples.append(running[number].milliseconds())
+        for number in random.permutation(len(contenders)):
+            _take(contenders[number])
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]
+def _take(contender: Contender) -> None:
+    """One sample, while it can run."""
+    if contender.milliseconds is None:
+        return
+    try:
+        contender.samples.append(contender.milliseconds())
+    except Exception as error:  # of a compiler or a driver: any of them must not cost the other figures
+        contender.milliseconds, contender.not_run = None, reason_of(error)
+        contender.samples.clear()  # ratios are taken round by round
 
 
 def _mac_ratio(settings: Any, size: tuple[int, int], ratio: float) -> float:

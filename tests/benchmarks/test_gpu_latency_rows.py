@@ -1,4 +1,4 @@
-"""What the benchmark says of an engine's answers, with ONNX Runtime in the engine's place."""
+"""Answers and times of the engines' benchmark, with ONNX Runtime in the engine's place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from gpu_latency_rows import agreement
+from gpu_latency_rows import Contender, agreement, time_in_turn
 
 from altered_models import with_not_a_number, with_weight
 from gpu import Settings
@@ -26,7 +26,7 @@ def model(tmp_path_factory):
 def facts_of(engine, model):
     backend = open_backend(engine)
     try:
-        return agreement(backend, model, (1, 2), Settings())
+        return agreement(backend, model, 2, Settings())
     finally:
         backend.close()
 
@@ -51,3 +51,28 @@ def test_a_wrong_map_is_wrong(model, tmp_path):
     facts = facts_of(with_weight(model, tmp_path / "other.onnx", "norms.1.weight", lambda w: w * 1.01), model)
     assert facts["correct"] is False and facts["worst_tensor"].startswith("stage1")
     assert facts["largest_difference"] > 1e-3 and "of its scale" in facts["error"]
+
+
+def test_what_fails_gets_its_reason_and_the_others_go_on():
+    """Out of memory at once, and out of memory in the third round of four."""
+    turns = {"steady": 0, "late": 0}
+
+    def steady():
+        turns["steady"] += 1
+        return 2.0
+
+    def late():
+        turns["late"] += 1
+        if turns["late"] == 8:
+            raise RuntimeError("CUDA out of memory\nand a trace")
+        return 1.0
+
+    def never():
+        raise MemoryError("no memory")
+
+    works = {"steady": steady, "late": late, "never": never}
+    contenders = [Contender(what, 0.0, works[what]) for what in works]
+    time_in_turn([*contenders, Contender("absent", 0.0, not_run="a dry run")], rounds=4)
+    assert contenders[0].samples == [2.0] * 4 and contenders[0].not_run is None
+    assert [c.not_run for c in contenders[1:]] == ["RuntimeError: CUDA out of memory", "MemoryError: no memory"]
+    assert [c.samples for c in contenders[1:]] == [[], []]  # no part of a series that has no partner

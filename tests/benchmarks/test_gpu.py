@@ -1,0 +1,103 @@
+"""What the GPU benchmark leaves in its file, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from gpu_kernel_rows import Work, measure
+
+from gpu import SECTIONS, main, record, use_plugins
+from sparsevit_runtime.errors import BuildError, SinkError
+from sparsevit_runtime.tensorrt import find_plugins
+from sparsevit_runtime.tensorrt.plugin_library import VARIABLE
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "gpu.json"
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_every_row_is_in_the_file_before_the_next_is_measured(output):
+    seen = []
+
+    def rows():
+        for number in range(3):
+            seen.append(len(read(output)["kernels"]) if number else read(output)["kernels"])
+            yield {"kernel": "score", "number": number}
+
+    everything, failed = record(output, {"schema": 1}, {"kernels": rows})
+    assert seen == [[{"what": "kernels", "not_run": "the run ended before"}], 1, 2]
+    document = read(output)
+    assert document["schema"] == 1 and [row["number"] for row in document["kernels"]] == [0, 1, 2]
+    assert document["latency"] == [{"what": "latency", "not_run": "left out with --only"}]
+    assert len(everything) == 4 and failed == []
+
+
+def test_a_section_that_breaks_off_keeps_its_rows_and_the_next_one_runs(output):
+    def broken():
+        yield {"kernel": "score"}
+        raise RuntimeError("an illegal memory access\nand a trace")
+
+    _, failed = record(output, {}, {"kernels": broken, "latency": lambda: [{"what": "dense"}]})
+    assert failed == ["kernels broke off: RuntimeError: an illegal memory access"]
+    document = read(output)
+    assert document["kernels"][0] == {"kernel": "score"}
+    assert document["kernels"][1]["not_run"] == "broke off: RuntimeError: an illegal memory access"
+    assert document["latency"] == [{"what": "dense"}]
+
+
+def test_ctrl_c_leaves_what_was_measured(output):
+    def stopped():
+        yield {"what": "dense"}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record(output, {}, {"latency": stopped})
+    assert read(output)["latency"] == [{"what": "dense"}]
+
+
+def test_a_missing_folder_is_known_before_anything_is_measured(tmp_path):
+    with pytest.raises(SinkError):
+        record(tmp_path / "none" / "gpu.json", {}, {"kernels": lambda: pytest.fail("measured")})
+
+
+@pytest.mark.parametrize(
+    ("error", "row"),
+    [
+        (AssertionError("gather is wrong"), {"correct": False, "error": "gather is wrong"}),
+        (RuntimeError("CUDA out of memory\nmore"), {"not_run": "RuntimeError: CUDA out of memory"}),
+        (MemoryError(), {"not_run": "MemoryError"}),
+    ],
+)
+def test_a_kernel_that_cannot_be_checked_costs_its_own_row_only(error, row):
+    def check():
+        raise error
+
+    assert measure(Work({"kernel": "gather"}, 8, check, lambda sets: []), 1) == {"kernel": "gather", "bytes": 8, **row}
+
+
+def test_plugins_named_are_those_that_engines_are_opened_with(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "/elsewhere/libsparsevit_plugins.so")
+    library = tmp_path / "mine.so"
+    with pytest.raises(BuildError, match="--plugins"):
+        use_plugins(library)
+    library.write_bytes(b"\x7fELF")
+    use_plugins(library)
+    assert find_plugins().path == library
+
+
+def test_a_dry_run_of_the_kernels_lists_every_row(output, monkeypatch):
+    """Without a compiler, too: the reason is in each row."""
+    monkeypatch.setenv("PATH", "")
+    assert main(["--dry-run", "--only", "kernels", "--batches", "1", "-o", str(output)]) == 0
+    document = read(output)
+    assert set(SECTIONS) <= set(document)
+    kernels = {row["kernel"] for row in document["kernels"]}
+    assert kernels == {"score", "gather", "scatter", "scatter_in_place", "letterbox"}
+    assert {row["not_run"] for row in document["kernels"]} == {"nvcc is not on PATH"}
+    assert all(row["bytes"] > 0 for row in document["kernels"])
