@@ -17,7 +17,7 @@ from typing import get_args
 import numpy as np
 
 from sparsevit_runtime import Model, open_source
-from sparsevit_runtime.backends.base import LayeredBackend, MeasuredBackend
+from sparsevit_runtime.backends.base import LayeredBackend, MeasuredBackend, copies_arrays
 from sparsevit_runtime.errors import BackendError, PlanError, SourceError
 from sparsevit_runtime.job import Job
 from sparsevit_runtime.macs import card_macs
@@ -264,7 +264,7 @@ def _timed_region(model: Model, batch: int, spans: bool) -> str:
     inference = "the backend's run alone, from the input array to the output arrays in host memory"
     if model.card.input.layout == "normalized":
         inference += ", normalising the images in NumPy before it included"
-    if model.backend.details.get("processor") == "cuda":
+    if copies_arrays(model.backend):
         inference += ", copies to and from the GPU included"
     return (
         f"Wall time of {images}. preprocess: letterbox to the model's input. inference: {inference}. postprocess: "

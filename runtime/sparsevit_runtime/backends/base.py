@@ -51,6 +51,15 @@ class Backend(Protocol):
         """Releases the model. Safe to repeat; `run` raises BackendError afterwards."""
 
 
+def copies_arrays(backend: Backend) -> bool:
+    """Whether a run copies its arrays to a GPU and back.
+
+    A backend that can tell has an attribute `copies`: a GPU that shares the processor's memory copies nothing. Of the
+    others the kind of processor in `details` decides.
+    """
+    return getattr(backend, "copies", backend.details.get("processor") == "cuda")
+
+
 @dataclass(frozen=True)
 class Spans:
     """Where the time of one run went.

@@ -90,13 +90,18 @@ class TensorRtBackend:
         self._idle = [EngineContext(self._engine, self._cuda, graphs)]
 
     @property
+    def copies(self) -> bool:
+        """See `copies_arrays`."""
+        return not self._cuda.device.integrated
+
+    @property
     def details(self) -> dict[str, str]:
         """See `Backend.details`."""
         gpu = self._cuda.device
         details = {
             "library": self._library,
             "processor": f"{gpu.name}, compute capability {gpu.compute_capability}",
-            "memory": "shared with the processor, nothing is copied" if gpu.integrated else "of the GPU",
+            "memory": "of the GPU" if self.copies else "shared with the processor, nothing is copied",
         }
         with self._lock:
             if self._idle:

@@ -18,7 +18,7 @@ from simulated_gpu import Cuda, GpuImage, QueuedLetterbox, simulated_tensorrt
 from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_runtime import load
 from sparsevit_runtime.backends import open_backend, tensorrt
-from sparsevit_runtime.backends.base import MeasuredBackend
+from sparsevit_runtime.backends.base import MeasuredBackend, copies_arrays
 from sparsevit_runtime.card import ClassCard
 from sparsevit_runtime.cuda import CudaError, CudaRuntime
 from sparsevit_runtime.device_frames import read_device_frame
@@ -126,6 +126,15 @@ def test_an_integrated_gpu_copies_nothing(tmp_path, monkeypatch, exported):
     machine = Machine(tmp_path, monkeypatch, exported, integrated=True)
     machine.same(open_backend(machine.engine), machine.images(), None)
     assert machine.cuda.copies == 0
+
+
+@pytest.mark.parametrize("integrated", [True, False])
+def test_a_backend_says_whether_it_copies(tmp_path, monkeypatch, exported, integrated):
+    machine = Machine(tmp_path, monkeypatch, exported, integrated=integrated)
+    assert copies_arrays(open_backend(machine.engine)) is not integrated
+    assert not copies_arrays(machine.reference)
+    machine.reference.details["processor"] = "cuda"
+    assert copies_arrays(machine.reference)
 
 
 def test_only_the_outputs_asked_for_come_back(tmp_path, monkeypatch, exported):
