@@ -32,15 +32,15 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Fiel
     position = start
     while position < end:
         tag = position
-        key, position = _varint(data, position, end)
+        key, position = varint(data, position, end)
         number, wire = key >> 3, key & 7
         if number == 0:
             raise ValueError(f"field number 0 at byte {tag}")
         value = position
         if wire == VARINT:
-            _, position = _varint(data, position, end)
+            _, position = varint(data, position, end)
         elif wire == BYTES:
-            length, value = _varint(data, position, end)
+            length, value = varint(data, position, end)
             position = value + length
         elif wire in (FIXED64, FIXED32):
             position += 8 if wire == FIXED64 else 4
@@ -51,8 +51,12 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Fiel
         yield Field(number, wire, tag, value, position)
 
 
-def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
-    """The integer at `position`, and where the next byte is."""
+def varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """The integer at `position`, and where the next byte is.
+
+    Raises:
+        ValueError: it runs past the end, or has more than ten bytes.
+    """
     value = 0
     for shift in range(0, 70, 7):
         if position >= end:

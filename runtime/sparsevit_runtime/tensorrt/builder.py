@@ -23,6 +23,7 @@ from ..parts import name_by_part
 from .capabilities import FLAVOURS, has_aliased_plugins, has_timing_cache, launch_environment
 from .device import Gpu, find_gpu, workspace_bytes
 from .engine_card import NO_GPU, EngineCard, Inputs, changes, read_sidecar, sha256, sidecar_path
+from .limits import check_topk
 from .messages import Built, Request
 from .onnx_file import OnnxFile, read_onnx, without_functions
 from .plugin_library import PluginLibrary, find_plugins
@@ -102,6 +103,7 @@ def build_engine(
         raise BuildError(f"a workspace of {options.workspace_mib} MiB; give at least 1, or leave it out")
     file = read_onnx(model)
     profile = make_profile(file.card, options.batch)
+    check_topk(file)
     trt = _find_tensorrt(options.flavour)
     flavour, version = trt.__name__, trt.__version__
     if options.timing_cache is not None and not has_timing_cache(flavour):

@@ -114,11 +114,24 @@ def test_a_card_that_does_not_fit_the_graph_is_refused(rtx, exported, tmp_path):
     def half(model, card):
         card["precision"] = "fp16"
 
+    def one_half(model, card):
+        """Half precision for the product that an fp16 export leaves in float, and nothing else."""
+        half(model, card)
+        graph, i = model.graph, next(i for i, n in enumerate(model.graph.node) if n.op_type == "MatMul")
+        product = graph.node[i]
+        for name in product.input:
+            graph.node.insert(i, onnx.helper.make_node("Cast", [name], [f"{name}_half"], to=onnx.TensorProto.FLOAT16))
+        output, product.input[:] = product.output[0], [f"{name}_half" for name in product.input]
+        product.output[0] = f"{output}_half"
+        cast = onnx.helper.make_node("Cast", [f"{output}_half"], [output], to=onnx.TensorProto.FLOAT)
+        graph.node.insert(i + 3, cast)
+
     def fixed(model, card):
         card["windows"]["fixed"] = [[0.5] * depth for depth in card["windows"]["depths"]]
 
     for change, message in (
         (half, r"says fp16, but the network's products and convolutions are \{'FLOAT': \d+\}"),
+        (one_half, r"says fp16, but the network's products and convolutions are \{'FLOAT': \d\d, 'HALF': 1\}"),
         (fixed, r"has the inputs \['image', 'keep'\], its card stands for \['image'\]"),
     ):
         with pytest.raises(BuildError, match=message):

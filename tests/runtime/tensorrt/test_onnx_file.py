@@ -22,6 +22,22 @@ def test_an_exported_file_reads_as_onnx_reads_it(exported):
     assert file.nodes == ("WindowGather", "WindowScatter", "WindowScore")
 
 
+def test_counts_of_sorted_lists(exported, tmp_path):
+    assert set(read_onnx(exported()).sorted_counts) == {12, 4, 1}  # windows of its stages
+    path = tiny.write_model(tmp_path / "a.onnx")
+    model = onnx.load(path)
+    for name, constant in (
+        ("packed", helper.make_tensor("packed", TensorProto.INT64, [1], [300])),
+        ("raw", helper.make_tensor("raw", TensorProto.INT64, [1], (301).to_bytes(8, "little"), raw=True)),
+    ):
+        model.graph.initializer.append(constant)
+        model.graph.node.append(helper.make_node("TopK", ["x", name], [f"{name}_v", f"{name}_i"]))
+    model.graph.node.append(helper.make_node("TopK", ["x", "computed"], ["v", "i"]))
+    before = read_onnx(path).sorted_counts
+    onnx.save(model, path)
+    assert read_onnx(path).sorted_counts == (*before, 300, 301)
+
+
 def test_functions_are_removed_as_onnx_removes_them(exported):
     data = exported().read_bytes()
     model = onnx.load_from_string(data)

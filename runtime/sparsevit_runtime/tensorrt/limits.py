@@ -1,0 +1,48 @@
+"""What TensorRT cannot build although ONNX Runtime runs it, known before minutes of building."""
+
+from __future__ import annotations
+
+from ..card import ModelCard
+from ..errors import BuildError
+from ..geometry import stage_geometries
+from .onnx_file import OnnxFile
+
+#: The largest K of TensorRT's TopK, in every version (ITopKLayer).
+LARGEST_TOPK = 3840
+
+
+def check_topk(file: OnnxFile) -> None:
+    """Refuses a graph that sorts more than TensorRT sorts.
+
+    With `keep` as an input all windows of a stage are sorted; a fixed export sorts those that its plan keeps.
+
+    Raises:
+        BuildError: with the count, the limit, and the largest input of the same shape.
+    """
+    count = max(file.sorted_counts, default=0)
+    if count <= LARGEST_TOPK:
+        return
+    card = file.card
+    stage = next((i for i in range(len(card.stages) - 1, -1, -1) if card.stages[i].windows >= count), None)
+    if stage is None:
+        raise BuildError(
+            f"{file.path} returns the best {count} boxes; TensorRT's TopK stops at {LARGEST_TOPK}. Export it with fewer"
+        )
+    height, width = largest_input(card, LARGEST_TOPK)
+    windows = f"{count} windows" if card.windows.fixed is None else f"{count} of {card.stages[stage].windows} windows"
+    raise BuildError(
+        f"{file.path} takes {card.input.height}x{card.input.width} pixels and sorts {windows} in stage {stage}; "
+        f"TensorRT's TopK stops at {LARGEST_TOPK}. Export it for {height}x{width} pixels at most, or with --fixed and "
+        "a plan that keeps fewer; ONNX Runtime runs it as it is"
+    )
+
+
+def largest_input(card: ModelCard, windows: int) -> tuple[int, int]:
+    """Height and width of the largest input of a model's aspect ratio whose stages have no more than `windows`."""
+    full = card.input.height, card.input.width
+    for width in range(full[1], 0, -1):
+        height = max(1, full[0] * width // full[1])
+        stages = stage_geometries(height, width, card.windows.depths, card.windows.window_size)
+        if max(stage.windows for stage in stages) <= windows:
+            return height, width
+    return 1, 1
