@@ -50,7 +50,9 @@ def build(
     timing_cache: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Measured kernel times, kept from build to build.", rich_help_panel=_TENSORRT
+            metavar="FILE",
+            help="Measured kernel times, kept from build to build; in ~/.cache/sparsevit unless given.",
+            rich_help_panel=_TENSORRT,
         ),
     ] = None,
     flavour: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .builder import BuildOptions, BuildReport, build_engine
+from .builder import BuildOptions, BuildReport, build_cached, build_engine
 from .engine_card import EngineCard, read_sidecar, sidecar_path
 from .plugin_library import find_plugins
 
@@ -10,6 +10,7 @@ __all__ = [
     "BuildOptions",
     "BuildReport",
     "EngineCard",
+    "build_cached",
     "build_engine",
     "find_plugins",
     "read_sidecar",

@@ -20,6 +20,7 @@ from ..dependencies import missing, require
 from ..errors import BuildError, SinkError
 from ..files import write_whole
 from ..parts import name_by_part
+from .cache import TimingCache, engine_file, reasons_to_build, sole_builder
 from .capabilities import FLAVOURS, has_aliased_plugins, has_timing_cache, launch_environment
 from .device import Gpu, find_gpu, workspace_bytes
 from .engine_card import NO_GPU, EngineCard, Inputs, changes, read_sidecar, sha256, sidecar_path
@@ -43,7 +44,8 @@ class BuildOptions:
         portable: keep the functions in the graph; no plugin is needed, and none is used.
         batch: smallest, typical and largest batch.
         workspace_mib: scratch memory TensorRT may plan with; None for half of what is free on the device.
-        timing_cache: file with measured kernel times, made where it does not exist and extended by each build.
+        timing_cache: file with measured kernel times, made where it does not exist and extended by each build; None for
+            the one of this TensorRT and GPU in the cache folder (`cache.cache_folder`).
         plugins: the plugin library; None for the one `find_plugins` finds.
         tf32: let fp32 products round their factors to TF32: faster, ten bits of mantissa.
         in_place: let scatters write into the map they read, where that is safe and TensorRT can.
@@ -60,6 +62,17 @@ class BuildOptions:
     in_place: bool = True
     flavour: str | None = None
     force: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An engine to build: everything but where it goes."""
+
+    file: OnnxFile
+    inputs: Inputs
+    plugins: PluginLibrary | None
+    gpu: Gpu | None
+    options: BuildOptions
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,43 @@ def build_engine(
         SinkError: a file cannot be written.
     """
     options = options or BuildOptions()
-    engine = Path(engine)
+    job, engine = _prepare(model, options), Path(engine)
+    reasons = changes(engine, job.inputs)
+    if not reasons:
+        if not options.force:
+            return _up_to_date(job, engine)
+        reasons = ["asked for"]
+    for target in filter(None, (engine, options.timing_cache)):
+        if not target.parent.is_dir():  # known before minutes of building
+            raise SinkError(f"cannot write {target}: no folder {target.parent}; make it first")
+    return _build(job, engine, progress, reasons)
+
+
+def build_cached(
+    model: str | Path, options: BuildOptions | None = None, progress: Progress | None = None
+) -> BuildReport:
+    """The engine of a model file in the cache folder, built when there is none of the same content.
+
+    Its name is made from everything that decides what it is. Several processes may ask for the same engine: one builds,
+    the others wait for it.
+
+    Args:
+        model, options, progress: as in `build_engine`; an engine that is there is never built again.
+
+    Raises:
+        ModelError, CardError, BuildError, MissingDependencyError, SinkError: as `build_engine`.
+    """
+    job = _prepare(model, options or BuildOptions())
+    engine = engine_file(job.file.card.name, job.inputs)
+    if changes(engine, job.inputs):
+        with sole_builder(engine):
+            reasons = reasons_to_build(engine, job.inputs)
+            if reasons:
+                return _build(job, engine, progress, reasons)
+    return _up_to_date(job, engine)
+
+
+def _prepare(model: str | Path, options: BuildOptions) -> _Job:
     if options.workspace_mib is not None and options.workspace_mib < 1:
         raise BuildError(f"a workspace of {options.workspace_mib} MiB; give at least 1, or leave it out")
     file = read_onnx(model)
@@ -122,25 +171,18 @@ def build_engine(
         in_place=options.in_place and plugins is not None and has_aliased_plugins(trt),
         profile=profile,
     )
-    reasons = changes(engine, inputs)
-    if not reasons:
-        if not options.force:
-            return BuildReport(engine, _with_plugins_of_today(engine, plugins), ())
-        reasons = ["asked for"]
-    for target in filter(None, (engine, options.timing_cache)):
-        if not target.parent.is_dir():  # known before minutes of building
-            raise SinkError(f"cannot write {target}: no folder {target.parent}; make it first")
-    return _build(file, engine, inputs, plugins, gpu, options, progress, tuple(reasons))
+    return _Job(file, inputs, plugins, gpu, options)
 
 
-def _with_plugins_of_today(engine: Path, plugins: PluginLibrary | None) -> EngineCard:
-    """The card of an engine that is up to date, with the place where the same library is now."""
+def _up_to_date(job: _Job, engine: Path) -> BuildReport:
+    """Nothing to do, but for the card to say where the same plugin library is now."""
     card = read_sidecar(engine)
-    place = "" if plugins is None else str(plugins.path)
+    place = "" if job.plugins is None else str(job.plugins.path)
     if card.plugins_path != place:
         card = card.model_copy(update={"plugins_path": place})
-        _write_card(engine, card)
-    return card
+        with contextlib.suppress(SinkError):  # a folder that may only be read
+            _write_card(engine, card)
+    return BuildReport(engine, card, ())
 
 
 def _write_card(engine: Path, card: EngineCard) -> None:
@@ -166,24 +208,19 @@ def _find_tensorrt(flavour: str | None) -> ModuleType:
     raise missing(flavour or FLAVOURS[0])
 
 
-def _build(
-    file: OnnxFile,
-    engine: Path,
-    inputs: Inputs,
-    plugins: PluginLibrary | None,
-    gpu: Gpu | None,
-    options: BuildOptions,
-    progress: Progress | None,
-    reasons: tuple[str, ...],
-) -> BuildReport:
+def _build(job: _Job, engine: Path, progress: Progress | None, reasons: list[str]) -> BuildReport:
+    file, inputs, plugins, gpu, options = job.file, job.inputs, job.plugins, job.gpu, job.options
     workspace = workspace_bytes(gpu) if options.workspace_mib is None else options.workspace_mib * _MIB
     flavour = inputs.tensorrt.split()[0]
     with tempfile.TemporaryDirectory(prefix="sparsevit-build-") as name:
         folder = Path(name)
-        graph, built_file, cache_out = folder / "model.onnx", folder / "engine", folder / "timing"
+        graph, built_file = folder / "model.onnx", folder / "engine"
+        times_before, times_after = folder / "times", folder / "new-times"
         named = name_by_part(file.data)  # layers carry the names of their nodes: a profile is grouped by them
         graph.write_bytes(named if options.portable else without_functions(named))
-        cache = options.timing_cache
+        cache = _timing_cache(job)
+        if cache is not None:
+            times_before.write_bytes(cache.read())
         request = Request(
             flavour=flavour,
             model=str(graph),
@@ -195,16 +232,17 @@ def _build(
             in_place=inputs.in_place,
             profile={key: [list(r.min), list(r.opt), list(r.max)] for key, r in inputs.profile.items()},
             workspace=workspace,
-            timing_cache=str(cache) if cache is not None and cache.is_file() else None,
             engine=str(built_file),
-            timing_cache_out=None if cache is None else str(cache_out),
+            timing_cache=None if cache is None else str(times_before),
+            timing_cache_name=str(cache.path) if cache is not None and cache.named else None,
+            timing_cache_out=None if cache is None else str(times_after),
             gpu=gpu is not None,
         )
         links = folder / "links"
         links.mkdir()
         built = _run_worker(request, launch_environment(flavour, links), progress)
         data = built_file.read_bytes()
-        times = b"" if cache is None else cache_out.read_bytes()
+        times = b"" if cache is None else times_after.read_bytes()
     if built.in_place_refused:
         logging.getLogger(__name__).warning("scatters copy their maps: %s", built.in_place_refused)
     card = EngineCard(
@@ -221,8 +259,15 @@ def _build(
     _write_card(engine, card)
     write_whole(engine, data)
     if cache is not None and times:
-        write_whole(cache, times)
-    return BuildReport(engine, card, reasons)
+        cache.write(times)
+    return BuildReport(engine, card, tuple(reasons))
+
+
+def _timing_cache(job: _Job) -> TimingCache | None:
+    if job.options.timing_cache is not None:
+        return TimingCache(job.options.timing_cache, named=True)
+    flavour = job.inputs.tensorrt.split()[0]
+    return TimingCache.default(job.inputs.tensorrt, job.inputs.gpu) if has_timing_cache(flavour) else None
 
 
 def _run_worker(request: Request, environment: dict[str, str], progress: Progress | None) -> Built:

@@ -20,8 +20,10 @@ class Request:
         in_place: let scatters write into the map they read, where that is safe.
         profile: input name -> [min, opt, max].
         workspace: bytes.
-        timing_cache: file of an earlier build, or None.
         engine: file to write.
+        timing_cache: times measured by earlier builds, an empty file where there are none; None to do without.
+        timing_cache_name: what the user called it; None for the default one, which is begun anew where TensorRT does
+            not take it.
         timing_cache_out: file to write, or None.
         gpu: there is one, so that the engine can be opened here.
     """
@@ -36,8 +38,9 @@ class Request:
     in_place: bool
     profile: dict[str, list[list[int]]]
     workspace: int
-    timing_cache: str | None
     engine: str
+    timing_cache: str | None
+    timing_cache_name: str | None
     timing_cache_out: str | None
     gpu: bool
 

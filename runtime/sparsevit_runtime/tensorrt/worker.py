@@ -78,7 +78,7 @@ def _build(
     if aliased:
         capabilities.allow_aliased_plugins(trt, config)
     capabilities.set_monitor(trt, config, lambda *step: say({"progress": step}))
-    if request.timing_cache_out is not None:
+    if request.timing_cache is not None:
         _set_timing_cache(config, request, log)
     config.add_optimization_profile(_profile(builder, network, request, log))
     mark = log.mark()
@@ -148,15 +148,18 @@ def _check_precision(trt: Any, network: Any, precision: str) -> tuple[int, dict[
 
 
 def _set_timing_cache(config: Any, request: Request, log: Any) -> None:
-    data = Path(request.timing_cache).read_bytes() if request.timing_cache else b""
+    data = Path(request.timing_cache).read_bytes()
     mark = log.mark()
     taken = capabilities.set_timing_cache(config, data)
     # A file that is no timing cache is replaced by an empty one, with no more than a warning.
-    if not taken or (data and any("deserialize timing cache" in line for line in log.warnings(mark))):
+    if taken and not (data and any("deserialize timing cache" in line for line in log.warnings(mark))):
+        return
+    if request.timing_cache_name is not None:
         raise Refused(
-            f"TensorRT does not take the timing cache {request.timing_cache}: it is of another version or GPU, or no "
-            "timing cache at all. Name another file; a new one is made where there is none"
+            f"TensorRT does not take the timing cache {request.timing_cache_name}: it is of another version or GPU, or "
+            "no timing cache at all. Name another file; a new one is made where there is none"
         )
+    capabilities.set_timing_cache(config, b"")
 
 
 def _profile(builder: Any, network: Any, request: Request, log: Any) -> Any:

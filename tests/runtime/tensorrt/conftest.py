@@ -14,6 +14,14 @@ from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, expo
 from sparsevit_runtime.card import ClassCard
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for what is kept from build to build, instead of the user's; it does not exist yet."""
+    folder = tmp_path_factory.mktemp("kept") / "cache"
+    monkeypatch.setenv("SPARSEVIT_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def rtx() -> None:
     """TensorRT for RTX, whose builder needs no GPU."""

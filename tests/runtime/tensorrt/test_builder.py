@@ -285,6 +285,29 @@ def test_a_timing_cache_is_written_and_only_taken_when_it_reads(as_tensorrt, exp
         with pytest.raises(BuildError, match=r"does not take the timing cache .*m.cache"):
             build_engine(exported(), engine, replace(options, force=True))
         assert cache.read_bytes() == content and read_sidecar(engine) == card
+    with pytest.raises(BuildError, match=rf"cannot read the timing cache {tmp_path} \(Is a directory\); name a file"):
+        build_engine(exported(), engine, replace(options, force=True, timing_cache=tmp_path))
+
+
+def test_by_default_times_are_kept_and_begun_anew_where_they_do_not_read(
+    as_tensorrt, exported, tmp_path, cache, caplog
+):
+    as_tensorrt()
+    options = BuildOptions(portable=True, force=True)
+    build_engine(exported(), tmp_path / "m.engine", options)
+    gpu = find_gpu()
+    name = "none" if gpu is None else f"{gpu.name} compute capability {gpu.compute_capability}".replace(" ", "-")
+    (kept,) = (cache / "timing").iterdir()
+    assert kept.name == f"tensorrt-10.3.0-{name}.cache" and kept.stat().st_size > 0
+    for content in (kept.read_bytes(), b"something else"):
+        kept.write_bytes(content)
+        build_engine(exported(), tmp_path / "m.engine", options)
+        assert kept.read_bytes() not in (b"", b"something else")
+    assert not caplog.text
+    shutil.rmtree(cache)
+    cache.write_text("no folder")
+    build_engine(exported(), tmp_path / "m.engine", options)
+    assert "measured times are not kept" in caplog.text
 
 
 @pytest.mark.parametrize(

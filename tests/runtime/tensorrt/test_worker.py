@@ -24,8 +24,9 @@ def test_without_the_links_the_worker_says_so_instead_of_ending(rtx, exported, t
         in_place=False,
         profile={},
         workspace=1 << 20,
-        timing_cache=None,
         engine=str(tmp_path / "m.engine"),
+        timing_cache=None,
+        timing_cache_name=None,
         timing_cache_out=None,
         gpu=False,
     )
