@@ -121,6 +121,16 @@ def adaptation() -> str:
     return markdown(["windows pruned", "street-scenes, adapted", "control, trained dense"], rows)
 
 
+def detection(name: str) -> str:
+    """What `sparsevit eval` reported for the bundled detector and its peers, on one data set."""
+    rows = []
+    for row in read(name):
+        pruned = "-" if row["plan"] == "own" else percent(row["ratio"])
+        figures = [f"{100 * row[key]:.1f}" for key in ("ap", "ap50")]
+        rows.append([row["model"], pruned, *figures, f"{row['inference_ms']:.0f} ms"])
+    return markdown(["model", "windows pruned", "AP", "AP50", "inference"], rows)
+
+
 def search() -> str:
     """What `sparsevit search` reported for the bundled model."""
     rows = []
@@ -143,6 +153,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "pipeline": pipeline,
     "adaptation": adaptation,
     "search": search,
+    "detection": lambda: detection("eval_road_users"),
+    "detection_street": lambda: detection("eval_road_users_street"),
     "gpu_kernels": lambda: gpu_kernels(gpu_documents(), markdown),
     "gpu_latency": lambda: gpu_latency(gpu_documents(), markdown),
 }
