@@ -14,7 +14,8 @@ import pytest
 import tiny
 from letterbox_kernel import compile_letterbox_on_host
 from networks import randomize
-from simulated_gpu import Cuda, GpuImage, QueuedLetterbox, simulated_tensorrt
+from simulated_frames import GpuImage, QueuedLetterbox
+from simulated_gpu import Cuda, simulated_tensorrt
 from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_runtime import load
 from sparsevit_runtime.backends import open_backend, tensorrt
