@@ -16,7 +16,7 @@ from ..dependencies import missing, require
 from ..errors import BackendError, BuildError, ModelError
 from . import capabilities
 from .engine_card import NO_GPU, EngineCard, read_sidecar, sha256
-from .log import make_log
+from .log import process_log
 from .plugin_library import PLUGIN_NAMES, PLUGIN_VERSION, find_plugins_to_run
 
 _AGAIN = "build the engine again on this device with `sparsevit build`"
@@ -45,7 +45,7 @@ class Engine:
         path: of the file.
         card: its side-car.
         trt: the Python module, ``tensorrt`` or ``tensorrt_rtx``.
-        log: of everything made from this engine.
+        log: of this process.
         runtime, engine: TensorRT's.
         image: the frames; `keep` the windows per block pair, None in a fixed export.
         outputs: by name.
@@ -122,7 +122,7 @@ def open_engine(path: Path, data: bytes, card: EngineCard, trt: Any, cuda: CudaR
         ModelError: its inputs or outputs are not those of its card.
     """
     _check_gpu(card, cuda, trt, path)
-    log = make_log(trt)
+    log = process_log(trt)
     plugins = None if card.inputs.plugins_sha256 is None else _load_plugins(trt, card, path, log)
     mark = log.mark()
     runtime = trt.Runtime(log)

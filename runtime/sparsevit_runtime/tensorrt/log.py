@@ -14,6 +14,22 @@ _HELD = 64
 _NO_DRIVER = "cudaError 35"
 
 
+_logs: dict[Any, Any] = {}
+_logs_lock = threading.Lock()
+
+
+def process_log(trt: Any) -> Any:
+    """The logger of this process, see `make_log`.
+
+    TensorRT takes one: while anything made with it lives it ignores the loggers it is given later, and goes on to call
+    the first, which must not be gone by then.
+    """
+    with _logs_lock:
+        if trt not in _logs:
+            _logs[trt] = make_log(trt)
+        return _logs[trt]
+
+
 def make_log(trt: Any) -> Any:
     """A logger for objects of `trt` that collects what goes wrong; it must live as long as they do.
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from . import capabilities
 from .in_place import scatter_in_place
-from .log import make_log
+from .log import process_log
 from .messages import Built, Request
 from .plugin_library import PLUGIN_VERSION
 
@@ -42,7 +42,7 @@ def build(request: Request, say: Callable[[dict], None]) -> Built:
         Refused: with what TensorRT says about it.
     """
     trt = importlib.import_module(request.flavour)
-    log = make_log(trt)
+    log = process_log(trt)
     try:
         builder = trt.Builder(log)
     except TypeError as error:  # what pybind11 makes of a null pointer

@@ -16,6 +16,7 @@ from sparsevit_runtime.errors import BackendError, CardError, ModelError
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine, read_sidecar, sidecar_path
 from sparsevit_runtime.tensorrt.engine import check_version, find_tensorrt, open_engine, read_engine
 from sparsevit_runtime.tensorrt.engine_card import sha256
+from sparsevit_runtime.tensorrt.log import process_log
 
 #: What opening an engine asks of the driver before TensorRT does.
 DEVICE = SimpleNamespace(device=SimpleNamespace(name="Any", compute_capability="8.6"))
@@ -87,6 +88,17 @@ def test_bytes_that_tensorrt_does_not_take(built, place, foreign, message):
     data, card = read_engine(path)
     with pytest.raises(BackendError, match=rf"tensorrt_rtx 1\S+ does not open .*m.engine on Any .*{message}.*build"):
         open_engine(path, data, card, find_tensorrt(card, path), DEVICE)
+
+
+def test_the_second_engine_of_a_process_has_a_log_too(place):
+    """TensorRT ignores a second logger as long as anything made with the first lives."""
+    path = place(b"x" * 4096)
+    data, card = read_engine(path)
+    trt = find_tensorrt(card, path)
+    first = trt.Runtime(process_log(trt))
+    with pytest.raises(BackendError, match="incompatible serialization version"):
+        open_engine(path, data, card, trt, DEVICE)
+    del first
 
 
 def test_files_that_do_not_belong_together(place, tmp_path):
