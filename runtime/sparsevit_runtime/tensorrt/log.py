@@ -21,8 +21,8 @@ _logs_lock = threading.Lock()
 def process_log(trt: Any) -> Any:
     """The logger of this process, see `make_log`.
 
-    TensorRT registers one as long as anything made with it lives, warns about others, and lets plugins write to that one
-    alone, which must not be gone by then.
+    TensorRT registers one as long as anything made with it lives, warns about others, and lets plugins write to that
+    one alone, which must not be gone by then.
     """
     with _logs_lock:
         if trt not in _logs:
