@@ -27,10 +27,12 @@ class JobQueue:
 
     Attributes:
         submit: letterboxed images (B, h, w, 3) uint8, free again when it returns -> ticket.
+        submit_frames: frames of `Job.sends_whole`, free again when it returns -> ticket.
         collect: ticket, the oldest first -> outputs.
     """
 
     submit: Callable[[np.ndarray], Any]
+    submit_frames: Callable[[Sequence[np.ndarray]], Any]
     collect: Callable[[Any], dict[str, np.ndarray]]
 
 
@@ -70,9 +72,14 @@ class Job:
         """Height and width of the graph's input in pixels."""
         return self._card.input.height, self._card.input.width
 
+    def fit(self, frames: Sequence[DeviceFrame | np.ndarray]) -> list[Letterbox]:
+        """How frames lie in the model's input."""
+        sizes = (f.wh if isinstance(f, DeviceFrame) else (f.shape[1], f.shape[0]) for f in frames)
+        return [Letterbox(wh, self.input_hw) for wh in sizes]
+
     def letterbox(self, frame: np.ndarray, image: np.ndarray) -> Letterbox:
         """Writes a checked frame into one image of the input buffer, (h, w, 3) uint8."""
-        letterbox = Letterbox((frame.shape[1], frame.shape[0]), self.input_hw)
+        (letterbox,) = self.fit([frame])
         letterbox.apply(frame, image, self._card.input.pad_value)
         return letterbox
 
@@ -98,8 +105,7 @@ class Job:
                 f"the frame is on the GPU, and backend {self.backend.name} takes frames of the processor; load the "
                 'model with backend="tensorrt", or copy the frame to a numpy array'
             )
-        sizes = (f.wh if isinstance(f, DeviceFrame) else (f.shape[1], f.shape[0]) for f in frames)
-        letterboxes = [Letterbox(wh, self.input_hw) for wh in sizes]
+        letterboxes = self.fit(frames)
         return letterboxes, self.backend.run_frames(frames, letterboxes, self.keep, self._outputs)
 
     @contextmanager
@@ -109,7 +115,11 @@ class Job:
             yield None
             return
         with self.backend.queue() as queue:
-            yield JobQueue(lambda images: queue.submit(self._as_input(images), self.keep, self._outputs), queue.collect)
+            yield JobQueue(
+                lambda images: queue.submit(self._as_input(images), self.keep, self._outputs),
+                lambda frames: queue.submit_frames(frames, self.fit(frames), self.keep, self._outputs),
+                queue.collect,
+            )
 
     def measure(self, images: np.ndarray) -> Spans:
         """Runs as `run` on a `MeasuredBackend`, and returns where the time went."""

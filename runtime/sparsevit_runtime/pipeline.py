@@ -75,12 +75,16 @@ class Stream(Iterator[Result]):
 
 @dataclass(slots=True)
 class _Prepared:
-    """A frame on its way: `image` is its letterboxed buffer (1, h, w, 3) uint8, given back once inference is done."""
+    """A frame on its way: `image` is its letterboxed buffer (1, h, w, 3) uint8, given back once inference is done.
+
+    A frame that is sent `whole` is letterboxed on the GPU and leaves the buffer as it is.
+    """
 
     frame: Frame
     image: np.ndarray
     letterbox: Letterbox
     timings: dict[str, float]
+    whole: bool
 
 
 def _run(job: Job, source: Source) -> Iterator[Result]:
@@ -148,9 +152,10 @@ def _capture(prepared: Channel[_Prepared], job: Job, source: Source, buffers: Ch
         frame = replace(frame, image=check_frame(frame.image))
         image = buffers.get()
         fitting = time.perf_counter()
-        letterbox = job.letterbox(frame.image, image[0])
+        whole = job.sends_whole([frame.image])
+        letterbox = job.fit([frame.image])[0] if whole else job.letterbox(frame.image, image[0])
         timings = {"capture_ms": (read - start) * 1e3, "preprocess_ms": (time.perf_counter() - fitting) * 1e3}
-        lost = prepared.put(_Prepared(frame, image, letterbox, timings))
+        lost = prepared.put(_Prepared(frame, image, letterbox, timings, whole))
         if lost is not None:
             buffers.put(lost.image)
 
@@ -167,7 +172,7 @@ def _infer_one_by_one(outputs: Channel, job: Job, prepared: Channel[_Prepared], 
     while True:
         item = prepared.get()
         start = time.perf_counter()
-        arrays = job.run(item.image)
+        arrays = job.run_frames([item.frame.image])[1] if item.whole else job.run(item.image)
         item.timings["inference_ms"] = (time.perf_counter() - start) * 1e3
         buffers.put(item.image)
         outputs.put((item, arrays))
@@ -190,7 +195,8 @@ def _infer_overlapping(
             item = prepared.get_if_any() if flying else prepared.get()
             if item is not None:
                 start = time.perf_counter()
-                flying.append((item, start, queue.submit(item.image)))
+                ticket = queue.submit_frames([item.frame.image]) if item.whole else queue.submit(item.image)
+                flying.append((item, start, ticket))
                 buffers.put(item.image)
         except BaseException:  # the end, or an error: it comes behind the frames before it
             while flying:

@@ -119,6 +119,15 @@ class RunQueue(Protocol):
             BackendError: two are in flight already. FrameError, PlanError, BackendError as `Backend.run`.
         """
 
+    def submit_frames(
+        self,
+        frames: Sequence[np.ndarray],
+        letterboxes: Sequence[Letterbox],
+        keep: np.ndarray | None,
+        outputs: Sequence[str],
+    ) -> Any:
+        """The same for frames that `DeviceFrameBackend.sends_whole`; asked of no other backend."""
+
     def collect(self, ticket: Any) -> dict[str, np.ndarray]:
         """Waits for a run, the oldest first. Returns and raises as `Backend.run`."""
 

@@ -137,22 +137,8 @@ class TensorRtBackend:
         outputs: Sequence[str],
     ) -> dict[str, np.ndarray]:
         """See `DeviceFrameBackend.run_frames`; the kernel is that of the plugin library, also for a portable engine."""
-        if self.card.input.layout != "camera":
-            raise FrameError(
-                f"{self._path.name} takes normalised images; frames on the GPU need an export of camera layout"
-            )
-        counts = self._check_call(len(frames), keep, outputs)
-        for frame in frames:
-            if isinstance(frame, DeviceFrame):
-                self._check_place(frame)
-        kernel, pad_value = self._letterbox_kernel(), self.card.input.pad_value
-
-        def write(placed: Sequence[DeviceFrame], image: DeviceView, stream: Stream) -> None:
-            for sample, (frame, letterbox) in enumerate(zip(placed, letterboxes)):
-                kernel.queue(letterbox_call(frame, letterbox, image, sample, pad_value), stream.address)
-
         with self._context() as context:
-            return context.collect(context.submit_frames(frames, counts, outputs, write))
+            return context.collect(self._submit_frames(context, frames, letterboxes, keep, outputs))
 
     @contextmanager
     def queue(self) -> Iterator[_Queue]:
@@ -188,6 +174,30 @@ class TensorRtBackend:
             idle, self._idle, self._engine = self._idle, [], None
         for context in idle:
             context.close()
+
+    def _submit_frames(
+        self,
+        context: EngineContext,
+        frames: Sequence[DeviceFrame | np.ndarray],
+        letterboxes: Sequence[Letterbox],
+        keep: np.ndarray | None,
+        outputs: Sequence[str],
+    ) -> Ticket:
+        if self.card.input.layout != "camera":
+            raise FrameError(
+                f"{self._path.name} takes normalised images; frames on the GPU need an export of camera layout"
+            )
+        counts = self._check_call(len(frames), keep, outputs)
+        for frame in frames:
+            if isinstance(frame, DeviceFrame):
+                self._check_place(frame)
+        kernel, pad_value = self._letterbox_kernel(), self.card.input.pad_value
+
+        def write(placed: Sequence[DeviceFrame], image: DeviceView, stream: Stream) -> None:
+            for sample, (frame, letterbox) in enumerate(zip(placed, letterboxes)):
+                kernel.queue(letterbox_call(frame, letterbox, image, sample, pad_value), stream.address)
+
+        return context.submit_frames(frames, counts, outputs, write)
 
     def _check_place(self, frame: DeviceFrame) -> None:
         index, here = self._cuda.device_of(frame.address), self._cuda.device
@@ -254,6 +264,15 @@ class _Queue:
     def submit(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Ticket:
         images, counts = self._backend._check(images, keep, outputs)
         return self._context.submit(images, counts, outputs)
+
+    def submit_frames(
+        self,
+        frames: Sequence[np.ndarray],
+        letterboxes: Sequence[Letterbox],
+        keep: np.ndarray | None,
+        outputs: Sequence[str],
+    ) -> Ticket:
+        return self._backend._submit_frames(self._context, frames, letterboxes, keep, outputs)
 
     def collect(self, ticket: Ticket) -> dict[str, np.ndarray]:
         return self._context.collect(ticket)

@@ -569,6 +569,19 @@ def test_large_frames_of_the_processor_are_letterboxed_on_the_gpu(on_gpu):
             same_results(model.batch(batch), reference.batch(batch))
 
 
+def test_a_stream_sends_large_frames_whole(on_gpu):
+    small, large = frames(on_gpu, 4), large_frames(4)
+    mixed = [image for pair in zip(large, small) for image in pair]
+    with load(on_gpu.engine) as model, load(on_gpu.model) as reference:
+        model.backend.large_frame_pixels = LIMIT
+        for given in (large, mixed, small):
+            found = list(model.stream(given, 0.5))
+            same_results(found, list(reference.stream(given, 0.5)))
+            assert all(result.image is image for result, image in zip(found, given))
+        _, sent = copied(on_gpu, lambda: list(model.stream(large * 3, 0.5)))
+        assert on_gpu.cuda.integrated or sent > 3 * sum(image.nbytes for image in large)
+
+
 def test_memory_for_large_frames_grows_with_them_alone(on_gpu):
     smallest, middle, largest = large_frames(3)
     buffers = 1 if on_gpu.cuda.integrated else 2
