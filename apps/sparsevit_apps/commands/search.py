@@ -164,15 +164,15 @@ def search(
 
 def _gauge(model: object, frames: list, energy: bool) -> object:
     from sparsevit_runtime.errors import BackendError
-    from sparsevit_runtime.power import open_meter
     from sparsevit_training.search import EnergyGauge, LatencyGauge
+
+    from ..profiling.energy import find_meter
 
     if not energy:
         return LatencyGauge(model, frames)
-    reasons: list[str] = []
-    meter = open_meter(processor=model.backend.details.get("processor"), why_not=reasons.append)
+    meter, why_not = find_meter(model)
     if meter is None:
-        raise BackendError(f"no power meter here: {'; '.join(reasons)}. Search by latency instead")
+        raise BackendError(f"{why_not}. Search by latency instead")
     return EnergyGauge(model, frames, meter)
 
 
