@@ -145,6 +145,23 @@ def order_agreement(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float((shared / np.arange(1, theirs.size + 1)).mean())
 
 
+def windows_apart(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], kept: Mapping[str, Iterable[int]]
+) -> float:
+    """Largest share of the windows computed, of any image and block, that only one of two runs computed.
+
+    Args:
+        ours, theirs: window orders by name, (B, n) each.
+        kept: by name, how many of the first are computed, one number per block.
+    """
+    apart = 0.0
+    for name, counts in kept.items():
+        for count in counts:
+            for a, b in zip(ours[name], theirs[name]):
+                apart = max(apart, 1 - np.intersect1d(a[:count], b[:count]).size / count)
+    return apart
+
+
 def _incomparable(ours: np.ndarray, theirs: np.ndarray) -> str | None:
     if ours.shape != theirs.shape:
         return f"its shape is {ours.shape}, the other's is {theirs.shape}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparsevit_apps.agreement import LIMITS, compare_tensors, order_agreement, worst_first
+from sparsevit_apps.agreement import LIMITS, compare_tensors, order_agreement, windows_apart, worst_first
 
 FP32, FP16 = LIMITS["fp32"], LIMITS["fp16"]
 RNG = np.random.default_rng(0)
@@ -90,6 +90,22 @@ def test_one_tensor(name, ours, theirs, limits, problem):
 )
 def test_order_agreement(ours, theirs, agreement):
     assert order_agreement(np.array(ours, int), np.array(theirs, int)) == pytest.approx(agreement)
+
+
+@pytest.mark.parametrize(
+    ("ours", "kept", "apart"),
+    [
+        ([[0, 1, 2, 3]], [], 0.0),
+        ([[0, 1, 2, 3]], [1, 2], 0.0),
+        ([[1, 0, 2, 3]], [2, 4], 0.0),  # in another order, but the same ones
+        ([[1, 0, 2, 3]], [2, 1], 1.0),
+        ([[0, 2, 1, 3]], [2], 0.5),
+        ([[0, 1, 2, 3], [0, 2, 1, 3]], [2], 0.5),  # of the worse image
+    ],
+)
+def test_windows_that_only_one_side_computes(ours, kept, apart):
+    theirs = np.array([[0, 1, 2, 3]] * len(ours))
+    assert windows_apart({"windows0": np.array(ours)}, {"windows0": theirs}, {"windows0": kept}) == apart
 
 
 def detections(boxes, scores, classes):

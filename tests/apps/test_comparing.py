@@ -17,11 +17,13 @@ from networks import randomize
 from runtime.backends.test_tensorrt import write_engine
 from simulated_gpu import Cuda, simulated_tensorrt
 from sparsevit_apps.checking import CheckReport
-from sparsevit_apps.comparing import ComparisonReport
+from sparsevit_apps.comparing import ComparisonReport, compare_run
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.backends import open_backend, tensorrt
 from sparsevit_runtime.card import CARD_KEY
 from sparsevit_runtime.cuda import CudaRuntime
+from sparsevit_runtime.plan import Plan, dense_keep
+from sparsevit_runtime.probe import probe_image
 from sparsevit_runtime.tensorrt import read_sidecar, sidecar_path
 from sparsevit_runtime.tensorrt.engine_card import sha256
 from sparsevit_runtime.tensorrt.profile import make_profile
@@ -90,6 +92,30 @@ def test_window_orders_are_compared(sparsevit, features, tmp_path):
     altered = with_weight(features, tmp_path / "a.onnx", "patch_embed.norm.bias", lambda b: spread)
     _, report, _ = compare(sparsevit, altered, "--against", features)
     assert {"windows0", "stage0"} <= {row.tensor for row in report.tensors if not row.agrees}
+
+
+def test_other_images_are_taken_only_where_other_windows_were_computed(features, tmp_path):
+    spread = np.linspace(-9, 9, 8)
+    altered = with_weight(features, tmp_path / "a.onnx", "patch_embed.norm.bias", lambda b: spread)
+    taken = []
+
+    def images():
+        for seed in range(3):
+            taken.append(seed)
+            yield probe_image(96, 128, seed)[None]
+
+    reference, other = open_backend(features), open_backend(altered)
+    keep = Plan.uniform(0.6, reference.card.windows.depths).keep(reference.card.stages)
+    outputs = ["stage0", "stage3"]
+    for candidate, plan, right, count in ((reference, keep, True, 1), (other, keep, False, 3), (other, None, False, 1)):
+        taken.clear()
+        plan = dense_keep(reference.card.stages) if plan is None else plan
+        rows = compare_run(candidate, reference, images(), plan, outputs, "fp32", "a plan")
+        assert [row.tensor for row in rows] == outputs  # of one of the images taken
+        assert all(row.agrees == right for row in rows)
+        assert len(taken) == count
+    reference.close()
+    other.close()
 
 
 def test_one_value_that_is_no_number_is_found_wherever_it_is(sparsevit, features, tmp_path):
