@@ -1,14 +1,27 @@
-"""The kernels on this machine's GPU: compiled, and memory they reach; for tests/gpu and benchmarks."""
+"""The kernels on this machine's GPU: compiled, and memory they reach; for tests/gpu and benchmarks.
+
+Needs nvcc, torch and NumPy, nothing of this project's.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 
-PLUGINS = Path(__file__).parents[1] / "plugins"
+ROOT = Path(__file__).parents[1]
+PLUGINS = ROOT / "plugins"
+#: cudaErrorInvalidValue, with which the launchers refuse a call.
+INVALID_VALUE = 1
+
+
+class CannotBuildError(Exception):
+    """What the plugin library needs to be built and this machine lacks."""
 
 
 def missing_gpu() -> str | None:
@@ -41,6 +54,32 @@ def compile_kernels(path: Path, architecture: str = "native") -> Path:
     host = ["-Xcompiler=-fPIC,-fvisibility=hidden,-Wall,-Wextra,-Werror", "--shared"]
     subprocess.run(["nvcc", *flags, *host, *map(str, sources), "-o", str(path)], check=True)
     return path
+
+
+def build_plugins(folder: Path, architectures: str) -> Path:
+    """Builds libsparsevit_plugins with CMake, as a user does; a later run compiles only what has changed.
+
+    Args:
+        folder: to build in.
+        architectures: compute capabilities without their point, such as `90`, or `native`.
+
+    Raises:
+        CannotBuildError: there is no CMake, compiler, or TensorRT's headers; with what CMake says of it.
+        CalledProcessError: it does not compile; the compiler has said why on stderr.
+    """
+    if shutil.which("cmake") is None:
+        raise CannotBuildError("cmake is not on PATH")
+    options = [f"-DSPARSEVIT_CUDA_ARCHITECTURES={architectures}", f"-DPython3_EXECUTABLE={sys.executable}"]
+    headers = os.environ.get("TENSORRT_INCLUDE_DIR")
+    if headers:
+        options.append(f"-DTENSORRT_INCLUDE_DIR={headers}")
+    configure = ["cmake", "-S", str(ROOT), "-B", str(folder), *options]
+    said = subprocess.run(configure, check=True, text=True, stdout=subprocess.PIPE).stdout
+    left_out = re.search(r"libsparsevit_plugins is not built: (.*)", said)
+    if left_out:
+        raise CannotBuildError(left_out[1])
+    subprocess.run(["cmake", "--build", str(folder), "--parallel"], check=True, stdout=subprocess.DEVNULL)
+    return folder / "plugins" / "libsparsevit_plugins.so"
 
 
 class DeviceBuffer:
