@@ -1,4 +1,4 @@
-"""Each kernel on the GPU against NumPy or OpenCV: bit by bit but for the score, poisoned outputs, guarded memory.
+"""Each kernel on the GPU against NumPy: bit by bit but for the score, poisoned outputs, guarded memory.
 
 Inputs are random and fresh in every run; the report's header has the seed.
 """
@@ -10,14 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gpu_kernels import DeviceBuffer
-from letterbox_kernel import LETTERBOX_CASES, LetterboxCase, bind_letterbox, check_letterbox, random_letterbox_cases
-from sparsevit_runtime.letterbox import Letterbox
-from window_kernels import CASES, ELEMENTS, POISON, UNALIGNED, Case, check, expected, poisoned, random_inputs
+from gpu_kernels import INVALID_VALUE, DeviceBuffer
+from window_kernels import CASES, ELEMENTS, UNALIGNED, Case, check, expected, poisoned, random_inputs
 
 torch = pytest.importorskip("torch")
 
-INVALID_VALUE = 1
 #: Maps as large as those of the network at 672x672 and 1024x2048, and one of a size that divides by nothing.
 LARGE = [
     Case(1, 168, 168, 96, 7, 3, 230),
@@ -105,55 +102,3 @@ def test_refused_calls_leave_the_device_usable(kernels, seed):
     assert kernels.launch("gather", call) == INVALID_VALUE
     assert kernels.error_text(INVALID_VALUE)
     check(kernels, DeviceBuffer, "gather", case, seed)
-
-
-@pytest.fixture(scope="module")
-def letterbox(kernels):
-    return bind_letterbox(kernels.library)
-
-
-#: Camera frames into the inputs that models are exported for.
-FRAMES = [
-    LetterboxCase((1920, 1080), (672, 672)),
-    LetterboxCase((3840, 2160), (672, 672), batch=2),
-    LetterboxCase((1280, 720), (672, 672), gap=256),
-    LetterboxCase((2048, 1024), (1024, 2048)),
-    LetterboxCase((5001, 3333), (448, 673)),
-]
-
-
-@pytest.mark.parametrize("case", LETTERBOX_CASES + FRAMES, ids=lambda c: f"{c.frame_wh}-{c.input_hw}")
-def test_letterbox(letterbox, seed, case):
-    check_letterbox(letterbox, DeviceBuffer, case, seed)
-
-
-def test_letterbox_of_any_size(letterbox, seed):
-    for number, case in enumerate(random_letterbox_cases(200, seed, largest=1500)):
-        check_letterbox(letterbox, DeviceBuffer, case, seed + number)
-
-
-def test_letterbox_replays_from_a_graph(letterbox, seed):
-    case = LetterboxCase((1280, 720), (672, 672), batch=2)
-    size = case.batch * 672 * 672 * 3
-    frame, target = DeviceBuffer(np.zeros(1280 * 720 * 3, np.uint8)), DeviceBuffer(poisoned((size,), np.uint8))
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        error = letterbox(case.call(frame.address, target.address), torch.cuda.current_stream().cuda_stream)
-    assert error == 0
-    random = np.random.default_rng(seed)
-    for _ in range(3):
-        pixels = random.integers(0, 256, (720, 1280, 3), np.uint8)
-        frame.tensor.copy_(torch.from_numpy(pixels.reshape(-1)))
-        target.tensor.copy_(torch.from_numpy(poisoned((size,), np.uint8)))
-        graph.replay()
-        first, second = target.read().reshape(2, 672, 672, 3)
-        assert (first == POISON).all()
-        np.testing.assert_array_equal(second, Letterbox((1280, 720), (672, 672)).apply(pixels))
-
-
-def test_refused_letterbox_leaves_the_device_usable(letterbox, seed):
-    buffer = DeviceBuffer(np.zeros(4096, np.uint8))
-    call = LetterboxCase((20, 10), (16, 16)).call(buffer.address, buffer.address)
-    call.frame_pitch = 59
-    assert letterbox(call) == INVALID_VALUE
-    check_letterbox(letterbox, DeviceBuffer, LetterboxCase((20, 10), (16, 16)), seed)
