@@ -14,6 +14,11 @@ WITHOUT_PLUGINS := --config-settings=cmake.define.SPARSEVIT_PLUGINS=OFF
 # For the Jetson build of the plugins, cross-compiled and loaded under qemu.
 APT_PACKAGES := g++-aarch64-linux-gnu qemu-user
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
+# TensorRT's headers of 10.14, which kernel-lens brings.
+PACKAGED_HEADERS = "$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("kernel_lens").submodule_search_locations[0])')/include/tensorrt"
+# The folders that `make headers` compiles against; the packaged ones unless any are named.
+HEADERS ?= $(subst :, ,$(SPARSEVIT_TENSORRT_HEADERS))
+HEADERS_BUILD := build/headers
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 .PHONY: help demo test check figures aarch64 headers clean
 
@@ -61,11 +66,10 @@ figures: $(VENV)/.test  ## rewrite the README's tables from the measured files
 	$(BIN)/python benchmarks/tables.py
 
 aarch64: $(VENV)/.test  ## cross-compile the TensorRT plugins for Jetson and load them under qemu
-	plugins/cross_aarch64.sh build/aarch64 \
-	  "$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("kernel_lens").submodule_search_locations[0])')/include/tensorrt"
+	plugins/cross_aarch64.sh build/aarch64 $(PACKAGED_HEADERS)
 
-headers:  ## compile the plugins against other TensorRT headers: make headers HEADERS="folder folder"
-	plugins/check_headers.sh build/headers $(HEADERS)
+headers:  ## compile the plugins against several TensorRT headers: make headers HEADERS="folder folder"
+	plugins/check_headers.sh $(HEADERS_BUILD) $(or $(HEADERS),$(PACKAGED_HEADERS))
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) $(OUT) build dist

@@ -15,6 +15,7 @@ build=$1
 shift
 number=0
 for headers; do
+    headers=$(cd "$headers" && pwd) # CMake would take it as relative to its own folder
     number=$((number + 1))
     cmake -S "$here/.." -B "$build/$number" -DTENSORRT_INCLUDE_DIR="$headers" -DSPARSEVIT_CUDA_ARCHITECTURES=87 \
         -DSPARSEVIT_REQUIRE_PLUGINS=ON | grep "SparseViT:"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +19,35 @@ GENERATIONS = [folder for folder in os.environ.get("SPARSEVIT_TENSORRT_HEADERS",
 NEWEST_GLIBC = (2, 35)
 
 
-def test_header_generations(cuda_headers):
-    if not GENERATIONS:
-        pytest.skip("SPARSEVIT_TENSORRT_HEADERS names no header folders (see plugins/README.md)")
-    output = run("sh", SCRIPTS / "check_headers.sh", BUILD.with_name("test-headers"), *GENERATIONS).stdout
-    versions = re.findall(r"built for TensorRT ([\d.]+)", output)
-    assert len(versions) == len(GENERATIONS)
+def version_of(headers: Path) -> str:
+    """Such as ``10.14``, as TensorRT's header has it."""
+    text = (headers / "NvInferVersion.h").read_text()
+    numbers = [re.search(rf"define (?:NV_TENSORRT_{n}|TRT_{n}_ENTERPRISE) (\d+)", text)[1] for n in ("MAJOR", "MINOR")]
+    return ".".join(numbers)
+
+
+def test_header_generations(tensorrt_headers, cuda_headers):
+    """`make headers` compiles against those that are installed, and against all that the variable names."""
+    folders = list(dict.fromkeys([tensorrt_headers, *map(Path, GENERATIONS)]))
+    build = BUILD.with_name("test-headers")
+    named = [f"HEADERS={' '.join(map(str, folders))}", f"HEADERS_BUILD={build}"]
+    output = run("make", "-C", ROOT, "headers", *named).stdout
+    assert re.findall(r"built for TensorRT ([\d.]+)", output) == [version_of(folder) for folder in folders]
+    for number in range(1, len(folders) + 1):
+        made = build / str(number) / "plugins"
+        assert (made / "libsparsevit_plugins.so").is_file()
+        flags = (made / "CMakeFiles" / "sparsevit_plugins.dir" / "flags.make").read_text()
+        assert re.search(r"^CXX_FLAGS = .*-Wall -Wextra .*-Werror$", flags, re.MULTILINE), flags
+        assert re.search(r"^CUDA_FLAGS = .*-Werror=all-warnings ", flags, re.MULTILINE), flags
+
+
+def test_headers_that_do_not_compile_are_told(tensorrt_headers, cuda_headers, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(tensorrt_headers, broken)
+    with (broken / "NvInferRuntime.h").open("a") as header:
+        header.write('\n#error "a header of tomorrow"\n')
+    with pytest.raises(AssertionError, match=r"a header of tomorrow[\s\S]*does not compile against .*broken"):
+        run("sh", SCRIPTS / "check_headers.sh", tmp_path / "build", broken)
 
 
 @pytest.fixture(scope="module")
