@@ -1,4 +1,4 @@
-"""Changes the card of a file that is already exported."""
+"""Opens a file that is already exported with its card, and changes the card."""
 
 from __future__ import annotations
 
@@ -29,6 +29,22 @@ def record_metrics(path: str | Path, metrics: Sequence[MetricCard]) -> ModelCard
         SinkError: it cannot be written.
     """
     path = Path(path)
+    proto, entry, card = open_exported(path)
+    replaced = {(m.name, m.dataset, m.ratio) for m in metrics}
+    kept = tuple(m for m in card.metrics if (m.name, m.dataset, m.ratio) not in replaced)
+    card = card.model_copy(update={"metrics": kept + tuple(metrics)})
+    entry.value = card.to_json()
+    write_whole(path, proto.SerializeToString())
+    return card
+
+
+def open_exported(path: Path) -> tuple[onnx.ModelProto, onnx.StringStringEntryProto, ModelCard]:
+    """A file of `export`, its metadata entry that holds the card, and the card.
+
+    Raises:
+        ModelError: the file is missing, or not an ONNX file.
+        CardError: it carries no card, or an invalid one.
+    """
     try:
         proto = onnx.load_from_string(path.read_bytes())
     except (OSError, DecodeError) as error:
@@ -36,10 +52,4 @@ def record_metrics(path: str | Path, metrics: Sequence[MetricCard]) -> ModelCard
     entry = next((p for p in proto.metadata_props if p.key == CARD_KEY), None)
     if entry is None:
         raise CardError(f"{path} carries no model card: it was not made by `sparsevit export`")
-    card = ModelCard.from_json(entry.value, origin=str(path))
-    replaced = {(m.name, m.dataset, m.ratio) for m in metrics}
-    kept = tuple(m for m in card.metrics if (m.name, m.dataset, m.ratio) not in replaced)
-    card = card.model_copy(update={"metrics": kept + tuple(metrics)})
-    entry.value = card.to_json()
-    write_whole(path, proto.SerializeToString())
-    return card
+    return proto, entry, ModelCard.from_json(entry.value, origin=str(path))

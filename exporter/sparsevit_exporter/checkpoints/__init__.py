@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sparsevit_runtime.errors import CheckpointError
+from sparsevit_runtime.errors import CheckpointError, ModelError
 from sparsevit_runtime.model import bundled_models
 
+from ..card_file import open_exported
 from . import exported, huggingface, microsoft, native, reference
 from .architecture import build_backbone
 from .files import read_sidecar, read_state
@@ -68,7 +69,11 @@ def _load_exported(path: Path, config: Mapping[str, Any] | None) -> LoadedCheckp
     if config:
         raise CheckpointError(f"{path} is an exported file; its architecture is in its card, config cannot change it")
     try:
-        return exported.load(path)
+        proto, _, card = open_exported(path)
+    except ModelError as error:
+        raise CheckpointError(str(error)) from error
+    try:
+        return exported.load(proto, card)
     except CheckpointError as error:
         raise type(error)(f"{path}: {error}") from error
 

@@ -7,17 +7,15 @@ the file's own answers before anybody relies on it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from sparsevit_runtime.card import CARD_KEY, ModelCard
-from sparsevit_runtime.errors import CardError, CheckpointError
+from sparsevit_runtime.card import ModelCard
+from sparsevit_runtime.errors import CheckpointError
 
 from .. import parity
 from ..backbone import SparseViT
@@ -36,19 +34,18 @@ _MASKED = -50.0
 _AGREEMENT, _CLOSE = 0.98, 0.02
 
 
-def load(path: Path) -> LoadedCheckpoint:
+def load(proto: onnx.ModelProto, card: ModelCard) -> LoadedCheckpoint:
     """Rebuilds the network of an exported file.
 
     Batch norms were folded into the convolutions before them and come back as ones that change nothing. A detector's
     auxiliary branch is not in the file; it comes back as a copy of the one that is.
 
     Args:
-        path: the file.
+        proto, card: as `card_file.open_exported` gives them.
 
     Raises:
-        CheckpointError: not a readable ONNX file, not one of this project's, or one whose weights cannot be told.
+        CheckpointError: its plan is fixed, or its weights cannot be told.
     """
-    proto, card = _read(path)
     if card.windows.fixed is not None:
         raise CheckpointError("it has a fixed plan, and blocks that compute nothing have no weights; export without it")
     network = _network(_Graph(proto.graph), card)
@@ -89,22 +86,6 @@ def _network(graph: _Graph, card: ModelCard) -> nn.Module:
     if isinstance(network, DetectionModel):
         network.head.one_to_many.load_state_dict(network.head.one_to_one.state_dict())
     return network.eval()
-
-
-def _read(path: Path) -> tuple[onnx.ModelProto, ModelCard]:
-    try:
-        proto = onnx.load_from_string(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"it cannot be opened ({error.strerror}); check the path") from error
-    except DecodeError as error:
-        raise CheckpointError(f"it is truncated or not an ONNX file ({error}); copy or download it again") from error
-    text = next((p.value for p in proto.metadata_props if p.key == CARD_KEY), None)
-    if text is None:
-        raise CheckpointError("it carries no model card: only files of `sparsevit export` can be read back")
-    try:
-        return proto, ModelCard.from_json(text, origin="it")
-    except CardError as error:
-        raise CheckpointError(str(error)) from error
 
 
 class _Graph:
