@@ -114,6 +114,8 @@ class Adaptation:
         if recipe.model.start is not None:
             start_from(self.model, recipe.model.start)
         self.model.to(self.device)
+        norms = (m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d))
+        self._statistics = [buffer for norm in norms for buffer in norm.buffers()]
         self.distillation: FeatureDistillation | None = None
         if self.batches.teacher_channels:
             first = recipe.teacher.first_stage
@@ -195,7 +197,7 @@ class Adaptation:
             group["lr"] = recipe.optimizer.lr * factor
         torch.manual_seed((recipe.seed * 1_000_003 + step) % 2**31)  # stochastic depth, the same after a resume
         self.model.train()
-        statistics = [b.clone() for b in self.model.buffers()]  # a forward pass moves those of the batch norms
+        statistics = [b.clone() for b in self._statistics]  # a forward pass moves them
         images = batch.images.to(self.device)
         distilled = torch.zeros((), device=self.device)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
@@ -212,7 +214,7 @@ class Adaptation:
         loss = sum(terms.values()) + weight * distilled + recipe.loss.self_distillation * matched
         self.optimizer.zero_grad(set_to_none=True)
         if not torch.isfinite(loss):
-            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+            for buffer, before in zip(self._statistics, statistics, strict=True):
                 buffer.copy_(before)
             self._bad_in_a_row += 1
             if self._bad_in_a_row >= MAX_BAD_STEPS:
