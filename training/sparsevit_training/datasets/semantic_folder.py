@@ -89,16 +89,11 @@ class SemanticFolder(Dataset):
         root = Path(root)
         self.name = root.name
         listed = read_classes(root / "classes.txt")
-        if names is not None:
+        if names is None:
+            ids = _ids_without(void, listed, root / "classes.txt")
+        else:
             ids = _ids_of(names, listed, root / "classes.txt")
             void = [i for i in listed if i not in ids]
-        else:
-            ids = sorted(i for i in listed if i not in void)
-        if names is None and (ids != list(range(len(ids))) or not ids):
-            raise DatasetError(
-                f"{root / 'classes.txt'} has class ids {sorted(listed)} with void {list(void)}; the other ids must "
-                "count up from 0 without a gap. List the void ids in the recipe, or renumber the labels"
-            )
         self.classes = tuple(listed[i] for i in ids)
         # Label value -> training id; 254 marks values that the class list does not know.
         self._ids = np.full(256, 254, np.uint8)
@@ -152,6 +147,16 @@ class _Pair(NamedTuple):
 
     def __str__(self) -> str:
         return str(self.image)
+
+
+def _ids_without(void: Sequence[int], listed: dict[int, ClassInfo], path: Path) -> list[int]:
+    ids = sorted(i for i in listed if i not in void)
+    if ids != list(range(len(ids))) or not ids:
+        raise DatasetError(
+            f"{path} has class ids {sorted(listed)} with void {list(void)}; the other ids must count up from 0 without "
+            "a gap. List the void ids in the recipe, or renumber the labels"
+        )
+    return ids
 
 
 def _ids_of(names: Sequence[str], listed: dict[int, ClassInfo], path: Path) -> list[int]:
