@@ -9,13 +9,6 @@ from sparsevit_runtime.errors import DatasetError
 from sparsevit_training.datasets import CocoBoxes
 
 
-@pytest.fixture
-def files(tmp_path):
-    annotations, images = tmp_path / "a.json", tmp_path / "images"
-    detection_data.write_coco(annotations, images)
-    return annotations, images
-
-
 def rewrite(annotations, change):
     document = json.loads(annotations.read_text())
     change(document)
