@@ -54,7 +54,7 @@ demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activi
 	@echo "== wrote $(OUT)/annotated.mp4, $(OUT)/activity.mp4 and $(OUT)/latency.json"
 
 test: $(VENV)/.test  ## install what the tests need and run all of them
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --durations=40 --durations-min=5
 
 check: $(VENV)/.test  ## the linter and the quick tests of exporter, runtime and training
 	$(BIN)/ruff check .
