@@ -43,22 +43,12 @@ def check(
 
     path = find_model(model)
     with load(path, backend, threads=threads, device=device) as loaded:
-        engine = _engine_card(path, loaded.backend)
+        engine = loaded.backend.engine_card if loaded.backend.name == "tensorrt" else None
         other = _other_file(path, engine, against)
         if other is None:
             _check_recorded(loaded.backend, engine, json)
         else:
             _check_against(path, loaded.backend, engine, other, json)
-
-
-def _engine_card(path: Path, backend: Backend) -> EngineCard | None:
-    """Of the engine that runs, also of one that was made from an .onnx file."""
-    if backend.name != "tensorrt":
-        return None
-    from sparsevit_runtime.backends.tensorrt import cached_engine
-    from sparsevit_runtime.tensorrt import read_sidecar
-
-    return read_sidecar(cached_engine(path) if path.suffix == ".onnx" else path)
 
 
 def _other_file(path: Path, engine: EngineCard | None, against: str | None) -> Path | None:

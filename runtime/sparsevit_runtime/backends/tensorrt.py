@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +12,12 @@ import numpy as np
 
 from ..cuda import CudaRuntime, DeviceView, Stream, open_cuda
 from ..device_frames import DeviceFrame
-from ..errors import BackendError, FrameError, SinkError
+from ..errors import BackendError, FrameError
 from ..letterbox import Letterbox
-from ..tensorrt import build_engine
+from ..tensorrt import EngineCard, build_cached
 from ..tensorrt.context import EngineContext, Ticket
 from ..tensorrt.engine import Engine, check_version, find_tensorrt, open_engine, read_engine
+from ..tensorrt.layer_names import layer_origins
 from ..tensorrt.letterbox_kernel import LetterboxKernel, letterbox_call
 from .base import Spans
 from .contract import check_images, check_keep, check_outputs
@@ -35,8 +34,6 @@ GRAPHS = 16
 #: milliseconds of a core come back at about the same delay. On a Jetson, where nothing is copied, the limit may be
 #: lower: not measured.
 LARGE_FRAME_PIXELS = 1920 * 1080
-#: Environment variable that names the folder of engines built by `load`.
-CACHE_VARIABLE = "SPARSEVIT_CACHE"
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +46,7 @@ class TensorRtBackend:
     overlap a call.
 
     Attributes:
+        engine_card: of the engine that runs.
         large_frame_pixels: frames of the processor with more pixels are letterboxed on the GPU; None for none, as
             where the kernel is missing. May be set at any time.
     """
@@ -83,6 +81,7 @@ class TensorRtBackend:
         self.large_frame_pixels = large_frame_pixels
         self._engine: Engine | None = open_engine(path, data, card, trt, self._cuda)
         self._library = card.inputs.tensorrt
+        self.engine_card: EngineCard = card
         self.card = card.model
         self.output_names = tuple(self._engine.outputs)
         self._lock = threading.Lock()
@@ -156,7 +155,10 @@ class TensorRtBackend:
             return context.spans(context.submit(images, counts, outputs))
 
     def layers(self, images: np.ndarray, keep: np.ndarray | None) -> list[tuple[str, float]]:
-        """See `LayeredBackend.layers`; the run is the second of a context of its own."""
+        """See `LayeredBackend.layers`; the run is the second of a context of its own.
+
+        A layer is named after the nodes it was made of; one of which the engine does not tell keeps its own name.
+        """
         images, counts = self._check(images, keep, ())
         context = EngineContext(self._engine, self._cuda, graphs=0)
         try:
@@ -164,9 +166,10 @@ class TensorRtBackend:
             found: list[tuple[str, float]] = []
             context.profile(lambda name, ms: found.append((name, ms)))
             context.collect(context.submit(images, counts, ()))
-            return found
         finally:
             context.close()
+        origins = layer_origins(self._engine.trt, self._engine.engine)
+        return [(origins.get(name, name), ms) for name, ms in found]
 
     def close(self) -> None:
         """See `Backend.close`; the memory of the weights goes with the engine."""
@@ -215,7 +218,7 @@ class TensorRtBackend:
     def _letterbox_kernel(self) -> LetterboxKernel:
         with self._lock:
             if self._letterbox is None:
-                self._letterbox = LetterboxKernel()
+                self._letterbox = LetterboxKernel(self._engine.plugins)
             return self._letterbox
 
     def _check(
@@ -289,34 +292,21 @@ def build_or_reuse(model: Path, device: str | None = None) -> Path:
 
     Raises:
         BackendError: there is no GPU to run it on, which is known before minutes of building.
-        BuildError, ModelError, CardError, MissingDependencyError, SinkError: see `build_engine`.
+        BuildError, ModelError, CardError, MissingDependencyError, SinkError: see `build_cached`.
     """
     check_device(device)
     open_cuda()
-    engine = cached_engine(model)
-    try:
-        engine.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SinkError(f"cannot make {engine.parent} ({error}); name a folder in {CACHE_VARIABLE}") from error
-    report = build_engine(model, engine, progress=_Announcement(model, engine))
+    report = build_cached(model, progress=_Announcement(model))
     if report.reasons:
-        _log.warning("built %s for %s: %s", engine, model.name, "; ".join(report.reasons))
-    return engine
-
-
-def cached_engine(model: Path) -> Path:
-    """Where the engine of a model file is kept: by the file's place, so that a new build replaces the old one."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get(CACHE_VARIABLE) or Path(home) / "sparsevit") / "engines"
-    place = hashlib.sha256(os.fsencode(model.resolve())).hexdigest()[:12]
-    return folder / f"{model.stem}-{place}.engine"
+        _log.warning("built %s for %s: %s", report.engine, model.name, "; ".join(report.reasons))
+    return report.engine
 
 
 class _Announcement:
     """Says once that a build has begun: it takes minutes on a Jetson."""
 
-    def __init__(self, model: Path, engine: Path) -> None:
-        self._text: str | None = f"building {engine} from {model.name}: this takes minutes, once"
+    def __init__(self, model: Path) -> None:
+        self._text: str | None = f"building an engine from {model.name}: this takes minutes, once"
 
     def __call__(self, phase: str, done: int, steps: int) -> None:
         if self._text is not None:

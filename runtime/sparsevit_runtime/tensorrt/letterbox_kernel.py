@@ -9,7 +9,7 @@ from ..cuda import DeviceView
 from ..device_frames import DeviceFrame
 from ..errors import BackendError, BuildError
 from ..letterbox import Letterbox
-from .plugin_library import find_plugins
+from .plugin_library import find_plugins_to_run
 
 
 class LetterboxCall(ctypes.Structure):
@@ -53,13 +53,13 @@ class LetterboxKernel:
     def __init__(self, path: Path | None = None) -> None:
         """
         Args:
-            path: of the library; None for where `find_plugins` looks.
+            path: of the library; None for where `find_plugins_to_run` looks.
 
         Raises:
             BackendError: there is no library, or it is an older one without the kernel.
         """
         try:
-            path = find_plugins(path).path
+            path = path or find_plugins_to_run().path
             self._function = ctypes.CDLL(str(path)).sparsevit_letterbox
         except BuildError as error:
             raise BackendError(

@@ -6,6 +6,7 @@ import gc
 import sys
 import threading
 import weakref
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -233,7 +234,7 @@ def test_spans_and_layers(machine):
     spans = backend.measure(machine.images(), None, ["labels"])
     assert min(spans.h2d_ms, spans.compute_ms, spans.d2h_ms, spans.enqueue_ms) >= 0
     assert spans.total_ms >= spans.compute_ms > 0
-    assert backend.layers(machine.images(), None) == [("backbone.patch_embed", 0.5)]
+    assert backend.layers(machine.images(), None) == [("embed/node_conv2d", 0.5), ("wait", 0.25)]
     machine.same(backend, machine.images(), None)
 
 
@@ -321,32 +322,33 @@ def test_devices_and_backends_that_do_not_run_engines(tmp_path, monkeypatch, exp
         load(machine.engine, backend="onnxruntime")
 
 
-def test_a_model_file_is_built_once_and_kept(tmp_path, monkeypatch, exported, caplog):
+def test_a_model_file_runs_as_the_engine_that_the_cache_has_of_it(tmp_path, monkeypatch, exported, caplog):
+    """Building and finding it: tests/runtime/tensorrt/test_cache.py."""
     machine = Machine(tmp_path, monkeypatch, exported)
-    monkeypatch.setenv(tensorrt.CACHE_VARIABLE, str(tmp_path / "cache"))
-    asked = []
+    reasons = iter([("there is none yet",), ()])
 
-    def build(model, engine, progress):
-        asked.append((model, engine))
-        write_engine(engine, machine.reference.card)
-        return SimpleNamespace(reasons=("there is none yet",) if len(asked) == 1 else ())
+    def build(model, progress):
+        assert model == exported
+        for step in range(2):
+            progress("tactics", step, 2)
+        return SimpleNamespace(engine=machine.engine, reasons=next(reasons))
 
-    monkeypatch.setattr(tensorrt, "build_engine", build)
+    monkeypatch.setattr(tensorrt, "build_cached", build)
     for _ in range(2):
         with load(exported, backend="tensorrt") as model:
             machine.same(model.backend, machine.images(), None)
-    assert asked[0] == asked[1] == (exported, tensorrt.cached_engine(exported))
+            assert sha256(machine.engine.read_bytes()) == model.backend.engine_card.engine_sha256
     assert caplog.text.count("there is none yet") == 1
+    assert caplog.text.count("building an engine from") == 2  # once per build, not per step
 
 
-def test_no_gpu_is_known_before_building(exported, monkeypatch, tmp_path):
-    monkeypatch.setenv(tensorrt.CACHE_VARIABLE, str(tmp_path / "cache"))
+def test_no_gpu_is_known_before_building(exported, monkeypatch):
     cuda = Cuda()
     cuda.failing["cudaGetDeviceCount"] = 100
     monkeypatch.setattr(tensorrt, "open_cuda", lambda: CudaRuntime(cuda))
+    monkeypatch.setattr(tensorrt, "build_cached", lambda *_, **__: pytest.fail("a build without a GPU"))
     with pytest.raises(CudaError, match="no GPU"):
         load(exported, backend="tensorrt")
-    assert not (tmp_path / "cache").exists()
 
 
 def test_tiny_models_of_every_task(tmp_path, monkeypatch):
@@ -444,8 +446,18 @@ def letterbox_library(tmp_path_factory):
 
 @pytest.fixture
 def on_gpu(machine, monkeypatch, letterbox_library):
-    monkeypatch.setattr(tensorrt, "LetterboxKernel", lambda: QueuedLetterbox(machine.cuda, letterbox_library))
+    monkeypatch.setattr(tensorrt, "LetterboxKernel", lambda _: QueuedLetterbox(machine.cuda, letterbox_library))
     return machine
+
+
+def test_frames_are_letterboxed_by_the_library_that_the_engine_runs_with(machine, monkeypatch, letterbox_library):
+    """Also where $SPARSEVIT_PLUGINS and the package have none."""
+    opened = tensorrt.open_engine
+    monkeypatch.setattr(tensorrt, "open_engine", lambda *given: replace(opened(*given), plugins=letterbox_library))
+    monkeypatch.setattr(tensorrt, "LetterboxKernel", lambda path: QueuedLetterbox(machine.cuda, path))
+    image = frames(machine, 1)[0]
+    with load(machine.engine) as model, load(machine.model) as reference:
+        same_results([model(GpuImage(machine.cuda, image))], [reference(image)])
 
 
 @pytest.mark.parametrize("version", [2, 3])
