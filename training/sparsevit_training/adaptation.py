@@ -25,6 +25,7 @@ from .batches import BatchMaker, common_classes
 from .checkpoint import load_for_resume, model_document, save_whole, start_from
 from .datasets import Dataset, open_dataset
 from .ema import ModelEma
+from .freezing import freeze
 from .recipe import Recipe, TrainingData, changed_keys
 from .schedule import Schedule
 from .tasks import open_task
@@ -59,6 +60,7 @@ def adapt(recipe: Recipe, resume: bool = True, progress: bool = False, stop_at: 
     Raises:
         DatasetError: data missing, empty, of another task or mismatched.
         CheckpointError: ``last.pth`` is damaged or of another model.
+        FreezingError: the network has no such parts to keep.
         SinkError: the output folder cannot be written.
         TrainingError: the device is not there, the loss is not finite for many steps in a row or at the end, or the
             budget ends before the first step.
@@ -111,8 +113,8 @@ class Adaptation:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
         self.model = build_model(recipe, len(self.classes))
-        if recipe.model.start is not None:
-            start_from(self.model, recipe.model.start)
+        fresh = () if recipe.model.start is None or start_from(self.model, recipe.model.start) else ("head",)
+        self._frozen = freeze(self.model, recipe.model.frozen, fresh)
         self.model.to(self.device)
         norms = (m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d))
         self._statistics = [buffer for norm in norms for buffer in norm.buffers()]
@@ -197,6 +199,8 @@ class Adaptation:
             group["lr"] = recipe.optimizer.lr * factor
         torch.manual_seed((recipe.seed * 1_000_003 + step) % 2**31)  # stochastic depth, the same after a resume
         self.model.train()
+        for module in self._frozen:
+            module.eval()
         statistics = [b.clone() for b in self._statistics]  # a forward pass moves them
         images = batch.images.to(self.device)
         distilled = torch.zeros((), device=self.device)
@@ -347,10 +351,12 @@ def build_model(recipe: Recipe, num_classes: int) -> HeadedModel:
 
 
 def build_optimizer(modules: Iterable[nn.Module | None], recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices and filters alone: not on norms, biases and bias tables."""
+    """AdamW of what is trained, with weight decay on matrices and filters alone: not on norms, biases, bias tables."""
     decayed, plain = [], []
     for module in filter(None, modules):
         for name, parameter in module.named_parameters():
+            if not parameter.requires_grad:
+                continue
             is_plain = parameter.ndim <= 1 or name.endswith("relative_position_bias_table")
             (plain if is_plain else decayed).append(parameter)
     settings = recipe.optimizer

@@ -52,7 +52,7 @@ def save_whole(document: dict, path: Path) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def start_from(model: HeadedModel, path: str | Path) -> None:
+def start_from(model: HeadedModel, path: str | Path) -> bool:
     """Copies a checkpoint's weights into a new model, for fine-tuning.
 
     The backbone must fit; the head is taken along when it is one of ours with as many classes.
@@ -60,6 +60,9 @@ def start_from(model: HeadedModel, path: str | Path) -> None:
     Args:
         model: receives the weights.
         path: any checkpoint that the exporter reads, an exported file, or the name of a bundled model.
+
+    Returns:
+        Whether the head was taken along.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or its backbone is of another architecture.
@@ -72,8 +75,10 @@ def start_from(model: HeadedModel, path: str | Path) -> None:
             "in the recipe, or start from another checkpoint"
         )
     model.backbone.load_state_dict(backbone.state_dict())
-    if loaded.task == model.task and loaded.network.head_config == model.head_config:
+    fits = loaded.task == model.task and loaded.network.head_config == model.head_config
+    if fits:
         model.head.load_state_dict(loaded.network.head.state_dict())
+    return fits
 
 
 def load_for_resume(path: Path, device: torch.device) -> dict:

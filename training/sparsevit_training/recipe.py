@@ -89,7 +89,12 @@ TrainingData = Annotated[
 
 
 class ModelRecipe(_Part):
-    """Architecture; the number of classes comes from the data. `start` is what to fine-tune from: see `start_from`."""
+    """Architecture; the number of classes comes from the data.
+
+    Attributes:
+        start: what to fine-tune from: see `start_from`.
+        frozen: modules that keep the weights of `start`, such as ``backbone`` or ``head.pyramid``.
+    """
 
     embed_dim: int = Field(default=32, ge=1)
     depths: tuple[Count, ...] = Field(default=(2, 2, 6, 2), min_length=2)
@@ -98,9 +103,12 @@ class ModelRecipe(_Part):
     drop_path_rate: float = Field(default=0.1, ge=0, lt=1)
     head_channels: int = Field(default=64, ge=1)
     start: Path | None = None
+    frozen: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _stages_agree(self):
+        if self.frozen and self.start is None:
+            raise ValueError(f"frozen {list(self.frozen)} would keep random weights; name what to `start` from")
         if len(self.depths) != len(self.num_heads):
             raise ValueError(f"depths {self.depths} and num_heads {self.num_heads} must have one entry per stage")
         for i, heads in enumerate(self.num_heads):
