@@ -14,6 +14,8 @@ WITHOUT_PLUGINS := --config-settings=cmake.define.SPARSEVIT_PLUGINS=OFF
 # For the Jetson build of the plugins, cross-compiled and loaded under qemu.
 APT_PACKAGES := g++-aarch64-linux-gnu qemu-user
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
+# Tests that compute much and take no times; the others run one by one.
+SIDE_BY_SIDE := tests/build_hooks tests/exporter tests/plugins tests/runtime/tensorrt
 # TensorRT's headers of 10.14, which kernel-lens brings.
 PACKAGED_HEADERS = "$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("kernel_lens").submodule_search_locations[0])')/include/tensorrt"
 # The folders that `make headers` compiles against; the packaged ones unless any are named.
@@ -54,7 +56,10 @@ demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activi
 	@echo "== wrote $(OUT)/annotated.mp4, $(OUT)/activity.mp4 and $(OUT)/latency.json"
 
 test: $(VENV)/.test  ## install what the tests need and run all of them
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --durations=40 --durations-min=5
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; failed=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(SIDE_BY_SIDE) || failed=1; \
+	$(BIN)/python -m pytest --durations=20 $(SIDE_BY_SIDE:%=--ignore=%) || failed=1; \
+	exit $$failed
 
 check: $(VENV)/.test  ## the linter and the quick tests of exporter, runtime and training
 	$(BIN)/ruff check .
