@@ -31,7 +31,7 @@ def test_what_is_frozen_stays_and_the_rest_learns(going_on, start):
     assert {"head.classify.weight", "head.classify.bias"} <= changed
 
 
-def test_a_resumed_run_equals_an_unbroken_one(going_on, recipe_of, tmp_path):
+def test_a_resumed_run_equals_an_unbroken_one(going_on, tmp_path):
     recipe = going_on("backbone")
     unbroken = load_checkpoint(adapt(recipe)).network.state_dict()
     broken = recipe.model_copy(update={"output": tmp_path / "broken"})

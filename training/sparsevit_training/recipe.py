@@ -106,9 +106,13 @@ class ModelRecipe(_Part):
     frozen: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _stages_agree(self):
+    def _frozen_has_a_start(self):
         if self.frozen and self.start is None:
             raise ValueError(f"frozen {list(self.frozen)} would keep random weights; name what to `start` from")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_agree(self):
         if len(self.depths) != len(self.num_heads):
             raise ValueError(f"depths {self.depths} and num_heads {self.num_heads} must have one entry per stage")
         for i, heads in enumerate(self.num_heads):

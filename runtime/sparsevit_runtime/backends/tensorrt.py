@@ -80,7 +80,6 @@ class TensorRtBackend:
         self._path, self._graphs = path, graphs
         self.large_frame_pixels = large_frame_pixels
         self._engine: Engine | None = open_engine(path, data, card, trt, self._cuda)
-        self._library = card.inputs.tensorrt
         self.engine_card: EngineCard = card
         self.card = card.model
         self.output_names = tuple(self._engine.outputs)
@@ -98,7 +97,7 @@ class TensorRtBackend:
         """See `Backend.details`."""
         gpu = self._cuda.device
         details = {
-            "library": self._library,
+            "library": self.engine_card.inputs.tensorrt,
             "processor": f"{gpu.name}, compute capability {gpu.compute_capability}",
             "memory": "of the GPU" if self.copies else "shared with the processor, nothing is copied",
         }
