@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -158,7 +159,7 @@ def poison(run, steps):
     def poisoned(step):
         batch = make(step)
         if step in steps:
-            batch.images[0, 0, 0, 0] = float("inf")
+            batch = replace(batch, images=batch.images.float().index_fill(0, torch.tensor([0]), float("inf")))
         return batch
 
     run.batches.make = poisoned

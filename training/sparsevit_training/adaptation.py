@@ -20,7 +20,7 @@ from sparsevit_exporter.backbone import SparseViT
 from sparsevit_exporter.networks import HeadedModel
 from sparsevit_runtime.errors import CheckpointError, DatasetError, SinkError, SparseViTError
 
-from .batch import Batch
+from .batch import Batch, normalize
 from .batches import BatchMaker, common_classes
 from .checkpoint import load_for_resume, model_document, save_whole, start_from
 from .datasets import Dataset, open_dataset
@@ -148,7 +148,8 @@ class Adaptation:
         note = ""
         try:
             with bar:
-                for step, batch in self.batches.stream(self.step, end, ahead=self.device.type != "cpu"):
+                ahead = self.device.type != "cpu"
+                for step, batch in self.batches.stream(self.step, end, ahead, recipe.workers):
                     if batch.progress >= 1.0:
                         break
                     self._train_step(step, batch, window)
@@ -202,7 +203,7 @@ class Adaptation:
         for module in self._frozen:
             module.eval()
         statistics = [b.clone() for b in self._statistics]  # a forward pass moves them
-        images = batch.images.to(self.device)
+        images = normalize(batch.images.to(self.device), recipe.input.mean, recipe.input.std)
         distilled = torch.zeros((), device=self.device)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             maps = self.model.backbone(images, keep=batch.keep)
@@ -325,19 +326,19 @@ class _Averages:
     """Running means since they were last taken."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, torch.Tensor | float] = {}
         self._count = 0
 
     def add(self, **values: torch.Tensor | float) -> None:
+        """Adds on the values' device: reading them at every step would make a GPU wait for the host."""
         self._count += 1
         for key, value in values.items():
-            self._sums[key] = self._sums.get(key, 0.0) + float(
-                value.detach() if isinstance(value, torch.Tensor) else value
-            )
+            value = value.detach().double() if isinstance(value, torch.Tensor) else value
+            self._sums[key] = self._sums.get(key, 0.0) + value
 
     def take(self) -> dict[str, float]:
         count = max(self._count, 1)
-        means = {key: value / count for key, value in self._sums.items()}
+        means = {key: float(value) / count for key, value in self._sums.items()}
         means = {"loss": float("nan"), **means, "count": self._count}
         self._sums, self._count = {}, 0
         return means

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +17,7 @@ class Batch:
     """Everything one step needs.
 
     Attributes:
-        images: (B, 3, H, W) float32, normalised RGB.
+        images: (B, H, W, 3) uint8 BGR; see `normalize`.
         labels: the truth, as the task collates it.
         targets: what the teacher says; None without a teacher.
         keep: windows per block pair; None for a dense step.
@@ -34,7 +33,8 @@ class Batch:
     progress: float
 
 
-def normalize(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB, normalised, channels last in memory."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).permute(0, 3, 1, 2).float()
-    return (tensor - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB, normalised, channels last in memory, on the same device."""
+    rgb = images.flip(-1).permute(0, 3, 1, 2).float()
+    shift, scale = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (mean, std))
+    return (rgb - shift) / scale

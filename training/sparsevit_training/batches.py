@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
+from torch.utils.data import DataLoader
 
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.geometry import stage_geometries
 
 from .augmentation import jitter_colors
-from .batch import Batch, normalize
+from .batch import Batch
 from .datasets import ClassInfo, Dataset, Sample
 from .plan_sampler import keep_of_ratios, sample_ratios
 from .recipe import Recipe
@@ -89,7 +92,7 @@ class BatchMaker:
         stages = stage_geometries(*size, recipe.model.depths, recipe.model.window_size)
         flat = [r for stage in ratios for r in stage]
         return Batch(
-            images=normalize(images, recipe.input.mean, recipe.input.std),
+            images=torch.from_numpy(images),
             labels=self._task.collate([truth for _, truth in views]),
             targets=self._teacher(images) if self._teacher else None,
             keep=keep_of_ratios(ratios, stages),
@@ -114,14 +117,18 @@ class BatchMaker:
 
         return self._task.view(draw, size, rng)
 
-    def stream(self, first: int, end: int, ahead: bool) -> Iterator[tuple[int, Batch]]:
+    def stream(self, first: int, end: int, ahead: bool, workers: int = 0) -> Iterator[tuple[int, Batch]]:
         """Batches of steps `first` to `end` - 1.
 
         Args:
             first, end: steps.
             ahead: make the next batch in a thread while the caller works on this one. Right when the caller computes
                 on a GPU; on a CPU the two would only fight for its cores.
+            workers: processes that make batches ahead instead, each of them every n-th one.
         """
+        if workers:
+            yield from zip(range(first, end), self._loader(first, end, workers))
+            return
         if not ahead:
             for step in range(first, end):
                 yield step, self.make(step)
@@ -133,6 +140,30 @@ class BatchMaker:
                 if step + 1 < end:
                     pending = pool.submit(self.make, step + 1)
                 yield step, batch
+
+    def _loader(self, first: int, end: int, workers: int) -> DataLoader:
+        return DataLoader(
+            _Steps(self.make),
+            batch_size=None,  # a sample is a whole batch
+            sampler=range(first, end),
+            num_workers=workers,
+            worker_init_fn=_use_one_thread,
+            multiprocessing_context="fork",  # what is decoded already is shared, not copied
+        )
+
+
+class _Steps:
+    """Batches by step, for a loader."""
+
+    def __init__(self, make: Callable[[int], Batch]) -> None:
+        self._make = make
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._make(step)
+
+
+def _use_one_thread(_: int) -> None:
+    cv2.setNumThreads(0)  # the threads of the process before the fork are not there
 
 
 def _weighted(rng: np.random.Generator, shares: Sequence[float]) -> int:

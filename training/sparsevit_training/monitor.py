@@ -42,7 +42,7 @@ def _outputs(
         samples = [dataset[i] for i in indices]
         boxes = [Letterbox(s.image.shape[1::-1], input_hw) for s in samples]
         images = np.stack([box.apply(s.image) for box, s in zip(boxes, samples, strict=True)])
-        inputs = normalize(images, recipe.mean, recipe.std).to(device)
+        inputs = normalize(torch.from_numpy(images).to(device), recipe.mean, recipe.std)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             yield indices, samples, boxes, model(inputs, keep=keep)
 

@@ -280,6 +280,9 @@ class Recipe(_Part):
         save_every_minutes: wall-clock time between checkpoints.
         precision: ``auto`` is bf16 autocast where the device is fast at it, else fp16 with a scaled loss on a GPU and
             fp32 on a CPU.
+        threads: of the computation on the CPU; None takes all cores.
+        workers: processes that make batches ahead of the step, for a GPU that would wait for them; the batches are the
+            same with any number.
         tensorboard: write the log for TensorBoard too, beside the CSV file.
     """
 
@@ -301,6 +304,7 @@ class Recipe(_Part):
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threads: int | None = Field(default=None, ge=1)
+    workers: int = Field(default=0, ge=0)
     cache_mb: int = Field(default=2048, ge=0)
     save_every_minutes: float = Field(default=5.0, gt=0)
     log_every: int = Field(default=20, ge=1)
@@ -347,7 +351,17 @@ def parse_recipe(document: dict, origin: str = "the recipe") -> Recipe:
 
 def changed_keys(before: Recipe, after: Recipe) -> list[str]:
     """Top-level keys whose values differ, leaving out where and how fast a run takes place."""
-    places = {"output", "device", "threads", "cache_mb", "save_every_minutes", "log_every", "precision", "tensorboard"}
+    places = {
+        "output",
+        "device",
+        "threads",
+        "workers",
+        "cache_mb",
+        "save_every_minutes",
+        "log_every",
+        "precision",
+        "tensorboard",
+    }
     return [k for k in type(after).model_fields if k not in places and getattr(before, k) != getattr(after, k)]
 
 

@@ -7,6 +7,7 @@ it is exported.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -72,25 +73,35 @@ class Teacher:
             for i, dim in enumerate(value.type.tensor_type.shape.dim):
                 if i != 1:
                     dim.dim_param = f"{value.name}_{i}"
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if threads:
-            options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it shares the cores with training
-        self._session = onnxruntime.InferenceSession(
-            part.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._part, self._threads = part.SerializeToString(), threads
+        self._sessions: dict[int, onnxruntime.InferenceSession] = {}  # by process; see `_session`
         self._names = names
         self._groups = [len(group) for group in recipe.features]
         self._grid_classes = list(recipe.grid_classes)
         self._multiple = max((*recipe.strides, *(_GRID_STRIDES if recipe.grid else ())))
         self._statistics: list[tuple[np.ndarray, np.ndarray]] | None = None
 
+    def _session(self) -> onnxruntime.InferenceSession:
+        """The session of this process. One opened before a fork has lost its threads; to close it, too, would hang."""
+        process = os.getpid()
+        if process not in self._sessions:
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            # Forked processes work side by side: a core for each.
+            options.intra_op_num_threads = 1 if self._sessions else self._threads or 0
+            options.add_session_config_entry(
+                "session.intra_op.allow_spinning", "0"
+            )  # it shares the cores with training
+            self._sessions[process] = onnxruntime.InferenceSession(
+                self._part, options, providers=["CPUExecutionProvider"]
+            )
+        return self._sessions[process]
+
     def _run(self, images: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """(B, h, w, 3) uint8 BGR -> one (B, C, h/stride, w/stride) float32 array per group, and per grid level."""
         pad = [(0, -n % self._multiple) for n in images.shape[1:3]]
         images = np.pad(images, [(0, 0), *pad, (0, 0)], constant_values=114)
-        outputs = self._session.run(self._names, {self._input: images.transpose(0, 3, 1, 2).astype(np.float32)})
+        outputs = self._session().run(self._names, {self._input: images.transpose(0, 3, 1, 2).astype(np.float32)})
         groups, start = [], 0
         for count in self._groups:
             groups.append(np.concatenate(outputs[start : start + count], axis=1))

@@ -53,7 +53,7 @@ class DetectionTask(Task):
     def losses(self, predictions, batch):
         settings, device = self.recipe.loss, self.device
         one_to_one, one_to_many = predictions
-        locations, strides = (t.to(device) for t in locations_of(*batch.images.shape[2:]))
+        locations, strides = (t.to(device) for t in locations_of(*batch.images.shape[1:3]))
         truths = [None if t is None else tuple(part.to(device) for part in t) for t in batch.labels]
         found = {}
         for name, raw, count, weight in (
