@@ -351,17 +351,8 @@ def parse_recipe(document: dict, origin: str = "the recipe") -> Recipe:
 
 def changed_keys(before: Recipe, after: Recipe) -> list[str]:
     """Top-level keys whose values differ, leaving out where and how fast a run takes place."""
-    places = {
-        "output",
-        "device",
-        "threads",
-        "workers",
-        "cache_mb",
-        "save_every_minutes",
-        "log_every",
-        "precision",
-        "tensorboard",
-    }
+    places = {"output", "device", "threads", "workers", "cache_mb", "precision", "tensorboard"}
+    places |= {"save_every_minutes", "log_every"}
     return [k for k in type(after).model_fields if k not in places and getattr(before, k) != getattr(after, k)]
 
 

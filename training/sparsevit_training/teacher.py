@@ -89,12 +89,9 @@ class Teacher:
             options.log_severity_level = 3
             # Forked processes work side by side: a core for each.
             options.intra_op_num_threads = 1 if self._sessions else self._threads or 0
-            options.add_session_config_entry(
-                "session.intra_op.allow_spinning", "0"
-            )  # it shares the cores with training
-            self._sessions[process] = onnxruntime.InferenceSession(
-                self._part, options, providers=["CPUExecutionProvider"]
-            )
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # training wants the cores too
+            providers = ["CPUExecutionProvider"]
+            self._sessions[process] = onnxruntime.InferenceSession(self._part, options, providers=providers)
         return self._sessions[process]
 
     def _run(self, images: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
