@@ -9,7 +9,9 @@ namespace sparsevit
 namespace
 {
 
-constexpr unsigned int kThreads{256};
+constexpr unsigned int kFewThreads{256};
+constexpr unsigned int kManyThreads{1024};
+constexpr uint32_t kWideTeam{16};
 constexpr unsigned int kWarp{32};
 constexpr unsigned int kAllLanes{0xffffffffU};
 
@@ -64,7 +66,7 @@ __device__ float sumMagnitudes(uint16_t vector)
 }
 
 //! One block per window. `team` neighbouring threads (a power of two up to a warp) read one token together.
-template <Element kElement, typename Vector>
+template <Element kElement, typename Vector, unsigned int kThreads>
 __global__ void __launch_bounds__(kThreads) windowScore(WindowGrid grid, int32_t lanes, uint32_t team, int64_t batch,
     float channels, Vector const* __restrict__ x, float* __restrict__ scores)
 {
@@ -139,9 +141,17 @@ template <Element kElement, typename Vector>
 cudaError_t launchAs(WindowScoreParams const& p, int64_t lanes, cudaStream_t stream)
 {
     auto const laneCount = static_cast<int32_t>(lanes);
+    uint32_t const team = teamSize(laneCount);
     dim3 const blocks{static_cast<unsigned int>(p.grid.windows()), sampleBlocks(p.batch)};
-    return launch(windowScore<kElement, Vector>, blocks, kThreads, stream, p.grid, laneCount, teamSize(laneCount),
-        p.batch, static_cast<float>(p.channels), static_cast<Vector const*>(p.x), p.scores);
+    auto const run = [&](auto kernel, unsigned int threads)
+    {
+        return launch(kernel, blocks, threads, stream, p.grid, laneCount, team, p.batch,
+            static_cast<float>(p.channels), static_cast<Vector const*>(p.x), p.scores);
+    };
+    // Wide tokens belong to deep stages, whose few windows leave a large GPU idle: more threads for each of them. The
+    // choice must not depend on the number of windows, or an image's scores would depend on its batch.
+    return team < kWideTeam ? run(windowScore<kElement, Vector, kFewThreads>, kFewThreads)
+                            : run(windowScore<kElement, Vector, kManyThreads>, kManyThreads);
 }
 
 template <Element kElement>

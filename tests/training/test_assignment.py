@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sparsevit_training.assignment import assign, generalized_iou, pairwise_iou
+from sparsevit_training.assignment import Assignment, assign, generalized_iou, pairwise_iou, stack_objects
 
 LOCATIONS = torch.tensor([[4.0, 4.0], [12.0, 4.0], [20.0, 4.0], [28.0, 4.0]])
 STRIDES = torch.full((4,), 8.0)
@@ -11,7 +11,28 @@ def run(truth, classes, boxes=None, logits=None, count=1):
     truth = torch.tensor(truth, dtype=torch.float32).reshape(-1, 4)
     logits = torch.zeros(4, 2) if logits is None else torch.tensor(logits)
     boxes = torch.cat([LOCATIONS - 6, LOCATIONS + 6], 1) if boxes is None else torch.tensor(boxes)
-    return assign(logits, boxes, LOCATIONS, STRIDES, truth, torch.tensor(classes, dtype=torch.int64), count)
+    objects = stack_objects([(truth, torch.tensor(classes, dtype=torch.int64))], torch.device("cpu"))
+    return Assignment(*(t[0] for t in assign(logits[None], boxes[None], LOCATIONS, STRIDES, objects, count)))
+
+
+def test_images_do_not_see_each_other():
+    """Of different numbers of objects, each gets what it gets alone."""
+    generator = torch.Generator().manual_seed(0)
+    truths = []
+    for count in (3, 0, 1):
+        corners = torch.tensor([24.0, 4.0]) * torch.rand(count, 2, generator=generator)
+        boxes = torch.cat([corners, corners + 4 + 8 * torch.rand(count, 2, generator=generator)], 1)
+        truths.append((boxes, torch.randint(2, (count,), generator=generator)))
+    logits = torch.randn(3, 4, 2, generator=generator)
+    boxes = torch.cat([LOCATIONS - 6, LOCATIONS + 6], 1) + torch.randn(3, 4, 4, generator=generator)
+    device = torch.device("cpu")
+    together = assign(logits, boxes, LOCATIONS, STRIDES, stack_objects(truths, device), 2)
+    assert (together.weights.sum(1) > 0).tolist() == [True, False, True]
+    for i, truth in enumerate(truths):
+        alone = assign(logits[i : i + 1], boxes[i : i + 1], LOCATIONS, STRIDES, stack_objects([truth], device), 2)
+        assert torch.equal(alone.scores[0], together.scores[i]) and torch.equal(alone.weights[0], together.weights[i])
+        answering = alone.weights[0] > 0
+        assert torch.equal(alone.boxes[0, answering], together.boxes[i, answering])
 
 
 def test_nothing_to_find_is_all_background():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsevit_exporter.heads.detection import STRIDES, RawDetections, location_centres
 
-from .assignment import assign, generalized_iou
+from .assignment import assign, generalized_iou, stack_objects
 
 #: Locations per object in the one-to-many branch (YOLOv10's setting).
 ONE_TO_MANY = 10
@@ -40,7 +40,7 @@ def assigned_loss(
 
     Args:
         raw: of one branch.
-        truths: per image boxes (N, 4) and classes (N,); None for an image that is not annotated.
+        truths: per image boxes (N, 4) and classes (N,), on any device; None for an image that is not annotated.
         locations, strides: see `locations_of`.
         count: locations per object.
 
@@ -51,14 +51,13 @@ def assigned_loss(
     if not known:
         zero = raw.logits.sum() * 0.0
         return zero, zero
-    found = [assign(raw.logits[i], raw.boxes[i], locations, strides, *truths[i], count) for i in known]
-    scores = torch.stack([f.scores for f in found])  # (B', L, K)
-    weights = torch.stack([f.weights for f in found])  # (B', L)
+    logits, boxes = raw.logits[known].float(), raw.boxes[known].float()  # (B', L, K), (B', L, 4)
+    objects = stack_objects([truths[i] for i in known], logits.device)
+    scores, targets, weights = assign(logits, boxes, locations, strides, objects, count)
     total = weights.sum().clamp(min=1.0)
-    classified = F.binary_cross_entropy_with_logits(raw.logits[known].float(), scores, reduction="sum") / total
+    classified = F.binary_cross_entropy_with_logits(logits, scores, reduction="sum") / total
     answering = weights > 0
-    targets = torch.stack([f.boxes for f in found])[answering]
-    overlap = generalized_iou(raw.boxes[known].float()[answering], targets)
+    overlap = generalized_iou(boxes[answering], targets[answering])
     return classified, ((1 - overlap) * weights[answering]).sum() / total
 
 

@@ -54,13 +54,12 @@ class DetectionTask(Task):
         settings, device = self.recipe.loss, self.device
         one_to_one, one_to_many = predictions
         locations, strides = (t.to(device) for t in locations_of(*batch.images.shape[1:3]))
-        truths = [None if t is None else tuple(part.to(device) for part in t) for t in batch.labels]
         found = {}
         for name, raw, count, weight in (
             ("one_to_one", one_to_one, 1, settings.one_to_one),
             ("one_to_many", one_to_many, ONE_TO_MANY, 1.0),
         ):
-            classified, boxed = assigned_loss(raw, truths, locations, strides, count)
+            classified, boxed = assigned_loss(raw, batch.labels, locations, strides, count)
             found[name] = weight * (classified + settings.box * boxed)
         found["answers"] = torch.zeros((), device=device)
         if batch.targets is not None and batch.targets.scores is not None:
