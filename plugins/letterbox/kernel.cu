@@ -96,6 +96,21 @@ cudaError_t launchLetterbox(Sampler const& sampler, Canvas const& canvas, cudaSt
     return launch(letterbox<Sampler>, blocks, kThreads, stream, sampler, canvas);
 }
 
+//! The usual numbers of halvings are known to the compiler: the general way is slower.
+template <template <int32_t> typename Sampler, int32_t kMost>
+cudaError_t launchHalved(Frame const& frame, Axis columns, Axis rows, Canvas const& canvas, cudaStream_t stream)
+{
+    if (frame.halvings == kMost)
+    {
+        return launchLetterbox(Sampler<kMost>{frame, columns, rows}, canvas, stream);
+    }
+    if constexpr (kMost > 0)
+    {
+        return launchHalved<Sampler, kMost - 1>(frame, columns, rows, canvas, stream);
+    }
+    return launchLetterbox(Sampler<kAnyHalvings>{frame, columns, rows}, canvas, stream);
+}
+
 bool isUsable(SparsevitLetterbox const& p)
 {
     return p.frame != nullptr && p.input != nullptr && p.sample >= 0 && p.frame_width >= 1 && p.frame_height >= 1
@@ -133,18 +148,13 @@ extern "C" int32_t sparsevit_letterbox(SparsevitLetterbox const* letterbox, cuda
     }
     Axis const columns{width, p.width};
     Axis const rows{height, p.height};
-    if (width / 2.0 > p.width || height / 2.0 > p.height)
+    if (width / 2.0 <= p.width && height / 2.0 <= p.height)
     {
-        if (columns.wholeScale() != 0 && rows.wholeScale() != 0)
-        {
-            return launchLetterbox(MeanSampler{frame, columns, rows}, canvas, stream);
-        }
-        return launchLetterbox(AreaSampler{frame, columns, rows}, canvas, stream);
+        return launchHalved<LinearSampler, 2>(frame, columns, rows, canvas, stream);
     }
-    switch (frame.halvings)
+    if (columns.wholeScale() != 0 && rows.wholeScale() != 0)
     {
-    case 0: return launchLetterbox(LinearSampler<0>{frame, columns, rows}, canvas, stream);
-    case 1: return launchLetterbox(LinearSampler<1>{frame, columns, rows}, canvas, stream);
-    default: return launchLetterbox(LinearSampler<kAnyHalvings>{frame, columns, rows}, canvas, stream);
+        return launchHalved<MeanSampler, 0>(frame, columns, rows, canvas, stream);
     }
+    return launchHalved<AreaSampler, 0>(frame, columns, rows, canvas, stream);
 }

@@ -10,6 +10,12 @@
 #include <cmath>
 #include <cstdint>
 
+#ifdef __CUDACC__
+#define SPARSEVIT_NEVER_INLINE static __noinline__ __host__ __device__
+#else
+#define SPARSEVIT_NEVER_INLINE inline
+#endif
+
 namespace sparsevit
 {
 
@@ -72,53 +78,84 @@ struct Frame
     int32_t halvings{0};
 };
 
-//! Byte of a frame halved kHalvings times, or frame.halvings times for kAnyHalvings; each mean is rounded.
-constexpr int32_t kAnyHalvings{-1};
-
+//! Byte of a frame halved kHalvings times; each mean is rounded.
 template <int32_t kHalvings>
-SPARSEVIT_HOST_DEVICE uint32_t byteAt(Frame const& frame, int32_t x, int32_t y, int32_t channel)
+SPARSEVIT_HOST_DEVICE uint32_t byteHalved(Frame const& frame, int32_t x, int32_t y, int32_t channel)
 {
-    uint8_t const* const first = frame.bytes + channel;
     if constexpr (kHalvings == 0)
     {
-        return first[y * frame.pitch + int64_t{x} * kChannels];
+        return frame.bytes[y * frame.pitch + int64_t{x} * kChannels + channel];
     }
     else if constexpr (kHalvings == 1)
     {
-        uint8_t const* const upper = first + 2 * y * frame.pitch + int64_t{2} * x * kChannels;
+        uint8_t const* const upper = frame.bytes + 2 * y * frame.pitch + int64_t{2} * x * kChannels + channel;
         uint8_t const* const lower = upper + frame.pitch;
         return (uint32_t{upper[0]} + upper[kChannels] + lower[0] + lower[kChannels] + 2) >> 2;
     }
     else
     {
-        // The pixels in Z order: four neighbours first, so that a level's mean is complete with its fourth summand.
-        uint32_t sums[Frame::kMostHalvings + 1]{};
-        uint32_t const pixels = 1U << (2 * frame.halvings);
-        for (uint32_t pixel = 0;;)
+        uint32_t sum = 2;
+        for (int32_t quarter = 0; quarter < 4; ++quarter)
         {
-            int32_t column = 0;
-            int32_t row = 0;
-            for (int32_t level = 0; level < frame.halvings; ++level)
-            {
-                column |= static_cast<int32_t>((pixel >> (2 * level)) & 1U) << level;
-                row |= static_cast<int32_t>((pixel >> (2 * level + 1)) & 1U) << level;
-            }
-            int64_t const place = ((int64_t{y} << frame.halvings) + row) * frame.pitch
-                + ((int64_t{x} << frame.halvings) + column) * kChannels;
-            uint32_t mean = first[place];
-            ++pixel;
-            int32_t level = 0;
-            for (uint32_t rest = pixel; level < frame.halvings && (rest & 3U) == 0; rest >>= 2, ++level)
-            {
-                mean = (sums[level] + mean + 2) >> 2;
-                sums[level] = 0;
-            }
-            if (pixel == pixels)
-            {
-                return mean;
-            }
-            sums[level] += mean;
+            sum += byteHalved<kHalvings - 1>(frame, 2 * x + (quarter & 1), 2 * y + (quarter >> 1), channel);
         }
+        return sum >> 2;
+    }
+}
+
+//! As often as the frame says; a call, for written out at every use it would be megabytes of code.
+SPARSEVIT_NEVER_INLINE uint32_t byteHalvedOften(Frame const& frame, int32_t x, int32_t y, int32_t channel)
+{
+    switch (frame.halvings)
+    {
+    case 0: return byteHalved<0>(frame, x, y, channel);
+    case 1: return byteHalved<1>(frame, x, y, channel);
+    case 2: return byteHalved<2>(frame, x, y, channel);
+    case 3: return byteHalved<3>(frame, x, y, channel);
+    default: break;
+    }
+    // The pixels in Z order: four neighbours first, so that a level's mean is complete with its fourth summand.
+    uint32_t sums[Frame::kMostHalvings + 1]{};
+    uint32_t const pixels = 1U << (2 * frame.halvings);
+    for (uint32_t pixel = 0;;)
+    {
+        int32_t column = 0;
+        int32_t row = 0;
+        for (int32_t level = 0; level < frame.halvings; ++level)
+        {
+            column |= static_cast<int32_t>((pixel >> (2 * level)) & 1U) << level;
+            row |= static_cast<int32_t>((pixel >> (2 * level + 1)) & 1U) << level;
+        }
+        uint32_t mean = frame.bytes[((int64_t{y} << frame.halvings) + row) * frame.pitch
+            + ((int64_t{x} << frame.halvings) + column) * kChannels + channel];
+        ++pixel;
+        int32_t level = 0;
+        for (uint32_t rest = pixel; level < frame.halvings && (rest & 3U) == 0; rest >>= 2, ++level)
+        {
+            mean = (sums[level] + mean + 2) >> 2;
+            sums[level] = 0;
+        }
+        if (pixel == pixels)
+        {
+            return mean;
+        }
+        sums[level] += mean;
+    }
+}
+
+//! Of a frame halved kHalvings times, or frame.halvings times for kAnyHalvings.
+constexpr int32_t kAnyHalvings{-1};
+
+template <int32_t kHalvings>
+SPARSEVIT_HOST_DEVICE uint32_t byteAt(Frame const& frame, int32_t x, int32_t y, int32_t channel)
+{
+    if constexpr (kHalvings == kAnyHalvings)
+    {
+        return byteHalvedOften(frame, x, y, channel);
+    }
+    else
+    {
+        return byteHalved<kHalvings>(frame, x, y, channel);
     }
 }
 
@@ -193,6 +230,7 @@ private:
 };
 
 //! cv2.INTER_AREA: the mean over the part of the frame that a pixel covers, pixels on its edge by their share.
+template <int32_t kHalvings>
 struct AreaSampler
 {
     struct Tap
@@ -279,11 +317,12 @@ private:
 
     SPARSEVIT_HOST_DEVICE float read(int32_t x, int32_t y, int32_t channel) const
     {
-        return static_cast<float>(byteAt<kAnyHalvings>(frame, x, y, channel));
+        return static_cast<float>(byteAt<kHalvings>(frame, x, y, channel));
     }
 };
 
 //! cv2.INTER_AREA where a pixel covers a whole number of the frame's along both axes.
+template <int32_t kHalvings>
 struct MeanSampler
 {
     using Tap = int32_t; //!< the first pixel
@@ -311,7 +350,7 @@ struct MeanSampler
         {
             for (int32_t x = column; x < column + width; ++x)
             {
-                sum += static_cast<int32_t>(byteAt<kAnyHalvings>(frame, x, y, channel));
+                sum += static_cast<int32_t>(byteAt<kHalvings>(frame, x, y, channel));
             }
         }
         return saturated(rounded(static_cast<float>(sum), 1.0F / static_cast<float>(width * height)));
