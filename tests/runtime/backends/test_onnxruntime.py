@@ -91,7 +91,9 @@ def cut(share):
 
 
 @pytest.mark.parametrize(
-    "damage", [cut(0), cut(0.01), cut(0.5), cut(0.99), lambda _: b"hello", lambda _: bytes(5000)], ids=str
+    "damage",
+    [cut(0), cut(0.01), cut(0.5), cut(0.99), lambda _: b"hello", lambda _: bytes(5000)],
+    ids=["nothing", "1%", "50%", "99%", "text", "zeros"],
 )
 def test_broken_files(path, capfd, damage):
     path.write_bytes(damage(path.read_bytes()))
