@@ -143,9 +143,9 @@ class Block(nn.Module):
         if not self.shift:
             return None
         batch, height, width, _ = x.shape
-        kinds = windows.window_kinds(height, width, self.window_size, self.shift).to(x.device)
+        kinds = windows.placed(x.device, windows.window_kinds, height, width, self.window_size, self.shift)
         kinds = kinds.repeat(batch) if index is None else kinds[index].flatten()  # (B*k,)
-        return windows.shift_masks(self.window_size, self.shift).to(x.device)[kinds]  # (B*k, T, T)
+        return windows.placed(x.device, windows.shift_masks, self.window_size, self.shift)[kinds]  # (B*k, T, T)
 
 
 class PatchEmbed(nn.Module):

@@ -6,12 +6,19 @@ right to whole windows; windows are numbered row by row. Shifted windows tile th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from sparsevit_runtime.geometry import StageGeometry
+
+
+@lru_cache(maxsize=512)
+def placed(device: torch.device, table: Callable[..., Tensor], *arguments: int) -> Tensor:
+    """One of the tables below on a device, copied there once: a copy at every use would have a GPU wait for it."""
+    return table(*arguments).to(device)
 
 
 @lru_cache(maxsize=256)
@@ -36,7 +43,7 @@ def token_table(height: int, width: int, window_size: int, shift: int) -> Tensor
 def _addresses(x: Tensor, index: Tensor, window_size: int, shift: int) -> Tensor:
     """Address of each listed token among the B*H*W rows of x, (B, k, T); padding gets B*H*W."""
     batch, height, width, _ = x.shape
-    local = token_table(height, width, window_size, shift).to(x.device)[index.long()]  # (B, k, T)
+    local = placed(x.device, token_table, height, width, window_size, shift)[index.long()]  # (B, k, T)
     offset = torch.arange(batch, device=x.device).view(-1, 1, 1) * (height * width)
     return torch.where(local < height * width, local + offset, batch * height * width)
 
@@ -53,7 +60,7 @@ def window_score(x: Tensor, window_size: int, shift: int) -> Tensor:
     batch, height, width, _ = x.shape
     magnitude = x.float().abs().mean(-1).reshape(batch, height * width)  # (B, HW)
     magnitude = torch.cat([magnitude, magnitude.new_zeros(batch, 1)], dim=1)
-    table = token_table(height, width, window_size, shift).to(x.device)
+    table = placed(x.device, token_table, height, width, window_size, shift)
     return magnitude[:, table].square().sum(-1).sqrt()  # (B, nW)
 
 
