@@ -24,6 +24,7 @@ from pathlib import Path
 
 from gpu_kernel_rows import kernel_rows, reason_of
 from gpu_latency_rows import latency_rows
+from gpu_tables import LEFT_OUT
 from rich.console import Console
 
 from sparsevit_apps.machine import installed_versions, read_machine
@@ -145,8 +146,7 @@ def record(
         All rows, and what broke off a section: the rows it had yielded are kept, and the next section runs.
     """
     found: dict[str, list[dict]] = {
-        name: [{"what": name, "not_run": "the run ended before" if name in sections else "left out with --only"}]
-        for name in SECTIONS
+        name: [{"what": name, "not_run": "the run ended before" if name in sections else LEFT_OUT}] for name in SECTIONS
     }
 
     def write() -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 Markdown = Callable[[list[str], list[list[str]]], str]
 
 NOT_RUN = "Not run on a GPU."
-#: What `benchmarks/gpu.py` writes for a section that was not asked for.
-LEFT_OUT = [{"what": "latency", "not_run": "left out with --only"}]
+#: Why nothing of a section was run that was not asked for.
+LEFT_OUT = "left out with --only"
 _MISSING = "not run"
 
 
@@ -39,7 +39,7 @@ def gpu_latency(documents: Sequence[dict], markdown: Markdown) -> str:
     tables = []
     for document in documents:
         settings, measured = document["settings"], document["latency"]
-        if measured == LEFT_OUT:
+        if all(row.get("not_run") == LEFT_OUT for row in measured):
             continue
         pruned = settings["ratios"][-1]
         columns = [("plugins", 0.0), ("plugins", pruned), ("portable", pruned), ("eager", 0.0), ("compiled", 0.0)]
@@ -82,6 +82,6 @@ def _table(document: dict, section: str, header: list[str], rows: list[list[str]
     versions = ", ".join(f"{name} {version}" for name, version in device.get("versions", {}).items())
     where = f"{device.get('name', 'no GPU')}, driver {device.get('driver', 'unknown')}, {versions}"
     reasons = sorted({row["not_run"] for row in document[section] if "not_run" in row})
-    not_run = [f"Not run: {reason}." for reason in reasons]
-    notes = [f"{where}; medians of {document['settings']['rounds']} rounds in one run.", *not_run]
+    notes = [f"{where}; medians of {document['settings']['rounds']} rounds in one run."]
+    notes += [f"Not run: {reason}." for reason in reasons]
     return markdown(header, rows) + "\n\n" + " ".join(notes)
