@@ -26,6 +26,9 @@ from sparsevit_training.adaptation import (
     choose_autocast,
     choose_device,
 )
+from sparsevit_training.batch import normalize
+from sparsevit_training.datasets import IGNORE
+from sparsevit_training.importance import importance_loss, stage_inputs
 
 
 def weights(path):
@@ -257,6 +260,31 @@ def test_self_distillation_pulls_at_pruned_steps_alone(recipe_of):
             strict=True,
         )
     )
+
+
+def test_windows_learn_to_score_by_what_their_pixels_weigh(recipe_of, tmp_path):
+    distance = {}
+    for weight in (0.0, 2.0):
+        changes = {"loss": {"importance": weight}, "schedule": {"steps": 30, "warmup_steps": 2}}
+        session = Adaptation(recipe_of(output=str(tmp_path / f"{weight}"), **changes))
+        session.run()
+        size = session.recipe.model.window_size
+        values = []
+        for batch in map(session.batches.make, range(100, 110)):
+            with torch.no_grad(), stage_inputs(session.model.backbone) as inputs:
+                session.model(normalize(batch.images, session.recipe.input.mean, session.recipe.input.std))
+            values.append(importance_loss(inputs, session.task.pixel_weights(batch), size, (0, size // 2)).item())
+        distance[weight] = np.mean(values)
+    assert distance[2.0] < 0.8 * distance[0.0]
+
+
+def test_pixels_weigh_as_in_the_loss_and_void_ones_nothing(recipe_of):
+    session = Adaptation(recipe_of())
+    labels = torch.tensor([[[0, 2, IGNORE], [1, 0, IGNORE]]], dtype=torch.uint8)
+    batch = replace(session.batches.make(0), labels=labels)
+    common, thing, rare = session.task._loss.weights.tolist()
+    assert rare > thing > common > 0
+    assert session.task.pixel_weights(batch).tolist() == [[[common, rare, 0.0], [thing, common, 0.0]]]
 
 
 def test_what_does_not_decay(recipe_of):

@@ -85,7 +85,11 @@ def test_heavier_classes_pull_harder():
 
 def test_self_distillation_is_zero_for_equal_answers_and_the_divergence_otherwise():
     torch.manual_seed(0)
-    logits, dense = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
-    assert self_distillation(dense + 7, dense).item() == pytest.approx(0, abs=1e-6)  # a shift changes no probability
+    logits, dense, even = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5), torch.ones(3)
+    assert self_distillation(dense + 7, dense, even).item() == pytest.approx(0, abs=1e-6)  # a shift changes nothing
     p, q = dense.softmax(1), logits.softmax(1)
-    assert self_distillation(logits, dense).item() == pytest.approx((p * (p / q).log()).sum(1).mean().item(), rel=1e-5)
+    divergence = (p * (p / q).log()).sum(1)  # (2, 4, 5)
+    assert self_distillation(logits, dense, even).item() == pytest.approx(divergence.mean().item(), rel=1e-5)
+    weights = torch.tensor([1.0, 0.0, 5.0])  # by what the dense pass says
+    expected = (weights[dense.argmax(1)] * divergence).mean().item()
+    assert self_distillation(logits, dense, weights).item() == pytest.approx(expected, rel=1e-5)

@@ -44,6 +44,16 @@ def test_share_of_dense_steps(share):
     assert abs(dense - share) < 0.04
 
 
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_share_of_plans_that_prune_every_block_alike(share):
+    recipe = PlanRecipe(ratios=(0.3, 0.5, 0.6), dense_share=0.0, uniform_share=share)
+    plans = draw(2000, recipe)
+    alike = [len({r for stage in plan for r in stage}) == 1 for plan in plans]
+    by_chance = 3**-5  # six pairs, though sorting a stage makes it likelier
+    assert share - 0.04 < np.mean(alike) < share + (1 - share) * 10 * by_chance + 0.04
+    assert {plan[0][0] for plan, one in zip(plans, alike, strict=True) if one} == {0.3, 0.5, 0.6}
+
+
 def test_same_seed_same_plans():
     assert draw(20, seed=4) == draw(20, seed=4)
     assert draw(20, seed=4) != draw(20, seed=5)

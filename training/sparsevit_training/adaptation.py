@@ -26,6 +26,7 @@ from .checkpoint import load_for_resume, model_document, save_whole, start_from
 from .datasets import Dataset, open_dataset
 from .ema import ModelEma
 from .freezing import freeze
+from .importance import importance_loss, stage_inputs
 from .recipe import Recipe, TrainingData, changed_keys
 from .schedule import Schedule
 from .tasks import open_task
@@ -137,8 +138,8 @@ class Adaptation:
             self._exportable.unlink(missing_ok=True)
         self.schedule.begin()
         end = recipe.schedule.steps if stop_at is None else min(stop_at, recipe.schedule.steps)
-        columns = ["step", "progress", "lr", "loss", *self.task.terms, "distillation", "self_distillation", "pruned"]
-        columns += ["step_s", "elapsed_s"]
+        columns = ["step", "progress", "lr", "loss", *self.task.terms, "distillation", "self_distillation"]
+        columns += ["importance", "pruned", "step_s", "elapsed_s"]
         columns += [self._column(r) for r in recipe.monitor.ratios]
         csv_log = TrainingLog(recipe.output / "log.csv", columns, self.step, recipe.tensorboard)
         window = _Averages()
@@ -206,7 +207,8 @@ class Adaptation:
         images = normalize(batch.images.to(self.device), recipe.input.mean, recipe.input.std)
         distilled = torch.zeros((), device=self.device)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            maps = self.model.backbone(images, keep=batch.keep)
+            with stage_inputs(self.model.backbone) as inputs:
+                maps = self.model.backbone(images, keep=batch.keep)
             predictions = self.task.predict(self.model.head, maps)
             if self.distillation is not None:
                 first = recipe.teacher.first_stage
@@ -216,7 +218,9 @@ class Adaptation:
         weight = _between(recipe.teacher.weight, recipe.teacher.final_weight, batch.progress) if recipe.teacher else 0.0
         pruned = batch.keep is not None
         matched = self._match_dense(images, predictions) if pruned else torch.zeros((), device=self.device)
-        loss = sum(terms.values()) + weight * distilled + recipe.loss.self_distillation * matched
+        important = self._weigh_windows(inputs, batch)
+        loss = sum(terms.values()) + weight * distilled
+        loss = loss + recipe.loss.self_distillation * matched + recipe.loss.importance * important
         self.optimizer.zero_grad(set_to_none=True)
         if not torch.isfinite(loss):
             for buffer, before in zip(self._statistics, statistics, strict=True):
@@ -236,7 +240,21 @@ class Adaptation:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.ema.update(self.model)
-        window.add(loss=loss, **terms, distillation=distilled, self_distillation=matched, pruned=batch.pruned)
+        window.add(
+            loss=loss,
+            **terms,
+            distillation=distilled,
+            self_distillation=matched,
+            importance=important,
+            pruned=batch.pruned,
+        )
+
+    def _weigh_windows(self, inputs: list[torch.Tensor], batch: Batch) -> torch.Tensor:
+        """Distance of the windows' scores from what their pixels weigh in the loss."""
+        if not self.recipe.loss.importance:
+            return torch.zeros((), device=self.device)
+        size = self.recipe.model.window_size
+        return importance_loss(inputs, self.task.pixel_weights(batch), size, (0, size // 2))
 
     def _match_dense(self, images: torch.Tensor, predictions: Any) -> torch.Tensor:
         """Distance of a pruned pass to the averaged weights' dense pass over the same images."""

@@ -40,31 +40,34 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
     if not len(labels):
         return probabilities.sum() * 0.0
     present = torch.bincount(labels, minlength=probabilities.shape[1]) > 0  # (K,)
-    truth = F.one_hot(labels, probabilities.shape[1]).to(probabilities.dtype)[:, present]  # (N, P)
-    errors = (truth - probabilities[:, present]).abs()
-    errors, order = errors.sort(dim=0, descending=True)
-    truth = truth.gather(0, order)
-    total = truth.sum(0)
-    intersection = total - truth.cumsum(0)
-    union = total + (1 - truth).cumsum(0)
+    # Pixels lie side by side: along the first axis a GPU's cumulative sum took half of a training step.
+    chosen = probabilities.t()[present].contiguous()  # (P, N)
+    truth = (labels == present.nonzero()).to(chosen.dtype)  # (P, N)
+    errors, order = (truth - chosen).abs().sort(dim=1, descending=True)
+    truth = truth.gather(1, order)
+    total = truth.sum(1, keepdim=True)
+    intersection = total - truth.cumsum(1)
+    union = total + (1 - truth).cumsum(1)
     jaccard = 1 - intersection / union
-    gradient = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])  # (N, P)
-    return (errors * gradient).sum(0).mean()
+    gradient = torch.cat([jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]], 1)  # (P, N)
+    return (errors * gradient).sum(1).mean()
 
 
-def self_distillation(logits: Tensor, dense: Tensor) -> Tensor:
+def self_distillation(logits: Tensor, dense: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy of a pruned pass against the class probabilities of the averaged weights' dense pass.
 
     Sandwich-style inplace distillation (Yu et al., "BigNAS", ECCV 2020), with the averaged model as the teacher.
 
     Args:
         logits, dense: (B, K, h, w).
+        weights: (K,) of a pixel by its class in `dense`, as in the loss of labelled pixels.
 
     Returns:
         Scalar float32, mean over pixels, less the entropy of `dense`: 0 where both agree.
     """
     target = dense.float().log_softmax(1)
-    return F.kl_div(logits.float().log_softmax(1), target, reduction="none", log_target=True).sum(1).mean()
+    divergence = F.kl_div(logits.float().log_softmax(1), target, reduction="none", log_target=True).sum(1)  # (B, h, w)
+    return (weights[target.argmax(1)] * divergence).mean()
 
 
 class SegmentationLoss(torch.nn.Module):

@@ -21,6 +21,9 @@ def sample_ratios(depths: Sequence[int], recipe: PlanRecipe, rng: np.random.Gene
     pairs = [-(-d // 2) for d in depths]
     if rng.random() < recipe.dense_share:
         return [[0.0] * n for n in pairs]
+    if recipe.uniform_share and rng.random() < recipe.uniform_share:
+        ratio = float(rng.choice(recipe.ratios))
+        return [[ratio] * n for n in pairs]
     return [sorted(rng.choice(recipe.ratios, n).tolist()) for n in pairs]
 
 

@@ -176,10 +176,17 @@ class AugmentationRecipe(_Part):
 
 
 class PlanRecipe(_Part):
-    """Which plans are drawn: ratios per block pair from `ratios`, sorted within a stage; dense with `dense_share`."""
+    """Which plans are drawn.
+
+    Attributes:
+        ratios: drawn from for every block pair, sorted within a stage.
+        dense_share: share of the steps that prune nothing.
+        uniform_share: share of the others that prune every block alike, as a ratio given to the deployed model does.
+    """
 
     ratios: tuple[Share, ...] = Field(default=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), min_length=1)
     dense_share: Share = 0.3
+    uniform_share: Share = 0.0
 
 
 class LossRecipe(_Part):
@@ -193,6 +200,8 @@ class LossRecipe(_Part):
         one_to_one: weight of the branch that is deployed against the auxiliary one.
         self_distillation: weight, at steps with a pruned plan, of the distance to the averaged weights' dense answers;
             unlabelled images count too.
+        importance: weight of what has windows score by the class weights of their pixels (see `importance`);
+            segmentation only.
     """
 
     weight_power: float = Field(default=0.4, ge=0, le=1)
@@ -201,6 +210,7 @@ class LossRecipe(_Part):
     box: float = Field(default=4.0, ge=0)
     one_to_one: float = Field(default=1.0, gt=0)
     self_distillation: float = Field(default=0.0, ge=0)
+    importance: float = Field(default=0.0, ge=0)
 
 
 class TeacherRecipe(_Part):
@@ -316,6 +326,12 @@ class Recipe(_Part):
     def _detects_at_three_strides(self):
         if self.task == "detection" and len(self.model.depths) != 4:
             raise ValueError(f"a detector has 4 stages, for strides 8, 16 and 32; model.depths is {self.model.depths}")
+        return self
+
+    @model_validator(mode="after")
+    def _weighs_pixels(self):
+        if self.task != "segmentation" and self.loss.importance:
+            raise ValueError("loss.importance is for segmentation: no other task weighs pixels")
         return self
 
 

@@ -68,6 +68,10 @@ class Task(ABC):
     def losses(self, predictions: Any, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss, weighted so that their sum is the loss, scalar float32 each."""
 
+    def pixel_weights(self, batch: Batch) -> Tensor:
+        """(B, H, W) float32 on the device: how much each pixel counts in the loss; for tasks that classify pixels."""
+        raise NotImplementedError
+
     @abstractmethod
     def match_dense(self, predictions: Any, dense: Any) -> Tensor:
         """Distance of a pruned pass, as `predict` returned it, to a dense forward pass; scalar float32, 0 at best."""

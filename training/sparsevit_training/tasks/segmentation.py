@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sparsevit_exporter.networks import SegmentationModel
@@ -62,8 +63,12 @@ class SegmentationTask(Task):
     def losses(self, predictions, batch):
         return {"segmentation": self._loss(predictions, batch.labels.to(self.device))}
 
+    def pixel_weights(self, batch):
+        labels = batch.labels.to(self.device).long()
+        return F.pad(self._loss.weights, (0, IGNORE + 1 - len(self._loss.weights)))[labels]
+
     def match_dense(self, predictions, dense):
-        return self_distillation(predictions, dense)
+        return self_distillation(predictions, dense, self._loss.weights)
 
     def scores(self, model, dataset, ratios, dtype):
         return miou_at(model, dataset, self.recipe.input, ratios, self.device, dtype)
