@@ -251,10 +251,11 @@ class Adaptation:
 
     def _weigh_windows(self, inputs: list[torch.Tensor], batch: Batch) -> torch.Tensor:
         """Distance of the windows' scores from what their pixels weigh in the loss."""
-        if not self.recipe.loss.importance:
+        loss, model = self.recipe.loss, self.recipe.model
+        if not loss.importance:
             return torch.zeros((), device=self.device)
-        size = self.recipe.model.window_size
-        return importance_loss(inputs, self.task.pixel_weights(batch), size, (0, size // 2))
+        weights = self.task.pixel_weights(batch)
+        return importance_loss(inputs, weights, model.window_size, model.depths, batch.keep, loss.passed_over)
 
     def _match_dense(self, images: torch.Tensor, predictions: Any) -> torch.Tensor:
         """Distance of a pruned pass to the averaged weights' dense pass over the same images."""

@@ -33,34 +33,73 @@ def stage_inputs(backbone: SparseViT) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def importance_loss(inputs: Sequence[Tensor], pixel_weights: Tensor, window_size: int, shifts: Sequence[int]) -> Tensor:
+def importance_loss(
+    inputs: Sequence[Tensor],
+    pixel_weights: Tensor,
+    window_size: int,
+    depths: Sequence[int],
+    keep: Sequence[int] | None = None,
+    passed_over: float = 0.0,
+) -> Tensor:
     """1 less the correlation, over an image's windows, of their scores with the weight of their pixels.
+
+    Stages that all follow the same weights prune the same places, and what no stage computes is poorly understood.
+    `passed_over` has later stages make up for earlier ones.
 
     Args:
         inputs: (B, H, W, C) of each stage, see `stage_inputs`.
         pixel_weights: (B, h, w) float32, not negative: how much each pixel matters. Images whose pixels weigh all alike
             say nothing and do not count.
         window_size: tokens.
-        shifts: window layouts that are scored.
+        depths: blocks per stage; those of odd index are shifted.
+        keep: windows per block pair of the forward pass; None where it was dense.
+        passed_over: a pixel weighs 1 plus this times the share of earlier stages' blocks that did not compute it.
 
     Returns:
-        Scalar float32 in 0..2, mean over images, stages and layouts; 0 where no image counts.
+        Scalar float32 in 0..2, mean over images, stages and window layouts; 0 where no image counts.
     """
-    weights = pixel_weights.unsqueeze(1)  # (B, 1, h, w)
+    weights = _pool(pixel_weights.unsqueeze(1), PATCH_SIZE, inputs[0])  # (B, 1, H, W) of the first stage
+    missed = torch.zeros_like(weights)  # sum over earlier stages of the share of blocks
     terms = []
-    for stage, x in enumerate(inputs):
-        height, width = x.shape[1:3]
-        stride = PATCH_SIZE * 2**stage
-        room = (0, width * stride - weights.shape[3], 0, height * stride - weights.shape[2])
-        tokens = F.avg_pool2d(F.pad(weights, room), stride).permute(0, 2, 3, 1)  # (B, H, W, 1)
-        for shift in shifts:
-            wanted = windows.window_score(tokens, window_size, shift)  # (B, nW)
-            terms.append(_correlation(windows.window_score(x, window_size, shift), wanted))
+    first_pair = 0
+    for stage, (x, depth) in enumerate(zip(inputs, depths, strict=True)):
+        wanted = _pool(weights * (1 + passed_over * missed / max(stage, 1)), 2**stage, x).permute(0, 2, 3, 1)
+        scores = [windows.window_score(x, window_size, shift) for shift in (0, window_size // 2)[:depth]]  # (B, nW)
+        for shift, score in zip((0, window_size // 2), scores):
+            terms.append(_correlation(score, windows.window_score(wanted, window_size, shift)))
+        pairs = -(-depth // 2)
+        if keep is not None and passed_over:
+            counts = keep[first_pair : first_pair + pairs]
+            blocks = _computed(scores, counts, x.shape[1:3], window_size, depth)  # (B, H, W)
+            fine = blocks.repeat_interleave(2**stage, 1).repeat_interleave(2**stage, 2)
+            missed = missed + 1 - fine[:, None, : weights.shape[2], : weights.shape[3]]
+        first_pair += pairs
     correlation = torch.stack(terms)  # (stages * layouts, B), NaN where undefined
     counts = ~correlation.isnan()
     if not counts.any():
         return sum(x.float().sum() for x in inputs) * 0.0
     return 1.0 - torch.where(counts, correlation, 0.0).sum() / counts.sum()
+
+
+def _computed(
+    scores: Sequence[Tensor], keep: Sequence[int], map_hw: Sequence[int], window_size: int, depth: int
+) -> Tensor:
+    """Share of a stage's blocks that compute each token, (B, H, W); `scores` of both layouts, `keep` of its pairs."""
+    ranks = [score.argsort(1, descending=True).argsort(1) for score in scores]
+    computed = 0.0
+    for block in range(depth):
+        parity = block % 2
+        chosen = (ranks[parity] < keep[block // 2]).float()  # (B, nW)
+        tokens = chosen[..., None, None].expand(-1, -1, window_size**2, 1)
+        computed = computed + windows.window_reverse(tokens, *map_hw, window_size, parity * (window_size // 2))
+    return computed.squeeze(-1) / depth
+
+
+def _pool(pixels: Tensor, stride: int, tokens: Tensor) -> Tensor:
+    """Means of (B, 1, h, w) over squares of a stride, (B, 1, H, W) as the tokens (B, H, W, C); zeros fill the last."""
+    height, width = tokens.shape[1:3]
+    room = (0, width * stride - pixels.shape[3], 0, height * stride - pixels.shape[2])
+    return F.avg_pool2d(F.pad(pixels, room), stride)
 
 
 def _correlation(scores: Tensor, wanted: Tensor) -> Tensor:

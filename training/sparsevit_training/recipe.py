@@ -202,6 +202,7 @@ class LossRecipe(_Part):
             unlabelled images count too.
         importance: weight of what has windows score by the class weights of their pixels (see `importance`);
             segmentation only.
+        passed_over: how much more a pixel weighs there that the earlier stages passed over.
     """
 
     weight_power: float = Field(default=0.4, ge=0, le=1)
@@ -211,6 +212,7 @@ class LossRecipe(_Part):
     one_to_one: float = Field(default=1.0, gt=0)
     self_distillation: float = Field(default=0.0, ge=0)
     importance: float = Field(default=0.0, ge=0)
+    passed_over: float = Field(default=0.0, ge=0)
 
 
 class TeacherRecipe(_Part):
