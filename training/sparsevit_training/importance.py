@@ -48,8 +48,8 @@ def importance_loss(
 
     Args:
         inputs: (B, H, W, C) of each stage, see `stage_inputs`.
-        pixel_weights: (B, h, w) float32, not negative: how much each pixel matters. Images whose pixels weigh all alike
-            say nothing and do not count.
+        pixel_weights: (B, h, w) float32, not negative: how much each pixel matters. Images whose windows weigh
+            all alike say nothing and do not count.
         window_size: tokens.
         depths: blocks per stage; those of odd index are shifted.
         keep: windows per block pair of the forward pass; None where it was dense.
@@ -69,8 +69,8 @@ def importance_loss(
             terms.append(_correlation(score, windows.window_score(wanted, window_size, shift)))
         pairs = -(-depth // 2)
         if keep is not None and passed_over:
-            counts = keep[first_pair : first_pair + pairs]
-            blocks = _computed(scores, counts, x.shape[1:3], window_size, depth)  # (B, H, W)
+            kept = keep[first_pair : first_pair + pairs]
+            blocks = _computed(scores, kept, x.shape[1:3], window_size, depth)  # (B, H, W)
             fine = blocks.repeat_interleave(2**stage, 1).repeat_interleave(2**stage, 2)
             missed = missed + 1 - fine[:, None, : weights.shape[2], : weights.shape[3]]
         first_pair += pairs

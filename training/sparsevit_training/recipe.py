@@ -202,7 +202,7 @@ class LossRecipe(_Part):
             unlabelled images count too.
         importance: weight of what has windows score by the class weights of their pixels (see `importance`);
             segmentation only.
-        passed_over: how much more a pixel weighs there that the earlier stages passed over.
+        passed_over: how much more a pixel weighs in `importance` that the earlier stages of a pass did not compute.
     """
 
     weight_power: float = Field(default=0.4, ge=0, le=1)
