@@ -64,11 +64,12 @@ def importance_loss(
     first_pair = 0
     for stage, (x, depth) in enumerate(zip(inputs, depths, strict=True)):
         wanted = _pool(weights * (1 + passed_over * missed / max(stage, 1)), 2**stage, x).permute(0, 2, 3, 1)
-        scores = [windows.window_score(x, window_size, shift) for shift in (0, window_size // 2)[:depth]]  # (B, nW)
-        for shift, score in zip((0, window_size // 2), scores):
+        shifts = (0, window_size // 2)[:depth]
+        scores = [windows.window_score(x, window_size, shift) for shift in shifts]  # (B, nW)
+        for shift, score in zip(shifts, scores, strict=True):
             terms.append(_correlation(score, windows.window_score(wanted, window_size, shift)))
         pairs = -(-depth // 2)
-        if keep is not None and passed_over:
+        if keep is not None and passed_over and stage + 1 < len(inputs):  # nothing follows the last
             kept = keep[first_pair : first_pair + pairs]
             blocks = _computed(scores, kept, x.shape[1:3], window_size, depth)  # (B, H, W)
             fine = blocks.repeat_interleave(2**stage, 1).repeat_interleave(2**stage, 2)
