@@ -25,9 +25,9 @@ from sparsevit_apps.machine import read_machine
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_exporter.trace import quiet
 from sparsevit_runtime.backends import open_backend
-from sparsevit_runtime.macs import card_macs
-from sparsevit_runtime.plan import Plan
-from sparsevit_runtime.probe import probe_image
+from sparsevit_runtime.images.probe import probe_image
+from sparsevit_runtime.windows.macs import card_macs
+from sparsevit_runtime.windows.plan import Plan
 
 SIZE = 672
 RATIOS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8)

@@ -29,7 +29,7 @@ from rich.console import Console
 
 from sparsevit_apps.machine import installed_versions, read_machine
 from sparsevit_runtime.errors import BuildError
-from sparsevit_runtime.files import write_whole
+from sparsevit_runtime.files import write_atomic
 from sparsevit_runtime.tensorrt import find_plugins
 from sparsevit_runtime.tensorrt.device import find_gpu
 from sparsevit_runtime.tensorrt.plugin_library import VARIABLE
@@ -150,7 +150,7 @@ def record(
     }
 
     def write() -> None:
-        write_whole(output, (json.dumps({**document, **found}, indent=1) + "\n").encode())
+        write_atomic(output, (json.dumps({**document, **found}, indent=1) + "\n").encode())
 
     write()  # a folder that is missing is known before an hour of measuring
     failed = []

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from gpu_kernels import DeviceBuffer, compile_kernels, missing_compiler, missing_gpu
 from letterbox_kernel import LetterboxCase, bind_letterbox, check_letterbox
-from sparsevit_runtime.geometry import stage_geometries
-from sparsevit_runtime.plan import kept_windows
+from sparsevit_runtime.windows.geometry import stage_geometries
+from sparsevit_runtime.windows.plan import kept_windows
 from window_kernels import Case, Kernels, check, random_inputs
 
 #: Stages whose maps are the largest, and the deepest.

@@ -24,11 +24,11 @@ from sparsevit_runtime.backends import open_backend
 from sparsevit_runtime.backends.base import Backend, MeasuredBackend
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.errors import SparseViTError
-from sparsevit_runtime.geometry import stage_geometries
-from sparsevit_runtime.macs import backbone_macs
-from sparsevit_runtime.plan import Plan
-from sparsevit_runtime.probe import probe_image
+from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine
+from sparsevit_runtime.windows.geometry import stage_geometries
+from sparsevit_runtime.windows.macs import backbone_macs
+from sparsevit_runtime.windows.plan import Plan
 
 #: Engine -> (which export, whether the portable bodies stay in).
 ENGINES = {"plugins": ("sparse", False), "portable": ("sparse", True), "dense": ("dense", True)}

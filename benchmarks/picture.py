@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from sparsevit_runtime import draw_result, load
-from sparsevit_runtime.sources.synthetic import StreetScene
+from sparsevit_street import StreetScene
 
 PICTURE = Path(__file__).parents[1] / "docs" / "street.jpg"
 

@@ -22,8 +22,8 @@ from rich.progress import Progress
 from sparsevit_apps.machine import read_machine
 from sparsevit_apps.running import open_sinks, run_stream
 from sparsevit_runtime import load, open_source
-from sparsevit_runtime.letterbox import Letterbox
-from sparsevit_runtime.plan import Plan
+from sparsevit_runtime.images.letterbox import Letterbox
+from sparsevit_runtime.windows.plan import Plan
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from sparsevit_runtime.cuda import DeviceView
-from sparsevit_runtime.device_frames import DeviceFrame
-from sparsevit_runtime.letterbox import Letterbox
+from sparsevit_runtime.images.device_frames import DeviceFrame
+from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.tensorrt.letterbox_kernel import LetterboxCall, letterbox_call
 from window_kernels import POISON
 

@@ -19,7 +19,7 @@ import yaml
 from sparsevit_exporter import SegmentationModel, SparseViT
 from sparsevit_runtime import open_sink, open_source
 from sparsevit_runtime.model import bundled_models
-from sparsevit_runtime.sources.synthetic import STREET_CLASSES, StreetScene
+from sparsevit_street import STREET_CLASSES, StreetScene
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +102,7 @@ def write_recipe(path: Path) -> None:
 
 def environment() -> dict[str, str]:
     """The checkout's packages and this interpreter's scripts first."""
-    packages = [str(ROOT / part) for part in ("runtime", "exporter", "training", "apps")]
+    packages = [str(ROOT / part) for part in ("street", "runtime", "exporter", "training", "apps")]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join(packages)}
 

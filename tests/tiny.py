@@ -14,8 +14,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sparsevit_runtime.card import CARD_KEY, ModelCard
-from sparsevit_runtime.geometry import PATCH_SIZE, StageGeometry
-from sparsevit_runtime.plan import kept_windows
+from sparsevit_runtime.windows.geometry import PATCH_SIZE, StageGeometry
+from sparsevit_runtime.windows.plan import kept_windows
 
 CLASSES = ("sky", "road", "car", "tree", "wall", "sign", "person", "other")
 WINDOW = 2

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from sparsevit_runtime import Backend, ModelCard, Plan
 from sparsevit_runtime.errors import ModelError
 from sparsevit_runtime.model import bundled_models
-from sparsevit_runtime.plan import kept_windows
+from sparsevit_runtime.windows.plan import kept_windows
 
 from .agreement import LIMITS, TensorAgreement, compare_tensors, windows_apart, worst_first
 from .checking import CHECK_SCHEMA, probe_batch

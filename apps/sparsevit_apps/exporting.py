@@ -12,8 +12,8 @@ from rich.table import Table
 from sparsevit_runtime.card import TrainingCard
 from sparsevit_runtime.dependencies import require
 from sparsevit_runtime.errors import CheckpointError, ExportError
-from sparsevit_runtime.plan import Plan
 from sparsevit_runtime.sinks.paths import check_target
+from sparsevit_runtime.windows.plan import Plan
 
 if TYPE_CHECKING:
     from torch import nn

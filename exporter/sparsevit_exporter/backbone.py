@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsevit_runtime.errors import PlanError
-from sparsevit_runtime.geometry import PATCH_SIZE
-from sparsevit_runtime.plan import kept_windows
+from sparsevit_runtime.windows.geometry import PATCH_SIZE
+from sparsevit_runtime.windows.plan import kept_windows
 
 from . import windows
 

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from sparsevit_runtime.card import CARD_KEY, MetricCard, ModelCard
 from sparsevit_runtime.errors import CardError, ModelError
-from sparsevit_runtime.files import write_whole
+from sparsevit_runtime.files import write_atomic
 
 
 def record_metrics(path: str | Path, metrics: Sequence[MetricCard]) -> ModelCard:
@@ -34,7 +34,7 @@ def record_metrics(path: str | Path, metrics: Sequence[MetricCard]) -> ModelCard
     kept = tuple(m for m in card.metrics if (m.name, m.dataset, m.ratio) not in replaced)
     card = card.model_copy(update={"metrics": kept + tuple(metrics)})
     entry.value = card.to_json()
-    write_whole(path, proto.SerializeToString())
+    write_atomic(path, proto.SerializeToString())
     return card
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sparsevit_runtime.errors import ExportError
-from sparsevit_runtime.geometry import PATCH_SIZE, StageGeometry, stage_geometries
-from sparsevit_runtime.plan import Plan, kept_windows
+from sparsevit_runtime.windows.geometry import PATCH_SIZE, StageGeometry, stage_geometries
+from sparsevit_runtime.windows.plan import Plan, kept_windows
 
 from . import ops, windows
 from .backbone import Block, PatchEmbed, PatchMerging, SparseViT, Stage

@@ -26,9 +26,9 @@ from sparsevit_runtime.card import (
     WindowCard,
 )
 from sparsevit_runtime.errors import ExportError
-from sparsevit_runtime.files import write_whole
-from sparsevit_runtime.geometry import StageGeometry, stage_geometries
-from sparsevit_runtime.plan import Plan
+from sparsevit_runtime.files import write_atomic
+from sparsevit_runtime.windows.geometry import StageGeometry, stage_geometries
+from sparsevit_runtime.windows.plan import Plan
 
 from . import parity
 from .deploy import DeployedBackbone, DeployedModel
@@ -157,7 +157,7 @@ def export(
     entry.key, entry.value = CARD_KEY, card.to_json()
     onnx.checker.check_model(proto)
     progress("writing")
-    write_whole(path, proto.SerializeToString())
+    write_atomic(path, proto.SerializeToString())
     return report
 
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from sparsevit_runtime.card import InputCard
-from sparsevit_runtime.geometry import StageGeometry
-from sparsevit_runtime.plan import Plan, dense_keep
-from sparsevit_runtime.probe import probe_image
+from sparsevit_runtime.images.probe import probe_image
+from sparsevit_runtime.windows.geometry import StageGeometry
+from sparsevit_runtime.windows.plan import Plan, dense_keep
 
 from . import windows
 from .heads.detection import RawDetections, decode_detections

@@ -13,8 +13,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from sparsevit_runtime.errors import ExportError
-from sparsevit_runtime.geometry import StageGeometry
-from sparsevit_runtime.plan import dense_keep
+from sparsevit_runtime.windows.geometry import StageGeometry
+from sparsevit_runtime.windows.plan import dense_keep
 
 from . import nodes, ops
 from .deploy import DeployedModel

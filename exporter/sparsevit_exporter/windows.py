@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from sparsevit_runtime.geometry import StageGeometry
+from sparsevit_runtime.windows.geometry import StageGeometry
 
 
 @lru_cache(maxsize=512)

@@ -27,11 +27,11 @@ _HOME = {
     "Segmentation": "results",
     "Features": "results",
     "Timings": "results",
-    "WindowActivity": "activity",
-    "Letterbox": "letterbox",
+    "WindowActivity": "windows.activity",
+    "Letterbox": "images.letterbox",
     "ModelCard": "card",
-    "Plan": "plan",
-    "probe_image": "probe",
+    "Plan": "windows.plan",
+    "probe_image": "images.probe",
     "open_backend": "backends",
     "Backend": "backends",
     "open_source": "sources",
@@ -58,7 +58,6 @@ _HOME = {
 __all__ = list(_HOME)
 
 if TYPE_CHECKING:
-    from .activity import WindowActivity as WindowActivity
     from .backends import Backend as Backend
     from .backends import open_backend as open_backend
     from .card import ModelCard as ModelCard
@@ -76,13 +75,12 @@ if TYPE_CHECKING:
     from .errors import SinkError as SinkError
     from .errors import SourceError as SourceError
     from .errors import SparseViTError as SparseViTError
-    from .letterbox import Letterbox as Letterbox
+    from .images.letterbox import Letterbox as Letterbox
+    from .images.probe import probe_image as probe_image
     from .model import Model as Model
     from .model import bundled_models as bundled_models
     from .model import load as load
     from .pipeline import Stream as Stream
-    from .plan import Plan as Plan
-    from .probe import probe_image as probe_image
     from .results import Detections as Detections
     from .results import Features as Features
     from .results import Result as Result
@@ -93,6 +91,8 @@ if TYPE_CHECKING:
     from .sources import open_source as open_source
     from .sources.base import Frame as Frame
     from .sources.base import Source as Source
+    from .windows.activity import WindowActivity as WindowActivity
+    from .windows.plan import Plan as Plan
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import CardError
-from .geometry import StageGeometry, stage_geometries
+from .windows.geometry import StageGeometry, stage_geometries
 
 CARD_SCHEMA = 1
 #: Key of the card in the ONNX file's metadata.

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from .activity import WindowActivity
 from .dependencies import require
 from .errors import FrameError, PlanError
-from .frames import check_frame
+from .images.frames import check_frame
 from .results import Detections, Result, Segmentation
+from .windows.activity import WindowActivity
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE = (255, 255, 255)

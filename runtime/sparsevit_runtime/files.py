@@ -9,7 +9,7 @@ from pathlib import Path
 from .errors import SinkError
 
 
-def write_whole(path: str | Path, data: bytes) -> None:
+def write_atomic(path: str | Path, data: bytes) -> None:
     """Writes under a temporary name beside `path` and renames it, so that no reader ever sees half a file.
 
     Raises:

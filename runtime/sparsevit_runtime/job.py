@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from .activity import WindowActivity
 from .backends import Backend
-from .backends.base import DeviceFrameBackend, QueuedBackend, Spans
-from .device_frames import DeviceFrame
+from .backends.base import DeviceFrameBackend, QueuedBackend, StageTimes
 from .errors import FrameError, PlanError
-from .letterbox import Letterbox
-from .palette import class_palette
-from .plan import Plan, PlanLike, dense_keep, kept_windows
+from .images.device_frames import DeviceFrame
+from .images.letterbox import Letterbox
+from .images.palette import class_palette
 from .results import Detections, Features, Result, Segmentation, Timings
+from .windows.activity import WindowActivity
+from .windows.plan import Plan, PlanLike, dense_keep, kept_windows
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class JobQueue:
 
     Attributes:
         submit: letterboxed images (B, h, w, 3) uint8, free again when it returns -> ticket.
-        submit_frames: frames of `Job.sends_whole`, free again when it returns -> ticket.
+        submit_frames: frames of `Job.prefers_gpu_letterbox`, free again when it returns -> ticket.
         collect: ticket, the oldest first -> outputs.
     """
 
@@ -87,9 +87,9 @@ class Job:
         """Runs letterboxed images (B, h, w, 3) uint8."""
         return self.backend.run(self._as_input(images), self.keep, self._outputs)
 
-    def sends_whole(self, frames: Sequence[np.ndarray]) -> bool:
+    def prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
         """Whether checked frames go to `run_frames`, to be letterboxed on the GPU."""
-        return isinstance(self.backend, DeviceFrameBackend) and self.backend.sends_whole(frames)
+        return isinstance(self.backend, DeviceFrameBackend) and self.backend.prefers_gpu_letterbox(frames)
 
     def run_frames(self, frames: Sequence[DeviceFrame | np.ndarray]) -> tuple[list[Letterbox], dict[str, np.ndarray]]:
         """Runs frames that are letterboxed on the GPU; returns their letterboxes with the outputs.
@@ -121,7 +121,7 @@ class Job:
                 queue.collect,
             )
 
-    def measure(self, images: np.ndarray) -> Spans:
+    def measure(self, images: np.ndarray) -> StageTimes:
         """Runs as `run` on a `MeasuredBackend`, and returns where the time went."""
         return self.backend.measure(self._as_input(images), self.keep, self._outputs)
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from .backends import Backend, open_backend
 from .card import ModelCard
-from .device_frames import DeviceFrame, is_device_frame, read_device_frame
 from .errors import FrameError, ModelError
-from .frames import check_frame
+from .images.device_frames import DeviceFrame, is_device_frame, read_device_frame
+from .images.frames import check_frame
+from .images.probe import probe_image
 from .job import Job
-from .plan import PlanLike
-from .probe import probe_image
 from .results import Result
+from .windows.plan import PlanLike
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -155,7 +155,7 @@ class Model:
         if any(on_device):
             raise FrameError("some frames of the batch are on the GPU, others are not; bring all of them to one place")
         frames = [check_frame(frame) for frame in frames]
-        if job.sends_whole(frames):
+        if job.prefers_gpu_letterbox(frames):
             return self._batch_whole(job, frames)
         with self._lock:
             start = time.perf_counter()

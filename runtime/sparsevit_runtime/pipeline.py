@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .channel import Channel, Closed
 from .errors import FrameError
-from .frames import check_frame
+from .images.frames import check_frame
+from .images.letterbox import Letterbox
 from .job import Job, JobQueue
-from .letterbox import Letterbox
+from .live.channel import Channel, Closed
 from .results import Result
 from .sources import open_source
 from .sources.base import Frame, Source
@@ -152,7 +152,7 @@ def _capture(prepared: Channel[_Prepared], job: Job, source: Source, buffers: Ch
         frame = replace(frame, image=check_frame(frame.image))
         image = buffers.get()
         fitting = time.perf_counter()
-        whole = job.sends_whole([frame.image])
+        whole = job.prefers_gpu_letterbox([frame.image])
         letterbox = job.fit([frame.image])[0] if whole else job.letterbox(frame.image, image[0])
         timings = {"capture_ms": (read - start) * 1e3, "preprocess_ms": (time.perf_counter() - fitting) * 1e3}
         lost = prepared.put(_Prepared(frame, image, letterbox, timings, whole))

@@ -15,12 +15,12 @@ import numpy as np
 
 from .dependencies import require
 from .errors import SinkError
-from .files import write_whole
+from .files import write_atomic
 
 if TYPE_CHECKING:
     import supervision
 
-    from .activity import WindowActivity
+    from .windows.activity import WindowActivity
 
 #: Version of the dictionaries `to_dict` returns.
 RESULT_SCHEMA = 1
@@ -182,7 +182,7 @@ class Detections(Result):
     def save(self, path: str | Path) -> None:
         """Writes `to_dict` as .json. Raises SinkError."""
         _expect_suffix(path, ".json", "detections")
-        write_whole(path, (json.dumps(self.to_dict()) + "\n").encode())
+        write_atomic(path, (json.dumps(self.to_dict()) + "\n").encode())
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -265,7 +265,7 @@ class Segmentation(Result):
         done, data = cv2.imencode(".png", self.label_map)
         if not done:
             raise SinkError(f"OpenCV cannot encode PNG for {path}; install an OpenCV build with PNG")
-        write_whole(path, data.tobytes())
+        write_atomic(path, data.tobytes())
 
     def _present(self) -> list[int]:
         return np.flatnonzero(self.class_pixels()).tolist()
@@ -302,7 +302,7 @@ class Features(Result):
         _expect_suffix(path, ".npz", "feature maps")
         data = io.BytesIO()
         np.savez(data, **{f"stage{i}": m for i, m in enumerate(self.maps)})
-        write_whole(path, data.getvalue())
+        write_atomic(path, data.getvalue())
 
 
 def _expect(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: type) -> None:

@@ -15,15 +15,15 @@ from networks import randomize
 from sparsevit_apps.cli import app
 from sparsevit_exporter import SegmentationModel, SparseViT
 from sparsevit_runtime.card import CheckCard, ModelCard
+from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.model import load
-from sparsevit_runtime.probe import probe_image
 
 CLASSES = ("road", "car", "tree")
 
 
 #: For subprocesses: the checkout's packages, installed or not.
 ROOT = Path(__file__).parents[2]
-PYTHON_PATH = os.pathsep.join(str(ROOT / part) for part in ("runtime", "exporter", "training", "apps"))
+PYTHON_PATH = os.pathsep.join(str(ROOT / part) for part in ("street", "runtime", "exporter", "training", "apps"))
 
 
 class Said(NamedTuple):

@@ -22,11 +22,11 @@ from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.backends import open_backend, tensorrt
 from sparsevit_runtime.card import CARD_KEY
 from sparsevit_runtime.cuda import CudaRuntime
-from sparsevit_runtime.plan import Plan, dense_keep
-from sparsevit_runtime.probe import probe_image
+from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.tensorrt import read_sidecar, sidecar_path
 from sparsevit_runtime.tensorrt.engine_card import sha256
 from sparsevit_runtime.tensorrt.profile import make_profile
+from sparsevit_runtime.windows.plan import Plan, dense_keep
 
 
 @pytest.fixture(scope="module")

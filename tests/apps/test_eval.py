@@ -7,7 +7,7 @@ import pytest
 
 from sparsevit_runtime import load
 from sparsevit_runtime.model import find_model
-from sparsevit_runtime.sources.synthetic import STREET_CLASSES, StreetScene
+from sparsevit_street import STREET_CLASSES, StreetScene
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import typer
 
 from sparsevit_apps.options import parse_size, parse_sparsity, parse_sweep
 from sparsevit_runtime.errors import PlanError
-from sparsevit_runtime.plan import Plan
+from sparsevit_runtime.windows.plan import Plan
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from networks import randomize
 from sparsevit_exporter import DetectionModel, ExportOptions, SegmentationModel, SparseViT, deploy, export
 from sparsevit_runtime.card import CARD_KEY, ClassCard, ModelCard
 from sparsevit_runtime.errors import ExportError, PlanError, SinkError
-from sparsevit_runtime.plan import Plan, kept_windows
-from sparsevit_runtime.probe import probe_image
+from sparsevit_runtime.images.probe import probe_image
+from sparsevit_runtime.windows.plan import Plan, kept_windows
 
 pytestmark = pytest.mark.slow  # each export costs seconds of tracing
 

@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto, helper
 
 from sparsevit_exporter import nodes, windows
-from sparsevit_runtime.geometry import StageGeometry
+from sparsevit_runtime.windows.geometry import StageGeometry
 
 
 def session(height, width, window_size, shift, batch="batch", dtype=TensorProto.FLOAT):

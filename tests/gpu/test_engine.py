@@ -22,8 +22,8 @@ from sparsevit_apps.comparing import TRIES, compare_run
 from sparsevit_exporter import DetectionModel, ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_runtime import load
 from sparsevit_runtime.card import ClassCard
+from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.model import find_model
-from sparsevit_runtime.probe import probe_image
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine
 
 FLAVOURS = [flavour for flavour in ("tensorrt", "tensorrt_rtx") if importlib.util.find_spec(flavour)]

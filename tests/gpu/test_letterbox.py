@@ -15,7 +15,7 @@ for library in ("cv2", "pydantic"):
 
 from gpu_kernels import INVALID_VALUE, DeviceBuffer
 from letterbox_kernel import LETTERBOX_CASES, LetterboxCase, bind_letterbox, check_letterbox, random_letterbox_cases
-from sparsevit_runtime.letterbox import Letterbox
+from sparsevit_runtime.images.letterbox import Letterbox
 from window_kernels import POISON, poisoned
 
 

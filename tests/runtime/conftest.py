@@ -28,3 +28,23 @@ def frame() -> np.ndarray:
     """(64, 96, 3) uint8 BGR: a brightness ramp, twice the tiny models' input."""
     y, x = np.mgrid[:64, :96]
     return np.stack([x * 2, y * 3, x + y], axis=-1).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Function (precision) -> an export of a very small network, 60x88 pixels, every stage padded; made once each."""
+    from networks import randomize
+    from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export
+    from sparsevit_runtime.card import ClassCard
+
+    folder = tmp_path_factory.mktemp("exported")
+    network = randomize(SegmentationModel(SparseViT(8, (2, 1, 1, 1), (1, 1, 2, 2)), 2, 8), seed=7)
+    classes = [ClassCard(name=name, color=(0, 0, 0)) for name in ("road", "sky")]
+
+    def make(precision: str = "fp32") -> Path:
+        path = folder / f"{precision}.onnx"
+        if not path.exists():
+            assert export(network, path, ExportOptions(60, 88, precision=precision), classes).holds
+        return path
+
+    return make

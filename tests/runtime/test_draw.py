@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from sparsevit_runtime.activity import WindowActivity
 from sparsevit_runtime.draw import draw_activity, draw_detections, draw_result, draw_segmentation
 from sparsevit_runtime.errors import FrameError, PlanError
-from sparsevit_runtime.geometry import stage_geometries
-from sparsevit_runtime.letterbox import Letterbox
+from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.results import Detections, Features, Segmentation
+from sparsevit_runtime.windows.activity import WindowActivity
+from sparsevit_runtime.windows.geometry import stage_geometries
 
 NAMES = ("road", "car", "tree")
 PALETTE = np.array([[90, 90, 90], [200, 0, 100], [0, 200, 0]], np.uint8)

@@ -8,9 +8,9 @@ import torch
 from sparsevit_exporter import DetectionModel, ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_exporter.heads.detection import decode_detections
 from sparsevit_runtime.card import ClassCard
-from sparsevit_runtime.letterbox import Letterbox
+from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.model import Model, load
-from sparsevit_runtime.plan import Plan
+from sparsevit_runtime.windows.plan import Plan
 
 NAMES = ("road", "car", "tree")
 HW = (96, 160)  # padded at every stage

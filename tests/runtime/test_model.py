@@ -3,10 +3,10 @@ import pytest
 
 import tiny
 from sparsevit_runtime.errors import BackendError, FrameError, ModelError, PlanError
-from sparsevit_runtime.letterbox import Letterbox
+from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.model import bundled_models, load
-from sparsevit_runtime.plan import Plan
 from sparsevit_runtime.results import Detections, Features, Segmentation
+from sparsevit_runtime.windows.plan import Plan
 
 FIXED = ((0.0, 0.5), (0.0, 0.5, 0.5, 0.9))
 

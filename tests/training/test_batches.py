@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sparsevit_runtime.errors import DatasetError
-from sparsevit_runtime.geometry import stage_geometries
+from sparsevit_runtime.windows.geometry import stage_geometries
 from sparsevit_training.batch import normalize
 from sparsevit_training.batches import BatchMaker, common_classes
 from sparsevit_training.datasets import IGNORE, ClassInfo, Dataset, Sample, open_dataset

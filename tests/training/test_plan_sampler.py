@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sparsevit_runtime.geometry import stage_geometries
-from sparsevit_runtime.plan import Plan, validate_keep
+from sparsevit_runtime.windows.geometry import stage_geometries
+from sparsevit_runtime.windows.plan import Plan, validate_keep
 from sparsevit_training.plan_sampler import keep_of_ratios, sample_ratios
 from sparsevit_training.recipe import PlanRecipe
 

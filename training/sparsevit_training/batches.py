@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from sparsevit_runtime.errors import DatasetError
-from sparsevit_runtime.geometry import stage_geometries
+from sparsevit_runtime.windows.geometry import stage_geometries
 
 from .augmentation import jitter_colors
 from .batch import Batch

@@ -10,7 +10,7 @@ import torch
 from sparsevit_exporter.checkpoints import load_checkpoint
 from sparsevit_exporter.networks import HeadedModel
 from sparsevit_runtime.errors import CheckpointError
-from sparsevit_runtime.files import write_whole
+from sparsevit_runtime.files import write_atomic
 
 from .datasets import ClassInfo
 from .recipe import Recipe
@@ -49,7 +49,7 @@ def save_whole(document: dict, path: Path) -> None:
     """
     buffer = io.BytesIO()
     torch.save(document, buffer)
-    write_whole(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
 
 
 def start_from(model: HeadedModel, path: str | Path) -> bool:

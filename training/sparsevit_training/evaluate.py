@@ -13,8 +13,8 @@ import numpy as np
 from sparsevit_runtime.card import MetricCard
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.model import Model
-from sparsevit_runtime.plan import Plan, PlanLike
 from sparsevit_runtime.results import Detections, Result
+from sparsevit_runtime.windows.plan import Plan, PlanLike
 
 from .average_precision import LEAST_SCORE, AveragePrecision, average_precision
 from .datasets import CocoBoxes, Dataset, Sample

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sparsevit_exporter import windows
 from sparsevit_exporter.backbone import SparseViT
-from sparsevit_runtime.geometry import PATCH_SIZE
+from sparsevit_runtime.windows.geometry import PATCH_SIZE
 
 
 @contextmanager

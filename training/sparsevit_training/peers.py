@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 
 from sparsevit_runtime.errors import ModelError
-from sparsevit_runtime.letterbox import Letterbox
+from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.results import Detections, Timings
 
 #: Classes of the detectors, in their order.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sparsevit_runtime.geometry import StageGeometry
-from sparsevit_runtime.plan import kept_windows
+from sparsevit_runtime.windows.geometry import StageGeometry
+from sparsevit_runtime.windows.plan import kept_windows
 
 from .recipe import PlanRecipe
 

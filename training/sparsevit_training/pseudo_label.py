@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sparsevit_runtime.errors import DatasetError, SinkError, SparseViTError
-from sparsevit_runtime.files import write_whole
+from sparsevit_runtime.files import write_atomic
 
 from .datasets import UnlabelledImages
 from .peers import Peer, open_peer
@@ -90,7 +90,7 @@ def pseudo_label(
             raise SinkError(
                 f"OpenCV cannot encode JPEG for {output / 'images' / name}; install an OpenCV build with JPEG"
             )
-        write_whole(output / "images" / name, data.tobytes())
+        write_atomic(output / "images" / name, data.tobytes())
         height, width = sample.image.shape[:2]
         images.append({"id": index + 1, "file_name": name, "width": width, "height": height, "origin": sample.name})
         found = peer(sample.image, threshold)
@@ -111,7 +111,7 @@ def pseudo_label(
         "categories": [{"id": i + 1, "name": c} for i, c in enumerate(classes)],
     }
     path = output / "annotations.json"
-    write_whole(path, (json.dumps(document) + "\n").encode())
+    write_atomic(path, (json.dumps(document) + "\n").encode())
     empty = len(images) - len({a["image_id"] for a in annotations})
     return PseudoLabels(path, len(images), empty, {c: counts[c] for c in classes})
 

@@ -52,7 +52,7 @@ def evaluate(
     """Measure mIoU or COCO AP through the runtime, as deployed: letterbox, graph and answer in the frame's pixels."""
     from sparsevit_runtime import load
     from sparsevit_runtime.dependencies import require
-    from sparsevit_runtime.files import write_whole
+    from sparsevit_runtime.files import write_atomic
     from sparsevit_runtime.model import find_model
     from sparsevit_runtime.sinks.paths import check_target
 
@@ -98,10 +98,10 @@ def evaluate(
     if json is not None:
         about = {"skipped": [s.name for s in dataset.skipped], "backend": loaded.backend.name, **loaded.backend.details}
         document = [{**f.to_dict(), **(about if f in figures else {})} for f in (*figures, *beside)]
-        write_whole(json, (json_module.dumps(document, indent=1) + "\n").encode())
+        write_atomic(json, (json_module.dumps(document, indent=1) + "\n").encode())
         stderr().print(f"wrote {json}", markup=False)
     if plot is not None:
-        write_whole(plot, plot_accuracy(figures, beside, note))
+        write_atomic(plot, plot_accuracy(figures, beside, note))
         stderr().print(f"wrote {plot}", markup=False)
     if record:
         from sparsevit_exporter.card_file import record_metrics

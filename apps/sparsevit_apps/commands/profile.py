@@ -115,7 +115,7 @@ def _profile(model: Model, file: str, entries: list[str] | None, energy_seconds:
 
 
 def _show(report: ProfileReport, json_path: Path | None, plot: Path | None) -> None:
-    from sparsevit_runtime.files import write_whole
+    from sparsevit_runtime.files import write_atomic
 
     from ..console import stderr, stdout
     from ..profiling.plot import plot_profile
@@ -125,10 +125,10 @@ def _show(report: ProfileReport, json_path: Path | None, plot: Path | None) -> N
     for part in profile_view(report):
         out.print(part)
     if json_path is not None:
-        write_whole(json_path, (report.model_dump_json(indent=2) + "\n").encode())
+        write_atomic(json_path, (report.model_dump_json(indent=2) + "\n").encode())
         stderr().print(f"wrote {json_path}", markup=False)
     if plot is not None:
-        write_whole(plot, plot_profile(report))
+        write_atomic(plot, plot_profile(report))
         stderr().print(f"wrote {plot}", markup=False)
 
 
@@ -141,7 +141,7 @@ def _soak(
     common: dict,
     json_path: Path | None,
 ) -> None:
-    from sparsevit_runtime.files import write_whole
+    from sparsevit_runtime.files import write_atomic
 
     from ..console import progress_bar, stderr, stdout
     from ..profiling.energy import find_meter
@@ -168,7 +168,7 @@ def _soak(
         for part in soak_view(report):
             out.print(part)
         if json_path is not None:
-            write_whole(json_path, (report.model_dump_json(indent=2) + "\n").encode())
+            write_atomic(json_path, (report.model_dump_json(indent=2) + "\n").encode())
             stderr().print(f"wrote {json_path}", markup=False)
     if stop is not None:
         raise stop

@@ -98,7 +98,7 @@ def search(
     """
     from sparsevit_runtime import load
     from sparsevit_runtime.dependencies import require
-    from sparsevit_runtime.files import write_whole
+    from sparsevit_runtime.files import write_atomic
     from sparsevit_runtime.model import find_model
     from sparsevit_runtime.sinks.paths import check_target
 
@@ -159,7 +159,7 @@ def search(
     if save_cost is not None:
         found_cost.save(save_cost)
     if json is not None:
-        write_whole(json, (json_module.dumps(report.to_dict(), indent=1) + "\n").encode())
+        write_atomic(json, (json_module.dumps(report.to_dict(), indent=1) + "\n").encode())
 
 
 def _gauge(model: object, frames: list, energy: bool) -> object:

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from sparsevit_runtime import Model, ModelCard, Plan
 from sparsevit_runtime.errors import PlanError
-from sparsevit_runtime.geometry import PATCH_SIZE
-from sparsevit_runtime.macs import card_macs
+from sparsevit_runtime.windows.geometry import PATCH_SIZE
+from sparsevit_runtime.windows.macs import card_macs
 
 INSPECT_SCHEMA = 1
 #: Uniform sparsities whose multiply-accumulates are told.

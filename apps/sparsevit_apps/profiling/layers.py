@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sparsevit_runtime.graph.parts import part_of_layer
 from sparsevit_runtime.job import Job
-from sparsevit_runtime.parts import part_of_layer
 
 from .report import PartTime
 

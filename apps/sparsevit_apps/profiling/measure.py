@@ -20,9 +20,9 @@ from sparsevit_runtime import Model, open_source
 from sparsevit_runtime.backends.base import LayeredBackend, MeasuredBackend, copies_arrays
 from sparsevit_runtime.errors import BackendError, PlanError, SourceError
 from sparsevit_runtime.job import Job
-from sparsevit_runtime.macs import card_macs
 from sparsevit_runtime.model import DEFAULT_THRESHOLD
 from sparsevit_runtime.power import PowerMeter
+from sparsevit_runtime.windows.macs import card_macs
 
 from ..machine import MachineInfo, read_machine
 from .energy import idle_watts, measure_energy
@@ -271,8 +271,8 @@ def _timed_region(model: Model, batch: int, spans: bool) -> str:
         "coordinates and maps back to the frame. total: their sum. Not inside: reading or decoding the source, "
         "drawing, writing."
         + (
-            " Spans are of runs of their own: H2D, GPU compute and D2H between events on the device, enqueue and end "
-            "to end on the host's clock."
+            " Stage times are of runs of their own: H2D, GPU compute and D2H between events on the device, enqueue and "
+            "end to end on the host's clock."
             if spans
             else ""
         )

@@ -152,7 +152,7 @@ class PartTime(_Part):
     """Time of the layers of one part of the network, median over the runs.
 
     Attributes:
-        part: of `sparsevit_runtime.parts`; several joined by ``+`` for layers fused across parts; ``other`` for layers
+        part: of `graph.parts`; several joined by ``+`` for layers fused across parts; ``other`` for layers
             whose name does not say.
         ms: per run.
         share: of all layers' time.

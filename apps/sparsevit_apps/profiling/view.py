@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sparsevit_runtime.parts import OTHER, PARTS
+from sparsevit_runtime.graph.parts import OTHER, PARTS
 
 from ..console import facts
 from ..machine import MachineInfo

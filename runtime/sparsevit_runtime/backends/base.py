@@ -10,8 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ..card import ModelCard
-from ..device_frames import DeviceFrame
-from ..letterbox import Letterbox
+from ..images.device_frames import DeviceFrame
+from ..images.letterbox import Letterbox
 
 
 class Backend(Protocol):
@@ -61,7 +61,7 @@ def copies_arrays(backend: Backend) -> bool:
 
 
 @dataclass(frozen=True)
-class Spans:
+class StageTimes:
     """Where the time of one run went.
 
     Attributes:
@@ -99,7 +99,7 @@ class LayeredBackend(Backend, Protocol):
 class MeasuredBackend(LayeredBackend, Protocol):
     """A backend that can say where its time goes, measured on the device itself."""
 
-    def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Spans:
+    def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> StageTimes:
         """Runs once as `run` does, and returns its times instead of its arrays. Raises as `run` does."""
 
 
@@ -126,7 +126,7 @@ class RunQueue(Protocol):
         keep: np.ndarray | None,
         outputs: Sequence[str],
     ) -> Any:
-        """The same for frames that `DeviceFrameBackend.sends_whole`; asked of no other backend."""
+        """The same for frames that `DeviceFrameBackend.prefers_gpu_letterbox`; asked of no other backend."""
 
     def collect(self, ticket: Any) -> dict[str, np.ndarray]:
         """Waits for a run, the oldest first. Returns and raises as `Backend.run`."""
@@ -145,7 +145,7 @@ class DeviceFrameBackend(Backend, Protocol):
     """A backend that letterboxes on the GPU: frames that are there already, without bringing them to the processor,
     and frames of the processor that are better sent whole."""
 
-    def sends_whole(self, frames: Sequence[np.ndarray]) -> bool:
+    def prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
         """Whether frames of the processor, (H, W, 3) uint8, are better letterboxed on the GPU."""
 
     def run_frames(

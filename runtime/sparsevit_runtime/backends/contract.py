@@ -8,7 +8,7 @@ import numpy as np
 
 from ..card import ModelCard
 from ..errors import BackendError, FrameError, PlanError
-from ..plan import dense_keep, kept_windows, validate_keep
+from ..windows.plan import dense_keep, kept_windows, validate_keep
 
 
 def image_layout(card: ModelCard) -> tuple[tuple[int, ...], type]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..parts import name_by_part
+from ..graph.parts import name_by_part
 
 _KERNEL = "_kernel_time"
 

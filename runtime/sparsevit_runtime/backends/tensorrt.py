@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from ..cuda import CudaRuntime, DeviceView, Stream, open_cuda
-from ..device_frames import DeviceFrame
 from ..errors import BackendError, FrameError
-from ..letterbox import Letterbox
+from ..images.device_frames import DeviceFrame
+from ..images.letterbox import Letterbox
 from ..tensorrt import EngineCard, build_cached
 from ..tensorrt.context import EngineContext, Ticket
 from ..tensorrt.engine import Engine, check_version, find_tensorrt, open_engine, read_engine
 from ..tensorrt.layer_names import layer_origins
 from ..tensorrt.letterbox_kernel import LetterboxKernel, letterbox_call
-from .base import Spans
+from .base import StageTimes
 from .contract import check_images, check_keep, check_outputs
 
 #: Batch sizes and plans whose CUDA graphs are held, per context.
@@ -112,8 +112,8 @@ class TensorRtBackend:
         with self._context() as context:
             return context.collect(context.submit(images, counts, outputs))
 
-    def sends_whole(self, frames: Sequence[np.ndarray]) -> bool:
-        """See `DeviceFrameBackend.sends_whole`; never where the kernel is missing, which is logged once."""
+    def prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
+        """See `DeviceFrameBackend.prefers_gpu_letterbox`; never where the kernel is missing, which is logged once."""
         limit = self.large_frame_pixels
         if limit is None or self.card.input.layout != "camera":
             return False
@@ -147,11 +147,11 @@ class TensorRtBackend:
             finally:
                 context.drain()
 
-    def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Spans:
+    def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> StageTimes:
         """See `MeasuredBackend.measure`; times are those of CUDA events."""
         images, counts = self._check(images, keep, outputs)
         with self._context() as context:
-            return context.spans(context.submit(images, counts, outputs))
+            return context.stage_times(context.submit(images, counts, outputs))
 
     def layers(self, images: np.ndarray, keep: np.ndarray | None) -> list[tuple[str, float]]:
         """See `LayeredBackend.layers`; the run is the second of a context of its own.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import SinkError
-from ..frames import check_frame
+from ..images.frames import check_frame
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..errors import SinkError
-from ..files import write_whole
+from ..files import write_atomic
 from .base import Sink
 from .paths import check_folder
 
@@ -58,7 +58,7 @@ class FolderSink(Sink):
         done, data = cv2.imencode(f".{self._format}", image, list(IMAGE_FORMATS[self._format]))
         if not done:
             raise SinkError(f"OpenCV cannot encode frame {result.frame_index} as {self._format} for {self.name}")
-        write_whole(self._folder / f"frame_{result.frame_index:06d}.{self._format}", data.tobytes())
+        write_atomic(self._folder / f"frame_{result.frame_index:06d}.{self._format}", data.tobytes())
 
     def close(self) -> None:
         """Nothing is left open."""

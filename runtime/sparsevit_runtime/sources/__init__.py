@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ..errors import SourceError
-from .base import Frame, Source, Truth
+from .base import Frame, Source
 from .camera import open_camera, open_csi
 from .images import IMAGE_SUFFIXES, open_folder, open_glob, open_image
 from .network import NetworkSource, hide_password
@@ -15,7 +15,7 @@ from .sample import open_sample
 from .synthetic import open_synthetic
 from .video import VideoSource, open_video_file
 
-__all__ = ["Frame", "Source", "Truth", "open_source"]
+__all__ = ["Frame", "Source", "open_source"]
 
 _FORMS = (
     "a camera index (0), /dev/videoN, csi://N, rtsp://..., http(s)://..., a video file, an image, a folder of images, "

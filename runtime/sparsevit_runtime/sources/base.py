@@ -13,20 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What a rendered frame shows, exactly.
-
-    Attributes:
-        label_map: (H, W) uint8 class ids, or None.
-        xyxy: (N, 4) float32 boxes around the visible pixels of each object, in frame pixels.
-        class_id: (N,) int64 class of each box, in the order of the label map's ids.
-    """
-
-    label_map: np.ndarray | None
-    xyxy: np.ndarray
-    class_id: np.ndarray
+    from sparsevit_street import Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +24,7 @@ class Frame:
         image: (H, W, 3) uint8 BGR.
         index: position in the stream, from 0; frames a live source dropped leave gaps.
         timestamp_ns: wall clock at capture for live sources, position in the media for files.
-        truth: what the frame shows, when the source knows.
+        truth: what a rendered frame shows; None from any other source.
     """
 
     image: np.ndarray

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ..errors import ImageError, SourceError
-from ..image_files import read_image
+from ..images.image_files import read_image
 from .base import Frame, Source
 from .video import FALLBACK_FPS, check_readable
 

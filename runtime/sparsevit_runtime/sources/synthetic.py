@@ -5,9 +5,6 @@ from __future__ import annotations
 from ..errors import SourceError
 from .base import Frame, Source
 from .options import parse_number, parse_size, split_options
-from .street import STREET_CLASSES, StreetScene
-
-__all__ = ["STREET_CLASSES", "StreetScene", "SyntheticSource", "open_synthetic"]
 
 _USAGE = (
     "accepted: synthetic://street?size=WxH (each from 64 to 4096, default 960x540) &seed=N (from 0, default 0) "
@@ -26,6 +23,8 @@ class SyntheticSource(Source):
     """
 
     def __init__(self, size_wh: tuple[int, int] = (960, 540), seed: int = 0, frames: int = 250, fps: float = 25.0):
+        from sparsevit_street import StreetScene  # a demo's asset: not imported where cameras are read
+
         self.name = f"synthetic street, seed {seed}"
         self.size_wh = size_wh
         self.fps = fps

@@ -18,15 +18,15 @@ from types import ModuleType
 
 from ..dependencies import missing, require
 from ..errors import BuildError, SinkError
-from ..files import write_whole
-from ..parts import name_by_part
+from ..files import write_atomic
+from ..graph.onnx_file import OnnxFile, read_onnx, without_functions
+from ..graph.parts import name_by_part
 from .cache import TimingCache, engine_file, reasons_to_build, sole_builder
 from .capabilities import FLAVOURS, has_aliased_plugins, has_timing_cache, launch_environment
 from .device import Gpu, find_gpu, workspace_bytes
 from .engine_card import NO_GPU, EngineCard, Inputs, changes, read_sidecar, sha256, sidecar_path
 from .limits import check_topk
 from .messages import Built, Request
-from .onnx_file import OnnxFile, read_onnx, without_functions
 from .plugin_library import PluginLibrary, find_plugins
 from .profile import make_profile
 
@@ -186,7 +186,7 @@ def _up_to_date(job: _Job, engine: Path) -> BuildReport:
 
 
 def _write_card(engine: Path, card: EngineCard) -> None:
-    write_whole(sidecar_path(engine), (card.model_dump_json(indent=2) + "\n").encode())
+    write_atomic(sidecar_path(engine), (card.model_dump_json(indent=2) + "\n").encode())
 
 
 def _find_tensorrt(flavour: str | None) -> ModuleType:
@@ -257,7 +257,7 @@ def _build(job: _Job, engine: Path, progress: Progress | None, reasons: list[str
     )
     # The engine last: without it, or with an older one, the card does not fit and the next build starts anew.
     _write_card(engine, card)
-    write_whole(engine, data)
+    write_atomic(engine, data)
     if cache is not None and times:
         cache.write(times)
     return BuildReport(engine, card, tuple(reasons))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BuildError, CardError, SinkError
-from ..files import write_whole
+from ..files import write_atomic
 from .engine_card import Inputs, changes, read_sidecar, sha256
 
 #: Environment variable that names the folder.
@@ -71,11 +71,11 @@ class TimingCache:
             SinkError: a file that the user named cannot be written.
         """
         if self.named:
-            write_whole(self.path, data)
+            write_atomic(self.path, data)
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path, data)
+            write_atomic(self.path, data)
         except (OSError, SinkError) as error:
             _log.warning("measured times are not kept, the next build takes as long: %s", error)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.base import Spans
+from ..backends.base import StageTimes
 from ..cuda import CudaRuntime, DeviceBuffer, DeviceView, Stream
-from ..device_frames import DeviceFrame
 from ..errors import BackendError
-from ..plan import dense_keep
+from ..images.device_frames import DeviceFrame
+from ..windows.plan import dense_keep
 from . import capabilities
 from .engine import Engine
 from .shapes import Prepared, PreparedShapes, Replay
@@ -220,12 +220,12 @@ class EngineContext:
         self._finish(ticket)
         return {name: ticket.slot.read(name, ticket.prepared.output_shapes[name]) for name in ticket.outputs}
 
-    def spans(self, ticket: Ticket) -> Spans:
+    def stage_times(self, ticket: Ticket) -> StageTimes:
         """Waits for a run, as `collect`, and returns its times."""
         self._finish(ticket)
         total = time.perf_counter() - ticket.started
         slot = ticket.slot
-        return Spans(
+        return StageTimes(
             h2d_ms=slot.uploaded.milliseconds_after(slot.begun),
             compute_ms=slot.computed.milliseconds_after(slot.uploaded),
             d2h_ms=slot.done.milliseconds_after(slot.computed),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..parts import Node, read_nodes, rewrite_nodes
-from ..wire import BYTES, fields, integer, message
-from .onnx_file import DOMAIN
+from ..graph.onnx_file import DOMAIN
+from ..graph.parts import Node, read_nodes, rewrite_nodes
+from ..graph.wire import BYTES, fields, integer, message
 
 #: Nodes whose output may be the memory of their input.
 _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"}

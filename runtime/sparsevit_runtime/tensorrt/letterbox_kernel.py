@@ -6,9 +6,9 @@ import ctypes
 from pathlib import Path
 
 from ..cuda import DeviceView
-from ..device_frames import DeviceFrame
 from ..errors import BackendError, BuildError
-from ..letterbox import Letterbox
+from ..images.device_frames import DeviceFrame
+from ..images.letterbox import Letterbox
 from .plugin_library import find_plugins_to_run
 
 

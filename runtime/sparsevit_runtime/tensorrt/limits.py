@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..card import ModelCard
 from ..errors import BuildError
-from ..geometry import stage_geometries
-from .onnx_file import OnnxFile
+from ..graph.onnx_file import OnnxFile
+from ..windows.geometry import stage_geometries
 
 #: The largest K of TensorRT's TopK, in every version (ITopKLayer).
 LARGEST_TOPK = 3840

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..card import ModelCard
 from ..errors import BuildError
-from ..plan import Plan, dense_keep
+from ..windows.plan import Plan, dense_keep
 
 #: Share of windows pruned that an engine is tuned for; every other sparsity runs in it as well.
 TYPICAL_SPARSITY = 0.6

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..cuda import CudaRuntime, DeviceBuffer, DeviceView, Event, PinnedBuffer, Stream
-from ..device_frames import DeviceFrame
+from ..images.device_frames import DeviceFrame
 from .engine import Tensor
 
 

@@ -23,8 +23,8 @@ from sparsevit_runtime.backends import open_backend, tensorrt
 from sparsevit_runtime.backends.base import MeasuredBackend, copies_arrays
 from sparsevit_runtime.card import ClassCard
 from sparsevit_runtime.cuda import CudaError, CudaRuntime
-from sparsevit_runtime.device_frames import read_device_frame
 from sparsevit_runtime.errors import BackendError, FrameError, ModelError, PlanError, SparseViTError
+from sparsevit_runtime.images.device_frames import read_device_frame
 from sparsevit_runtime.sources.base import Frame, Source
 from sparsevit_runtime.tensorrt.context import EngineContext
 from sparsevit_runtime.tensorrt.engine_card import NO_GPU, EngineCard, Inputs, sha256, sidecar_path

@@ -7,7 +7,7 @@ import pytest
 
 from sparsevit_runtime.errors import SourceError
 from sparsevit_runtime.sources import open_source
-from sparsevit_runtime.sources.synthetic import STREET_CLASSES, StreetScene
+from sparsevit_street import STREET_CLASSES, StreetScene
 
 CAR = 8
 

@@ -16,7 +16,7 @@ import pytest
 
 from sparsevit_runtime.card import CARD_KEY
 from sparsevit_runtime.errors import BuildError, MissingDependencyError, ModelError, SinkError
-from sparsevit_runtime.parts import PARTS
+from sparsevit_runtime.graph.parts import PARTS
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine, read_sidecar
 from sparsevit_runtime.tensorrt.capabilities import launch_environment
 from sparsevit_runtime.tensorrt.device import find_gpu

@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import pytest
 
 from plugins.conftest import build_engine  # noqa: F401 - a fixture
+from sparsevit_runtime.graph.onnx_file import without_functions
+from sparsevit_runtime.graph.parts import OTHER, PARTS, exported_parts, name_by_part, part_of_layer, read_nodes
 from sparsevit_runtime.model import find_model
-from sparsevit_runtime.parts import OTHER, PARTS, exported_parts, name_by_part, part_of_layer, read_nodes
 from sparsevit_runtime.tensorrt.layer_names import layer_origins
-from sparsevit_runtime.tensorrt.onnx_file import without_functions
 
 TRT = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON="json"))
 LOGGED = re.compile(r"^Name: (?P<Name>.+?), LayerType: (?P<LayerType>\w+), .*Metadata: (?P<Metadata>.*)$", re.MULTILINE)

@@ -10,9 +10,9 @@ import tiny
 from plugins.conftest import build_engine as build_graph  # noqa: F401 - a fixture
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.errors import BuildError
+from sparsevit_runtime.graph.onnx_file import OnnxFile, read_onnx
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine
 from sparsevit_runtime.tensorrt.limits import LARGEST_TOPK, check_topk, largest_input
-from sparsevit_runtime.tensorrt.onnx_file import OnnxFile, read_onnx
 
 RTX = BuildOptions(flavour="tensorrt_rtx")
 

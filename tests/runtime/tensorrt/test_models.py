@@ -15,8 +15,8 @@ import pytest
 from networks import randomize
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.model import find_model
-from sparsevit_runtime.plan import dense_keep
 from sparsevit_runtime.tensorrt import BuildOptions, BuildReport, build_engine
+from sparsevit_runtime.windows.plan import dense_keep
 
 pytestmark = pytest.mark.slow
 

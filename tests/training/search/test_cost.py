@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sparsevit_runtime import load
-from sparsevit_runtime.plan import Plan
 from sparsevit_runtime.power import PowerReading
+from sparsevit_runtime.windows.plan import Plan
 from sparsevit_training.search.cost import CostError, CostModel, EnergyGauge, LatencyGauge, calibrate, measure
 from sparsevit_training.search.space import Space
 

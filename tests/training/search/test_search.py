@@ -7,8 +7,8 @@ import pytest
 
 import searchable
 from sparsevit_runtime import load
-from sparsevit_runtime.geometry import stage_geometries
-from sparsevit_runtime.plan import Plan, dense_keep
+from sparsevit_runtime.windows.geometry import stage_geometries
+from sparsevit_runtime.windows.plan import Plan, dense_keep
 from sparsevit_training.evaluate import evaluate
 from sparsevit_training.evaluation_data import open_evaluation_data
 from sparsevit_training.search import Budget, CostModel, SearchError, SearchSettings, Space, StateError, search

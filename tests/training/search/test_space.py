@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sparsevit_runtime.plan import Plan
+from sparsevit_runtime.windows.plan import Plan
 from sparsevit_training.search.space import LEVELS, Space
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from sparsevit_runtime.errors import DatasetError, ImageError
-from sparsevit_runtime.image_files import read_image
+from sparsevit_runtime.images.image_files import read_image
 
 #: Label of pixels that take no part in loss and metrics.
 IGNORE = 255

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from sparsevit_runtime.sources.street.classes import STREET_CLASSES
-from sparsevit_runtime.sources.synthetic import StreetScene
+from sparsevit_street import StreetScene
+from sparsevit_street.classes import STREET_CLASSES
 
 from .base import ClassInfo, Dataset, Sample
 

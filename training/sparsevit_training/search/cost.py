@@ -18,10 +18,10 @@ import numpy as np
 
 from sparsevit_runtime.dependencies import require
 from sparsevit_runtime.errors import SparseViTError
-from sparsevit_runtime.files import write_whole
+from sparsevit_runtime.files import write_atomic
 from sparsevit_runtime.model import Model
-from sparsevit_runtime.plan import Plan
 from sparsevit_runtime.power import EnergySampler, PowerMeter
+from sparsevit_runtime.windows.plan import Plan
 
 from .space import LEVELS, Space
 
@@ -180,7 +180,7 @@ class CostModel:
 
     def save(self, path: str | Path) -> None:
         """Writes it as JSON, whole or not at all. Raises SinkError."""
-        write_whole(path, (json.dumps({"schema": _SCHEMA, **asdict(self)}, indent=1) + "\n").encode())
+        write_atomic(path, (json.dumps({"schema": _SCHEMA, **asdict(self)}, indent=1) + "\n").encode())
 
     @classmethod
     def of(cls, kept: dict) -> CostModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
-from sparsevit_runtime.plan import Plan
+from sparsevit_runtime.windows.plan import Plan
 
 SEARCH_SCHEMA = 1
 

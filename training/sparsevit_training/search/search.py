@@ -12,7 +12,7 @@ import numpy as np
 
 from sparsevit_runtime.errors import SparseViTError
 from sparsevit_runtime.model import Model
-from sparsevit_runtime.plan import Plan, dense_keep
+from sparsevit_runtime.windows.plan import Plan, dense_keep
 
 from ..datasets import Dataset
 from ..evaluate import evaluate

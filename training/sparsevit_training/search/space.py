@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsevit_runtime.plan import Plan
+from sparsevit_runtime.windows.plan import Plan
 
 #: Tenths pruned per block pair, stage by stage.
 Genome = tuple[int, ...]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsevit_runtime.errors import SparseViTError
-from sparsevit_runtime.files import write_whole
+from sparsevit_runtime.files import write_atomic
 
 _SCHEMA = 1
 
@@ -71,7 +71,7 @@ class SearchState:
     def _write(self) -> None:
         if self._path is not None:
             document = {"schema": _SCHEMA, "search": self._identity, "answers": self._answers}
-            write_whole(self._path, (json.dumps(document) + "\n").encode())
+            write_atomic(self._path, (json.dumps(document) + "\n").encode())
 
     def _read(self, path: Path) -> dict[str, dict[str, Any]]:
         again = self._again

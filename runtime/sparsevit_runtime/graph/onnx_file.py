@@ -1,0 +1,145 @@
+"""What the builder must know of an ONNX file, read from its bytes: the onnx package is not needed on a device.
+
+Only the outermost fields of a few messages matter here; weights are skipped, never copied apart.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..card import CARD_KEY, ModelCard
+from ..errors import CardError, ModelError
+from .wire import BYTES, VARINT, Field, fields, varint
+
+#: Domain of this project's nodes and of the functions that stand for them.
+DOMAIN = "sparsevit"
+
+# Field numbers of onnx.proto.
+_MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
+_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
+_NODE_INPUT, _NODE_OP_TYPE, _NODE_DOMAIN = 1, 4, 7
+_TENSOR_INT64, _TENSOR_NAME, _TENSOR_RAW = 7, 8, 9
+_FUNCTION_DOMAIN = 10
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """An exported model file.
+
+    Attributes:
+        path: where it was read.
+        data: the whole file.
+        card: its model card.
+        nodes: types of the graph's nodes of domain `sparsevit`, sorted.
+        sorted_counts: how many elements its TopK nodes return, where that is a constant.
+    """
+
+    path: Path
+    data: bytes
+    card: ModelCard
+    nodes: tuple[str, ...]
+    sorted_counts: tuple[int, ...] = ()
+
+
+def read_onnx(path: str | Path) -> OnnxFile:
+    """Reads a model file and its card.
+
+    Raises:
+        ModelError: the file is missing, truncated, or no ONNX model.
+        CardError: it carries no model card, or an invalid one.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path} ({error.strerror or error}); check the path") from error
+    try:
+        card, nodes, counts, graphs = None, set(), [], 0
+        for field in fields(data):
+            if field.number == _MODEL_GRAPH:
+                graphs += 1
+                nodes.update(_custom_nodes(data, field))
+                counts += _sorted_counts(data, field)
+            elif field.number == _MODEL_METADATA:
+                texts = _texts(data, field, _ENTRY_KEY, _ENTRY_VALUE)
+                if texts[_ENTRY_KEY] == CARD_KEY:
+                    card = texts[_ENTRY_VALUE]
+        if not graphs:
+            raise ValueError("it has no graph")
+    except ValueError as error:
+        raise ModelError(
+            f"{path} ({len(data)} bytes) is not an ONNX model, or only a part of one: {error}. Copy or export it again"
+        ) from error
+    if card is None:
+        raise CardError(
+            f"{path} carries no model card: it was not made by `sparsevit export`; export the checkpoint so"
+        )
+    return OnnxFile(path, data, ModelCard.from_json(card, origin=str(path)), tuple(sorted(nodes)), tuple(counts))
+
+
+def without_functions(data: bytes, domain: str = DOMAIN) -> bytes:
+    """A serialised model without the model-local functions of `domain`; every other byte stays.
+
+    Raises:
+        ValueError: `data` is no protobuf message.
+    """
+    kept, start = [], 0
+    for field in fields(data):
+        if field.number == _MODEL_FUNCTIONS and _texts(data, field, _FUNCTION_DOMAIN)[_FUNCTION_DOMAIN] == domain:
+            kept.append(data[start : field.tag])
+            start = field.end
+    kept.append(data[start:])
+    return b"".join(kept)
+
+
+def _texts(data: bytes, message: Field, *numbers: int) -> dict[int, str]:
+    """String fields of a nested message; absent ones are empty."""
+    found = dict.fromkeys(numbers, "")
+    if message.wire != BYTES:
+        raise ValueError(f"field {message.number} at byte {message.tag} is no message")
+    for field in fields(data, message.value, message.end):
+        if field.number in found and field.wire == BYTES:
+            found[field.number] = data[field.value : field.end].decode()
+    return found
+
+
+def _custom_nodes(data: bytes, graph: Field) -> Iterator[str]:
+    if graph.wire != BYTES:
+        raise ValueError(f"field {graph.number} at byte {graph.tag} is no message")
+    for field in fields(data, graph.value, graph.end):
+        if field.number == _GRAPH_NODE:
+            texts = _texts(data, field, _NODE_OP_TYPE, _NODE_DOMAIN)
+            if texts[_NODE_DOMAIN] == DOMAIN:
+                yield texts[_NODE_OP_TYPE]
+
+
+def _sorted_counts(data: bytes, graph: Field) -> list[int]:
+    """The constant K of each TopK node."""
+    named = []
+    for field in fields(data, graph.value, graph.end):
+        if field.number == _GRAPH_NODE and _texts(data, field, _NODE_OP_TYPE)[_NODE_OP_TYPE] == "TopK":
+            inputs = [
+                data[f.value : f.end].decode() for f in fields(data, field.value, field.end) if f.number == _NODE_INPUT
+            ]
+            named += inputs[1:2]
+    constants = {}
+    for field in fields(data, graph.value, graph.end):
+        if field.number == _GRAPH_INITIALIZER:
+            name = _texts(data, field, _TENSOR_NAME)[_TENSOR_NAME]
+            if name in named:
+                constants[name] = _integer(data, field)
+    return [constants[name] for name in named if constants.get(name) is not None]
+
+
+def _integer(data: bytes, tensor: Field) -> int | None:
+    """The only element of an int64 tensor, which may be stored in either way."""
+    for field in fields(data, tensor.value, tensor.end):
+        if field.number == _TENSOR_RAW and field.end - field.value == 8:
+            return struct.unpack_from("<q", data, field.value)[0]
+        if field.number == _TENSOR_INT64 and field.wire in (BYTES, VARINT):  # packed, or not
+            return varint(data, field.value, field.end)[0]
+    return None

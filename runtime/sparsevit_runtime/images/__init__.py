@@ -1,0 +1,1 @@
+"""Pictures: what a frame is, how it lies in a model's input, and how files decode."""

@@ -1,0 +1,1 @@
+"""Frames on their way from sources to outlets, while they are alive."""

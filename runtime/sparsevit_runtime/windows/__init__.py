@@ -1,0 +1,1 @@
+"""Windows of the backbone's maps: where they lie, how many a plan keeps, which were computed."""

@@ -1,0 +1,223 @@
+"""Sparsity plans: pruning ratios per block, and the number of windows each block keeps.
+
+Terms: a *ratio* is the share of windows pruned; *keep* is the number of windows computed. The counts follow the
+reference to the last truncation (float64, toward zero), because one window more or less changes the output.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import PlanError
+from ..files import write_atomic
+from .geometry import StageGeometry
+
+PLAN_SCHEMA = 1
+
+#: A number for all blocks, one number per stage, one list (per block or per pair) per stage, a plan, or a plan file.
+PlanLike = "float | Sequence | Plan | str | Path"
+
+
+def kept_windows(windows: int, ratio: float) -> int:
+    """Number of windows a block computes: ``int(windows * (1 - ratio))`` in float64.
+
+    The truncation is the reference's: ``kept_windows(120, 0.8) == 23``.
+    """
+    return int(windows * (1 - float(ratio)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Pruning ratios per block.
+
+    Attributes:
+        ratios: one tuple per stage, one float in [0, 1] per block. Within a stage the ratios of the even blocks must
+            not decrease, nor those of the odd blocks: each parity keeps a prefix of its first list of windows.
+    """
+
+    ratios: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        ratios = tuple(tuple(float(r) for r in stage) for stage in self.ratios)
+        object.__setattr__(self, "ratios", ratios)
+        for i, stage in enumerate(ratios):
+            for r in stage:
+                if not (math.isfinite(r) and 0.0 <= r <= 1.0):
+                    raise PlanError(f"stage {i} has ratio {r}; a ratio is the pruned share, from 0 to 1")
+            for parity, blocks in (("even", stage[0::2]), ("odd", stage[1::2])):
+                if any(b < a for a, b in pairwise(blocks)):
+                    raise PlanError(
+                        f"ratios of the {parity} blocks of stage {i} decrease: {list(blocks)}; a later block can only "
+                        "keep a part of what an earlier one kept. Sort them in ascending order"
+                    )
+
+    @classmethod
+    def dense(cls, depths: Sequence[int]) -> Plan:
+        return cls.uniform(0.0, depths)
+
+    @classmethod
+    def uniform(cls, ratio: float, depths: Sequence[int]) -> Plan:
+        return cls(tuple((ratio,) * d for d in depths))
+
+    @classmethod
+    def parse(cls, value: PlanLike, depths: Sequence[int]) -> Plan:
+        """Reads any of the accepted forms of a plan for a network with these block counts.
+
+        Args:
+            value: a number; one number per stage; one list per stage with a ratio per block or per block pair; a Plan;
+                or the path of a JSON plan file (``{"schema": 1, "ratios": [...]}``).
+            depths: blocks per stage.
+
+        Raises:
+            PlanError: the value has another form, another number of stages or blocks, or ratios out of range.
+        """
+        if isinstance(value, Plan):
+            plan = value
+        elif isinstance(value, (str, Path)):
+            plan = cls._from_text(str(value), depths)
+        elif isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+            plan = cls.uniform(float(value), depths)
+        else:
+            plan = cls._from_stages(value, depths)
+        if tuple(len(s) for s in plan.ratios) != tuple(depths):
+            raise PlanError(
+                f"the plan has {[len(s) for s in plan.ratios]} blocks per stage, the model has {list(depths)}; "
+                "use a plan made for this model"
+            )
+        return plan
+
+    @classmethod
+    def _from_text(cls, text: str, depths: Sequence[int]) -> Plan:
+        try:
+            return cls.parse(json.loads(text), depths)  # "0.6" or "[0.6, 0, 0.4, 0]"
+        except json.JSONDecodeError:
+            pass
+        path = Path(text)
+        try:
+            document = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise PlanError(
+                f"no plan file {text!r}; give a number (0.6), a list per stage ([0.6,0,0.4,0]) or a JSON plan file"
+            ) from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise PlanError(f"plan file {text!r} is not readable JSON ({error})") from error
+        if not isinstance(document, dict) or "ratios" not in document:
+            raise PlanError(f'plan file {text!r} has no "ratios"; expected {{"schema": 1, "ratios": [[...], ...]}}')
+        if document.get("schema") != PLAN_SCHEMA:
+            raise PlanError(
+                f"plan file {text!r} has schema {document.get('schema')!r}, this version reads {PLAN_SCHEMA}; "
+                "upgrade sparsevit-edge or write the plan again"
+            )
+        ratios = document["ratios"]
+        if isinstance(ratios, str):
+            raise PlanError(f'plan file {text!r} has "ratios" {ratios!r}; expected a number or a list per stage')
+        return cls.parse(ratios, depths)
+
+    @classmethod
+    def _from_stages(cls, value: object, depths: Sequence[int]) -> Plan:
+        if not isinstance(value, (list, tuple, np.ndarray)):
+            raise PlanError(
+                f"a plan is a number, a list per stage or a plan file, not {type(value).__name__}: {value!r}"
+            )
+        if len(value) != len(depths):
+            raise PlanError(f"the plan has {len(value)} stages, the model has {len(depths)}: {list(value)!r}")
+        stages = []
+        for i, (stage, depth) in enumerate(zip(value, depths)):
+            try:
+                ratios = [float(r) for r in stage] if np.ndim(stage) else [float(stage)] * depth
+            except (TypeError, ValueError):
+                raise PlanError(f"stage {i} of the plan is not a ratio or a list of ratios: {stage!r}") from None
+            pairs = -(-depth // 2)
+            if len(ratios) == pairs and pairs != depth:
+                ratios = [ratios[j // 2] for j in range(depth)]
+            if len(ratios) != depth:
+                raise PlanError(
+                    f"stage {i} of the plan has {len(ratios)} ratios; it has {depth} blocks in {pairs} pairs, give one "
+                    "ratio per block or per pair"
+                )
+            stages.append(tuple(ratios))
+        return cls(tuple(stages))
+
+    def save(self, path: str | Path, provenance: dict | None = None) -> None:
+        """Writes the plan as a JSON file that `parse` reads, whole or not at all.
+
+        Args:
+            path: the file.
+            provenance: where the plan comes from, plain values; kept beside the ratios for whoever reads the file.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
+        document = {"schema": PLAN_SCHEMA, "ratios": [list(s) for s in self.ratios]}
+        if provenance is not None:
+            document["provenance"] = provenance
+        write_atomic(path, (json.dumps(document, indent=1) + "\n").encode())
+
+    @property
+    def is_dense(self) -> bool:
+        return all(r == 0.0 for stage in self.ratios for r in stage)
+
+    def keep(self, stages: Sequence[StageGeometry]) -> np.ndarray:
+        """Windows computed per block pair, the `keep` input of an exported graph.
+
+        Args:
+            stages: window geometry of the model's input size.
+
+        Returns:
+            (pairs,) int64, stage by stage.
+
+        Raises:
+            PlanError: the two blocks of a pair differ (only a `--fixed` export can run such a plan).
+        """
+        counts = []
+        for i, (ratios, stage) in enumerate(zip(self.ratios, stages, strict=True)):
+            for j in range(0, len(ratios), 2):
+                pair = {kept_windows(stage.windows, r) for r in ratios[j : j + 2]}
+                if len(pair) != 1:
+                    raise PlanError(
+                        f"blocks {j} and {j + 1} of stage {i} keep different numbers of windows ({sorted(pair)}); "
+                        "`keep` has one entry per block pair. Give both one ratio, or export this plan with --fixed"
+                    )
+                counts.append(pair.pop())
+        return np.array(counts, dtype=np.int64)
+
+
+def dense_keep(stages: Sequence[StageGeometry]) -> np.ndarray:
+    """`keep` with every window computed, (pairs,) int64: the dense model, exactly."""
+    return np.array([s.windows for s in stages for _ in range(s.pairs)], dtype=np.int64)
+
+
+def validate_keep(keep: object, stages: Sequence[StageGeometry]) -> np.ndarray:
+    """Checks a `keep` vector against the model's windows.
+
+    Returns:
+        (pairs,) int64, C-contiguous.
+
+    Raises:
+        PlanError: wrong length or type, a count out of range, or counts that increase within a stage.
+    """
+    array = np.asarray(keep)
+    pairs = sum(s.pairs for s in stages)
+    if array.dtype.kind not in "iu" or array.shape != (pairs,):
+        raise PlanError(
+            f"keep must be {pairs} integers, one per block pair; got dtype {array.dtype}, shape {array.shape}"
+        )
+    start = 0
+    for i, stage in enumerate(stages):
+        counts = array[start : start + stage.pairs]
+        start += stage.pairs
+        if (counts < 0).any() or (counts > stage.windows).any():
+            raise PlanError(f"keep of stage {i} is {counts.tolist()}; this stage has 0 to {stage.windows} windows")
+        if (np.diff(counts.astype(np.int64)) > 0).any():
+            raise PlanError(
+                f"keep of stage {i} increases: {counts.tolist()}; a later pair can only keep a part of what an "
+                "earlier one kept"
+            )
+    return np.ascontiguousarray(array, dtype=np.int64)

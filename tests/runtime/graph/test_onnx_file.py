@@ -1,0 +1,145 @@
+"""The walk over the wire format, against the onnx package."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import tiny
+from sparsevit_runtime.card import CARD_KEY
+from sparsevit_runtime.errors import CardError, ModelError
+from sparsevit_runtime.graph.onnx_file import fields, read_onnx, without_functions
+
+
+def test_an_exported_file_reads_as_onnx_reads_it(exported):
+    path = exported()
+    model = onnx.load(path)
+    file = read_onnx(path)
+    assert file.data == path.read_bytes() and file.path == path
+    assert file.card.to_json() == {entry.key: entry.value for entry in model.metadata_props}[CARD_KEY]
+    assert file.nodes == tuple(sorted({n.op_type for n in model.graph.node if n.domain == "sparsevit"}))
+    assert file.nodes == ("WindowGather", "WindowScatter", "WindowScore")
+
+
+def test_counts_of_sorted_lists(exported, tmp_path):
+    assert set(read_onnx(exported()).sorted_counts) == {12, 4, 1}  # windows of its stages
+    path = tiny.write_model(tmp_path / "a.onnx")
+    model = onnx.load(path)
+    for name, constant in (
+        ("packed", helper.make_tensor("packed", TensorProto.INT64, [1], [300])),
+        ("raw", helper.make_tensor("raw", TensorProto.INT64, [1], (301).to_bytes(8, "little"), raw=True)),
+    ):
+        model.graph.initializer.append(constant)
+        model.graph.node.append(helper.make_node("TopK", ["x", name], [f"{name}_v", f"{name}_i"]))
+    model.graph.node.append(helper.make_node("TopK", ["x", "computed"], ["v", "i"]))
+    before = read_onnx(path).sorted_counts
+    onnx.save(model, path)
+    assert read_onnx(path).sorted_counts == (*before, 300, 301)
+
+
+def test_functions_are_removed_as_onnx_removes_them(exported):
+    data = exported().read_bytes()
+    model = onnx.load_from_string(data)
+    assert len(model.functions) == 3
+    del model.functions[:]
+    short = without_functions(data)
+    assert onnx.load_from_string(short) == model
+    assert without_functions(short) == short
+
+
+def test_functions_of_other_domains_stay_where_they_are():
+    """Also between two that go, and with fields behind them."""
+    domains = ["sparsevit", "other", "sparsevit", "", "sparsevit.more"]
+    model = helper.make_model(
+        helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "g", [], []),
+        functions=[
+            helper.make_function(d, f"F{i}", ["a"], ["b"], [helper.make_node("Abs", ["a"], ["b"])], [])
+            for i, d in enumerate(domains)
+        ],
+    )
+    data = (
+        model.SerializeToString() + onnx.ModelProto(producer_name="behind", model_version=1 << 40).SerializeToString()
+    )
+    left = onnx.load_from_string(without_functions(data))
+    assert [f.domain for f in left.functions] == ["other", "", "sparsevit.more"]
+    assert left.producer_name == "behind" and left.model_version == 1 << 40
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**31, 2**63 - 1, -1])
+def test_numbers_of_every_length(value):
+    data = onnx.ModelProto(ir_version=value, producer_name="n").SerializeToString()
+    assert [f.number for f in fields(data)] == [1, 2]
+    assert [f.end for f in fields(data)][-1] == len(data)
+
+
+def test_every_wire_type():
+    """A tensor's packed numbers, and the fixed-width fields of an attribute."""
+    attribute = helper.make_attribute("alpha", 0.5)  # name: bytes, f: 32 bits, type: varint
+    found = {f.number: f.wire for f in fields(attribute.SerializeToString())}
+    assert found == {1: 2, 2: 5, 20: 0}
+    fixed64 = b"\x09" + bytes(8) + b"\x10\x01"
+    assert [(f.number, f.wire, f.end) for f in fields(fixed64)] == [(1, 1, 9), (2, 0, 11)]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\x0a\x05abc", "field 1 at byte 0 ends at byte 7, the data at 5"),
+        (b"\x08", "a number ends past byte 1"),
+        (b"\x08" + b"\x80" * 11, "more than ten bytes"),
+        (b"\x0b\x01", "wire type 3 at byte 0"),
+        (b"\x00\x01", "field number 0 at byte 0"),
+    ],
+    ids=["long field", "no value", "long number", "group", "no number"],
+)
+def test_what_is_no_message_is_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        list(fields(data))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it has no graph"),
+        (b"hello world", "not an ONNX model, or only a part"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "not an ONNX model"),
+        (onnx.ModelProto(ir_version=9).SerializeToString(), "it has no graph"),
+        (b"\x38\x01", "field 7 at byte 0 is no message"),
+    ],
+    ids=["empty", "text", "picture", "no graph", "graph of a wrong type"],
+)
+def test_other_files_are_refused(tmp_path, content, message):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        read_onnx(path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_a_truncated_export_is_refused(exported, tmp_path, share):
+    data = exported().read_bytes()
+    path = tmp_path / "part.onnx"
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ModelError):
+        read_onnx(path)
+
+
+def test_a_model_without_or_with_a_wrong_card_is_refused(tmp_path):
+    with pytest.raises(CardError, match="carries no model card"):
+        read_onnx(tiny.write_model(tmp_path / "a.onnx", card=""))
+    with pytest.raises(CardError, match="is not JSON"):
+        read_onnx(tiny.write_model(tmp_path / "b.onnx", card="{"))
+    with pytest.raises(ModelError, match="cannot read"):
+        read_onnx(tmp_path / "c.onnx")
+
+
+def test_only_nodes_of_our_domain_count(tmp_path):
+    path = tiny.write_model(tmp_path / "a.onnx")
+    assert read_onnx(path).nodes == ()
+    model = onnx.load(path)
+    model.graph.node.append(helper.make_node("WindowScore", ["x"], ["s"], domain="elsewhere"))
+    model.graph.node.append(helper.make_node("WindowScore", ["x"], ["t"], domain="sparsevit"))
+    model.graph.initializer.append(helper.make_tensor("w", TensorProto.FLOAT, [300], [0.0] * 300))
+    onnx.save(model, path)
+    assert read_onnx(path).nodes == ("WindowScore",)

@@ -1,0 +1,152 @@
+import json
+
+import numpy as np
+import pytest
+
+from sparsevit_runtime.errors import PlanError
+from sparsevit_runtime.windows.geometry import stage_geometries
+from sparsevit_runtime.windows.plan import Plan, dense_keep, kept_windows, validate_keep
+
+DEPTHS = (2, 2, 6, 2)
+STAGES = stage_geometries(672, 672, DEPTHS, 7)  # 576, 144, 36, 9 windows
+
+
+@pytest.mark.parametrize(
+    ("windows", "ratio", "kept"),
+    [
+        (120, 0.8, 23),  # 24 exactly, but 23.999... in float64
+        (10, 0.9, 0),
+        (5, 0.8, 0),
+        (90, 0.3, 62),
+        (5, 0.6, 2),  # 1 in float32
+        (64, 0.0, 64),
+        (64, 1.0, 0),
+        (1, 0.1, 0),
+        (9, 0.5, 4),
+    ],
+)
+def test_kept_counts_truncate_in_float64(windows, ratio, kept):
+    assert kept_windows(windows, ratio) == kept
+    assert kept_windows(windows, np.float64(ratio)) == kept
+
+
+@pytest.mark.parametrize(
+    ("value", "ratios"),
+    [
+        (0, ((0,) * 2, (0,) * 2, (0,) * 6, (0,) * 2)),
+        (0.6, ((0.6,) * 2, (0.6,) * 2, (0.6,) * 6, (0.6,) * 2)),
+        (np.float32(0.5), ((0.5,) * 2, (0.5,) * 2, (0.5,) * 6, (0.5,) * 2)),
+        ("0.6", ((0.6,) * 2, (0.6,) * 2, (0.6,) * 6, (0.6,) * 2)),
+        ([0.6, 0, 0.4, 0], ((0.6,) * 2, (0,) * 2, (0.4,) * 6, (0,) * 2)),
+        ("[0.6, 0, 0.4, 0]", ((0.6,) * 2, (0,) * 2, (0.4,) * 6, (0,) * 2)),
+        (np.array([0.5, 0, 0.25, 0]), ((0.5,) * 2, (0,) * 2, (0.25,) * 6, (0,) * 2)),
+        ([[0.3], 0, [0.1, 0.2, 0.4], 0], ((0.3, 0.3), (0, 0), (0.1, 0.1, 0.2, 0.2, 0.4, 0.4), (0, 0))),  # per pair
+        ([[0.6, 0.5], 0, [0.5, 0.3] * 3, 0], ((0.6, 0.5), (0, 0), (0.5, 0.3) * 3, (0, 0))),  # parities are independent
+    ],
+)
+def test_accepted_forms(value, ratios):
+    assert Plan.parse(value, DEPTHS).ratios == ratios
+    assert Plan.parse(Plan.parse(value, DEPTHS), DEPTHS).ratios == ratios
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (1.5, "from 0 to 1"),
+        (-0.1, "from 0 to 1"),
+        (float("nan"), "from 0 to 1"),
+        (True, "not bool"),
+        (None, "not NoneType"),
+        ({"a": 1}, "not dict"),
+        ([0.5, 0.5], "2 stages, the model has 4"),
+        ([[0.5, 0.6, 0.7], 0, 0, 0], "3 ratios; it has 2 blocks in 1 pairs"),
+        (["much", 0, 0, 0], "not a ratio"),
+        ([0, 0, [0.5, 0, 0.4, 0, 0.3, 0], 0], "even blocks of stage 2 decrease"),
+        ([0, 0, [0, 0.5, 0, 0.4, 0, 0.4], 0], "odd blocks of stage 2 decrease"),
+        ("no-such-plan.json", "no plan file"),
+        (Plan.dense((2, 2)), "made for this model"),
+    ],
+)
+def test_refused_forms(value, message):
+    with pytest.raises(PlanError, match=message):
+        Plan.parse(value, DEPTHS)
+
+
+def test_plan_files_come_back(tmp_path):
+    plan = Plan.parse([[0.3], 0, [0.1, 0.2, 0.4], 0], DEPTHS)
+    plan.save(tmp_path / "plan.json")
+    assert Plan.parse(tmp_path / "plan.json", DEPTHS) == plan
+    assert Plan.parse(str(tmp_path / "plan.json"), DEPTHS) == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{broken", "not readable JSON"),
+        ("[0.5, 0.5, 0.5, 0.5]", 'no "ratios"'),
+        (json.dumps({"schema": 2, "ratios": [0, 0, 0, 0]}), "schema 2"),
+        (json.dumps({"schema": 1, "ratios": [0, 0]}), "2 stages"),
+    ],
+)
+def test_refused_plan_files(tmp_path, text, message):
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(PlanError, match=message):
+        Plan.parse(path, DEPTHS)
+
+
+@pytest.mark.parametrize(
+    ("value", "keep"),
+    [
+        (0.0, [576, 144, 36, 36, 36, 9]),
+        (0.6, [230, 57, 14, 14, 14, 3]),
+        ([[0.6], 0, [0.2, 0.4, 0.5], 0], [230, 144, 28, 21, 18, 9]),
+        (1.0, [0] * 6),
+    ],
+)
+def test_keep_of_a_plan(value, keep):
+    assert Plan.parse(value, DEPTHS).keep(STAGES).tolist() == keep
+
+
+def test_keep_needs_equal_counts_in_a_pair():
+    with pytest.raises(PlanError, match="--fixed"):
+        Plan.parse([[0.6, 0.5], 0, 0, 0], DEPTHS).keep(STAGES)
+    # On a small map two ratios can keep the same windows: nothing is lost then.
+    assert Plan.parse([0, 0, 0, [0.5, 0.55]], DEPTHS).keep(STAGES).tolist()[-1] == 4
+
+
+def test_dense():
+    assert Plan.dense(DEPTHS).is_dense and not Plan.uniform(0.1, DEPTHS).is_dense
+    assert dense_keep(STAGES).tolist() == Plan.dense(DEPTHS).keep(STAGES).tolist()
+
+
+@pytest.mark.parametrize(
+    "keep", [[576, 144, 36, 36, 36, 9], [0] * 6, np.array([5, 4, 3, 2, 1, 0], np.int32), (1, 1, 3, 3, 2, 9)]
+)
+def test_keep_in_range(keep):
+    checked = validate_keep(keep, STAGES)
+    assert checked.dtype == np.int64 and checked.tolist() == list(keep)
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        ([577, 144, 36, 36, 36, 9], "stage 0 .* 0 to 576"),
+        ([576, 144, 36, 36, 36, -1], "stage 3 .* 0 to 9"),
+        ([576, 144, 20, 21, 20, 9], "stage 2 increases"),
+        ([576, 144, 36, 36, 36], "6 integers"),
+        ([576.0] * 6, "dtype float64"),
+        ([[576, 144, 36, 36, 36, 9]], r"shape \(1, 6\)"),
+        ("dense", "6 integers"),
+    ],
+)
+def test_keep_out_of_range(keep, message):
+    with pytest.raises(PlanError, match=message):
+        validate_keep(keep, STAGES)
+
+
+def test_a_plan_file_that_names_a_file_is_refused(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({"schema": 1, "ratios": str(path)}))
+    with pytest.raises(PlanError, match="expected a number or a list"):
+        Plan.parse(path, (2, 2))
