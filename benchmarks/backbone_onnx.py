@@ -24,7 +24,8 @@ from rich.progress import track
 from sparsevit_apps.machine import read_machine
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_exporter.trace import quiet
-from sparsevit_runtime.backends import open_backend
+from sparsevit_runtime.backends import LoadOptions, open_backend
+from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.windows.macs import card_macs
 from sparsevit_runtime.windows.plan import Plan
@@ -50,7 +51,7 @@ def main() -> None:
             report = export(net, path, ExportOptions(SIZE, SIZE, name=f"swin-t-{name}", fixed=fixed), progress=print)
             if not report.holds:
                 raise SystemExit(f"the {name} export does not match PyTorch: {report.worst}")
-            backends[name] = open_backend(path, threads=arguments.threads)
+            backends[name] = open_backend(path, options=LoadOptions(threads=arguments.threads))
         torch_session = torch_export(net.eval(), Path(folder) / "torch.onnx", arguments.threads)
     card = backends["sparse"].card
     images = probe_image(SIZE, SIZE, 0)[None]
@@ -63,9 +64,9 @@ def main() -> None:
         if name == "torch":
             torch_session.run(None, {torch_session.get_inputs()[0].name: normalized})
         elif name == "plain":
-            backends["plain"].run(images, None, outputs)
+            backends["plain"].run(feeds_of(images), outputs)
         else:
-            backends["sparse"].run(images, keeps[float(name)], outputs)
+            backends["sparse"].run(feeds_of(images, keeps[float(name)]), outputs)
 
     random = np.random.RandomState(0)
     for round_number in track(range(arguments.rounds + 2), "measuring"):

@@ -20,9 +20,9 @@ from rich.console import Console
 
 from sparsevit_apps.comparing import check_against
 from sparsevit_exporter import ExportOptions, SparseViT, export
-from sparsevit_runtime.backends import open_backend
-from sparsevit_runtime.backends.base import Backend, MeasuredBackend
+from sparsevit_runtime.backends import Backend, LoadOptions, open_backend
 from sparsevit_runtime.card import ModelCard
+from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.errors import SparseViTError
 from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine
@@ -134,7 +134,7 @@ def _engines(
                 continue
             engine.backend = open_backend(path)
             engine.facts |= engine.backend.details
-            if not isinstance(engine.backend, MeasuredBackend):
+            if not engine.backend.capabilities.measure:
                 engine.not_run = f"the backend {engine.backend.name} does not measure its own times"
                 continue
             console.print(f"checking {title}, batch {batch}")
@@ -164,7 +164,7 @@ def _maps(backend: Backend) -> list[str]:
 
 def agreement(backend: Backend, model: Path, batch: int, settings: Any) -> dict:
     """The feature maps of an engine against ONNX Runtime on the same file, dense and pruned: entries of its rows."""
-    reference = open_backend(model, "onnxruntime", device="cpu")
+    reference = open_backend(model, "onnxruntime", LoadOptions(device="cpu"))
     try:
         ratios = settings.ratios[0], settings.ratios[-1]
         names = backend.name, model.name
@@ -194,7 +194,7 @@ def _engine_contenders(
                 keep, names = _keep(engine.backend.card, ratio), _maps(engine.backend)[-1:]
 
                 def milliseconds(backend=engine.backend, keep=keep, names=names) -> float:
-                    return backend.measure(images, keep, names).compute_ms
+                    return backend.measure(feeds_of(images, keep), names).compute_ms
 
                 contender.milliseconds = milliseconds
     return contenders

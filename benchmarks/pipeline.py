@@ -22,6 +22,7 @@ from rich.progress import Progress
 from sparsevit_apps.machine import read_machine
 from sparsevit_apps.running import open_sinks, run_stream
 from sparsevit_runtime import load, open_source
+from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.windows.plan import Plan
 
@@ -48,7 +49,7 @@ def main() -> None:
             keep = Plan.parse(sparsity, model.card.windows.depths).keep(model.card.stages)
             start = time.perf_counter()
             for image in images:
-                model.backend.run(image, keep, outputs)
+                model.backend.run(feeds_of(image, keep), outputs)
             return len(images) / (time.perf_counter() - start)
 
         def pipeline(sparsity: float, sink_uri: str) -> float:

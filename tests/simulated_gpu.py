@@ -95,7 +95,7 @@ class Cuda:
     Attributes:
         failing: function name -> error code that it returns.
         allocations: buffers made so far.
-        copies: bytes copied between the processor and the GPU.
+        copies: bytes copied between the host and the GPU.
         launches: graphs launched.
         device_waits: waits for all streams.
         places: address of a buffer -> kind of memory, and the GPU it is of.
@@ -346,7 +346,7 @@ def simulated_tensorrt(
 
         def set_input_shape(self, name, shape):
             self._bind(self.shapes, name, tuple(shape))
-            return name in inputs and (name != "image" or batches[0] <= shape[0] <= batches[1])
+            return name in inputs and (name == "keep" or batches[0] <= shape[0] <= batches[1])
 
         def set_tensor_address(self, name, address):
             assert address % _ALIGNMENT == 0
@@ -361,7 +361,8 @@ def simulated_tensorrt(
         def infer_shapes(self):
             if trt.shapeless:
                 raise RuntimeError("infer_shapes error code: -1")
-            feeds = {"image": np.zeros(self.shapes["image"], _TYPES[inputs["image"].type][1])}
+            beside = [name for name in inputs if name != "keep"]
+            feeds = {name: np.zeros(self.shapes[name], _TYPES[inputs[name].type][1]) for name in beside}
             if "keep" in inputs:
                 nbytes = 8 * self.shapes["keep"][0]
                 feeds["keep"] = cuda.memory.view(self.addresses["keep"], nbytes).view(np.int64)

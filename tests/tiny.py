@@ -19,6 +19,8 @@ from sparsevit_runtime.windows.plan import kept_windows
 
 CLASSES = ("sky", "road", "car", "tree", "wall", "sign", "person", "other")
 WINDOW = 2
+#: Name of the input beside the pixels, where there is one.
+MATRIX = "homography"
 DEPTHS = (2, 4)
 
 
@@ -42,7 +44,7 @@ def card_document(
             "std": [50.0, 60.0, 70.0],
         },
         "windows": {"window_size": WINDOW, "depths": list(DEPTHS), "fixed": fixed},
-        "architecture": {"embed_dim": 8, "num_heads": [1, 2], "parameters": 0},
+        "architecture": {"embed_dim": 1, "num_heads": [1, 1], "parameters": 0},
         "classes": [{"name": n, "color": [i * 30, 255 - i * 30, 128]} for i, n in enumerate(CLASSES)],
     }
 
@@ -84,6 +86,7 @@ def write_model(
     card: str | None = None,
     drop_output: str | None = None,
     fails: bool = False,
+    matrix: bool = False,
 ) -> Path:
     """Writes a tiny model.
 
@@ -93,8 +96,11 @@ def write_model(
         card: other text for the metadata; an empty one leaves the card out.
         drop_output: an output the graph lacks although the card promises it.
         fails: every run breaks inside the graph.
+        matrix: a 3x3 matrix comes with each frame; its upper left value is added to the labels.
     """
     document = card_document(task, hw, fixed, layout)
+    if matrix:
+        document["inputs"] = [{"name": MATRIX, "dtype": "float32", "shape": [3, 3]}]
     parsed = ModelCard.model_validate(document)
     graph = _Graph()
     if layout == "camera":
@@ -117,10 +123,14 @@ def write_model(
                 name = f"{prefix}{i}"
                 _order(graph, grey, stage, PATCH_SIZE << i, stage.shift * parity, longest, name)
                 outputs.append((name, TensorProto.INT64, ["batch", longest]))
+    if matrix:
+        _add_matrix(graph)
     infos = [helper.make_tensor_value_info(*o) for o in outputs if o[0] != drop_output]
     inputs = [image]
     if fixed is None:
         inputs.append(helper.make_tensor_value_info("keep", TensorProto.INT64, [sum(s.pairs for s in parsed.stages)]))
+    if matrix:
+        inputs.append(helper.make_tensor_value_info(MATRIX, TensorProto.FLOAT, ["batch", 3, 3]))
     model = helper.make_model(
         helper.make_graph(graph.nodes, "tiny", inputs, infos, graph.constants),
         opset_imports=[helper.make_opsetid("", 18)],
@@ -132,6 +142,15 @@ def write_model(
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def _add_matrix(graph: _Graph) -> None:
+    """Adds each frame's upper left value of the matrix to its labels."""
+    node = next(node for node in graph.nodes if "labels" in node.output)
+    node.output[0] = plain = "plain_labels"
+    first = graph.add("Slice", MATRIX, graph.ints(0, 0), graph.ints(1, 1), graph.ints(1, 2))
+    whole = graph.add("Add", graph.add("Cast", plain, to=TensorProto.FLOAT), first)
+    graph.add("Cast", whole, out="labels", to=TensorProto.UINT8)
 
 
 def _answers(graph, task, hw, stride, blue, grey, fixed, boxes, scores, classes, fails) -> list[tuple]:
@@ -168,8 +187,9 @@ def _answers(graph, task, hw, stride, blue, grey, fixed, boxes, scores, classes,
     found = []
     for i in range(len(DEPTHS)):
         cell = PATCH_SIZE << i
-        graph.add("AveragePool", grey, out=f"stage{i}", kernel_shape=[cell, cell], strides=[cell, cell])
-        found.append((f"stage{i}", TensorProto.FLOAT, ["batch", 1, hw[0] // cell, hw[1] // cell]))
+        shades = graph.add("AveragePool", grey, kernel_shape=[cell, cell], strides=[cell, cell], ceil_mode=1)
+        graph.add("Tile", shades, graph.ints(1, 1 << i, 1, 1), out=f"stage{i}")
+        found.append((f"stage{i}", TensorProto.FLOAT, ["batch", 1 << i, -(-hw[0] // cell), -(-hw[1] // cell)]))
     return found
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sparsevit_runtime import Backend, probe_image
 from sparsevit_runtime.card import CheckCard, InputCard
+from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.errors import ModelError
 
 from .agreement import count_not_finite
@@ -89,8 +90,10 @@ def check_model(
     for run, check in enumerate(card.checks):
         on_run(run, len(card.checks))
         arrays = backend.run(
-            probe_batch(card.input, [check.seed] * least_batch),
-            None if check.keep is None else np.array(check.keep, np.int64),
+            feeds_of(
+                probe_batch(card.input, [check.seed] * least_batch),
+                None if check.keep is None else np.array(check.keep, np.int64),
+            ),
             [output.name for output in check.outputs],
         )
         outputs += [_compare(run, check, expected, arrays[expected.name][:1]) for expected in check.outputs]
@@ -98,7 +101,7 @@ def check_model(
     return CheckReport(
         model=card.name,
         library=backend.details.get("library", backend.name),
-        processor=backend.details.get("processor", ""),
+        processor=str(backend.device),
         agrees=all(output.agrees for output in outputs),
         outputs=tuple(outputs),
     )

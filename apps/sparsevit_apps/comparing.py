@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from sparsevit_runtime import Backend, ModelCard, Plan
+from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.errors import ModelError
 from sparsevit_runtime.model import bundled_models
 from sparsevit_runtime.windows.plan import kept_windows
@@ -104,10 +105,10 @@ def check_against(
     return ComparisonReport(
         model=names[0],
         library=candidate.details.get("library", candidate.name),
-        processor=candidate.details.get("processor", ""),
+        processor=str(candidate.device),
         against=names[1],
         against_library=reference.details.get("library", reference.name),
-        against_processor=reference.details.get("processor", ""),
+        against_processor=str(reference.device),
         precision=precision,
         runs=tuple(title for title, _, _ in runs),
         agrees=all(tensor.agrees for tensor in tensors),
@@ -138,7 +139,7 @@ def compare_run(
     names = tuple(dict.fromkeys((*outputs, *kept)))
     best: tuple[float, list[TensorAgreement]] = (np.inf, [])
     for images in batches:
-        wanted = reference.run(images, keep, names)
+        wanted = reference.run(feeds_of(images, keep), names)
         answers = list(_answers(candidate, images, keep, names))
         apart = max(windows_apart(found, wanted, kept) for found in answers)
         compared = {name: wanted[name] for name in outputs}
@@ -230,9 +231,9 @@ def _answers(
     candidate: Backend, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]
 ) -> Iterator[dict[str, np.ndarray]]:
     """The candidate's outputs; an engine's twice, as it is launched at first and as it is from then on."""
-    yield candidate.run(images, keep, outputs)
+    yield candidate.run(feeds_of(images, keep), outputs)
     if candidate.name == "tensorrt":
         # The second run is recorded into a CUDA graph, the third replays it. The second is of other images, so that
         # a replay that computes nothing is seen.
-        candidate.run(np.flip(images, axis=-2), keep, outputs)
-        yield candidate.run(images, keep, outputs)
+        candidate.run(feeds_of(np.flip(images, axis=-2), keep), outputs)
+        yield candidate.run(feeds_of(images, keep), outputs)

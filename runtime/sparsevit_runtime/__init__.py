@@ -22,15 +22,18 @@ _HOME = {
     "bundled_models": "model",
     "Model": "model",
     "Stream": "pipeline",
-    "Result": "results",
-    "Detections": "results",
-    "Segmentation": "results",
-    "Features": "results",
-    "Timings": "results",
+    "Result": "tasks.results",
+    "Detections": "tasks.detection",
+    "Segmentation": "tasks.segmentation",
+    "Features": "tasks.backbone",
+    "Timings": "tasks.results",
     "WindowActivity": "windows.activity",
     "Letterbox": "images.letterbox",
     "ModelCard": "card",
     "Plan": "windows.plan",
+    "Level": "windows.level",
+    "Task": "tasks.base",
+    "LoadOptions": "backends.options",
     "probe_image": "images.probe",
     "open_backend": "backends",
     "Backend": "backends",
@@ -81,16 +84,16 @@ if TYPE_CHECKING:
     from .model import bundled_models as bundled_models
     from .model import load as load
     from .pipeline import Stream as Stream
-    from .results import Detections as Detections
-    from .results import Features as Features
-    from .results import Result as Result
-    from .results import Segmentation as Segmentation
-    from .results import Timings as Timings
     from .sinks import open_sink as open_sink
     from .sinks.base import Sink as Sink
     from .sources import open_source as open_source
     from .sources.base import Frame as Frame
     from .sources.base import Source as Source
+    from .tasks.backbone import Features as Features
+    from .tasks.detection import Detections as Detections
+    from .tasks.results import Result as Result
+    from .tasks.results import Timings as Timings
+    from .tasks.segmentation import Segmentation as Segmentation
     from .windows.activity import WindowActivity as WindowActivity
     from .windows.plan import Plan as Plan
 

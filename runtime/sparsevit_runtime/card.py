@@ -7,7 +7,7 @@ recorded at export against which `sparsevit check` compares a machine.
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -39,6 +39,26 @@ class InputCard(_Part):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     pad_value: int = Field(default=114, ge=0, le=255)
+
+
+class FrameInputCard(_Part):
+    """An input of the graph that comes with each frame beside its pixels, e.g. a homography.
+
+    Attributes:
+        name: of the graph's input.
+        dtype: of its elements.
+        shape: of one frame's, without the batch.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z_]\w{0,63}$")
+    dtype: Literal["float32", "float16", "int64", "int32", "uint8"] = "float32"
+    shape: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(max_length=6)
+
+    @model_validator(mode="after")
+    def _free_name(self) -> FrameInputCard:
+        if self.name in ("image", "keep"):
+            raise ValueError(f"{self.name!r} is an input of every model")
+        return self
 
 
 class WindowCard(_Part):
@@ -88,7 +108,7 @@ class CheckCard(_Part):
         min_agreement: float = Field(ge=0, le=1)
 
         @model_validator(mode="after")
-        def _same_length(self):
+        def _same_length(self) -> CheckCard.Output:
             if len(self.positions) != len(self.values):
                 raise ValueError(f"{len(self.positions)} positions but {len(self.values)} values")
             return self
@@ -117,13 +137,19 @@ class TrainingCard(_Part):
 
 
 class ModelCard(_Part):
-    """Schema-versioned description embedded in every exported file."""
+    """Schema-versioned description embedded in every exported file.
+
+    Attributes:
+        task: name in the registry of tasks, which decides whether this version knows it.
+        inputs: of the graph, beside `image` and `keep`.
+    """
 
     schema_version: Literal[1] = CARD_SCHEMA
     name: str
-    task: Literal["segmentation", "detection", "backbone"]
+    task: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")
     precision: Literal["fp32", "fp16"]
     input: InputCard
+    inputs: tuple[FrameInputCard, ...] = ()
     windows: WindowCard
     architecture: ArchitectureCard
     classes: tuple[ClassCard, ...] = ()
@@ -142,7 +168,8 @@ class ModelCard(_Part):
         return tuple(c.name for c in self.classes)
 
     def to_json(self) -> str:
-        return self.model_dump_json(exclude_none=False)
+        left_out: Any = None if self.inputs else {"inputs"}  # so that earlier versions read what they can run
+        return self.model_dump_json(exclude=left_out)
 
     @classmethod
     def from_json(cls, text: str, origin: str = "the model") -> ModelCard:

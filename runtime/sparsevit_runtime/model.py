@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .backends import Backend, open_backend
+from .backends import Backend, LoadOptions, open_backend
 from .card import ModelCard
 from .errors import FrameError, ModelError
-from .images.device_frames import DeviceFrame, is_device_frame, read_device_frame
-from .images.frames import check_frame
+from .images.frames import FrameLike
 from .images.probe import probe_image
-from .job import Job
-from .results import Result
+from .runner import DEFAULT_THRESHOLD, PlacedFrame, Request, Runner
+from .tasks import Result
+from .windows.level import Level
 from .windows.plan import PlanLike
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from .sources.base import Source
 
 _BUNDLED = Path(__file__).with_name("models")
-#: Detections below this score are left out unless the caller says otherwise.
-DEFAULT_THRESHOLD = 0.25
 
 
 def bundled_models() -> dict[str, Path]:
@@ -55,15 +54,23 @@ def find_model(model: str | Path) -> Path:
     return path
 
 
-def load(model: str | Path, backend: str = "auto", *, threads: int | None = None, device: str | None = None) -> Model:
+def load(
+    model: str | Path,
+    backend: str = "auto",
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    options: LoadOptions | None = None,
+) -> Model:
     """Opens a model.
 
     Args:
         model: path of an exported file or of an engine, or the name of a bundled model (`bundled_models`).
         backend: ``auto`` chooses by the file's suffix; ``onnxruntime``; ``tensorrt`` runs an engine, and makes one of
             an exported file first, once (kept in ~/.cache/sparsevit, or the folder $SPARSEVIT_CACHE).
-        threads: processor threads for inference; None for one per physical core.
+        threads: host threads for inference; None for one per physical core.
         device: ``cpu``, ``cuda``, or None for the best this machine offers.
+        options: further settings; `threads` and `device` go before those in it.
 
     Raises:
         ModelError: no such file or bundled model, a broken file, or not one of ours (CardError when only the card is
@@ -72,7 +79,13 @@ def load(model: str | Path, backend: str = "auto", *, threads: int | None = None
         BuildError: no engine can be made of the file.
         MissingDependencyError: the backend's library is not installed.
     """
-    return Model(open_backend(find_model(model), backend, threads=threads, device=device))
+    options = options or LoadOptions()
+    options = replace(
+        options,
+        threads=options.threads if threads is None else threads,
+        device=options.device if device is None else device,
+    )
+    return Model(open_backend(find_model(model), backend, options))
 
 
 class Model:
@@ -82,14 +95,15 @@ class Model:
     beside calls.
 
     Attributes:
-        backend: what runs the graph.
+        backend: that runs the graph.
+        runner: of frames through the backend.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        card = backend.card
+        self.runner = Runner(backend)
         self._lock = threading.Lock()
-        self._buffer = np.empty((1, card.input.height, card.input.width, 3), np.uint8)
+        self._buffer = self.runner.new_buffer()
 
     @property
     def card(self) -> ModelCard:
@@ -97,7 +111,7 @@ class Model:
 
     @property
     def task(self) -> str:
-        """``segmentation``, ``detection`` or ``backbone``."""
+        """Name of the task, as the card says it."""
         return self.card.task
 
     @property
@@ -109,84 +123,94 @@ class Model:
         """Height and width of the graph's input in pixels."""
         return self.card.input.height, self.card.input.width
 
+    def level(self, sparsity: PlanLike | Level | None = None) -> Level:
+        """A sparsity resolved for this model, once; calls and streams take it in place of a sparsity.
+
+        Args:
+            sparsity: any form `Plan.parse` reads; None computes all windows, or the fixed plan of a `--fixed` export.
+
+        Raises:
+            PlanError: it does not fit the model.
+        """
+        return self.runner.level(sparsity)
+
     def __call__(
         self,
-        frame: np.ndarray,
-        sparsity: PlanLike | None = None,
+        frame: FrameLike,
+        sparsity: PlanLike | Level | None = None,
         *,
         activity: bool = False,
         threshold: float = DEFAULT_THRESHOLD,
+        inputs: Mapping[str, np.ndarray] | None = None,
     ) -> Result:
         """Runs one frame.
 
         Args:
             frame: (H, W, 3) uint8 BGR, any size: a numpy array, or with the TensorRT backend anything on the GPU that
                 has `__cuda_array_interface__`, which stays there; `image` of its result is None.
-            sparsity: any form `Plan.parse` reads; None computes all windows, or the fixed plan of a `--fixed` export.
+            sparsity: any form `Plan.parse` reads, or a level; None computes all windows, or the fixed plan of a
+                `--fixed` export.
             activity: also tell which windows were computed.
             threshold: detections with a lower score are left out; other tasks ignore it.
+            inputs: what the model takes with each frame beside its pixels, by name, without a batch; most take nothing.
 
         Returns:
             Segmentation, Detections or Features, as the model's task is.
 
         Raises:
-            FrameError: `frame` is not a frame.
+            FrameError: `frame` is not a frame, or an input is missing.
             PlanError: `sparsity` does not fit the model.
             BackendError: the run failed.
         """
-        return self.batch([frame], sparsity, activity=activity, threshold=threshold)[0]
+        every = None if inputs is None else [inputs]
+        return self.batch([frame], sparsity, activity=activity, threshold=threshold, inputs=every)[0]
 
     def batch(
         self,
-        frames: Sequence[np.ndarray],
-        sparsity: PlanLike | None = None,
+        frames: Sequence[FrameLike],
+        sparsity: PlanLike | Level | None = None,
         *,
         activity: bool = False,
         threshold: float = DEFAULT_THRESHOLD,
+        inputs: Sequence[Mapping[str, np.ndarray]] | None = None,
     ) -> list[Result]:
         """Runs several frames, of any sizes, in one go; see `__call__`. The timings are those of the whole batch."""
-        frames = list(frames)
-        job = Job(self.backend, sparsity, activity=activity, threshold=threshold)
-        if not frames:
+        request = self.runner.request(self.level(sparsity), activity=activity, threshold=threshold)
+        if inputs is not None and len(inputs) != len(frames):
+            raise FrameError(f"{len(frames)} frames come with {len(inputs)} sets of inputs; give one for each frame")
+        placed = [self.runner.place(frame, inputs[i] if inputs else None) for i, frame in enumerate(frames)]
+        if not placed:
             return []
-        on_device = [is_device_frame(frame) for frame in frames]
-        if all(on_device):
-            return self._batch_whole(job, [read_device_frame(frame) for frame in frames])
-        if any(on_device):
+        of_host = [each.image is not None for each in placed]
+        if not all(of_host) and any(of_host):
             raise FrameError("some frames of the batch are on the GPU, others are not; bring all of them to one place")
-        frames = [check_frame(frame) for frame in frames]
-        if job.prefers_gpu_letterbox(frames):
-            return self._batch_whole(job, frames)
+        if any(each.on_gpu for each in placed):
+            return self._run_on_gpu(placed, request)
         with self._lock:
             start = time.perf_counter()
-            if len(frames) > len(self._buffer):
-                self._buffer = np.empty((len(frames), *self._buffer.shape[1:]), np.uint8)
-            images = self._buffer[: len(frames)]
-            letterboxes = [job.letterbox(frame, image) for frame, image in zip(frames, images)]
+            if len(placed) > len(self._buffer):
+                self._buffer = self.runner.new_buffer(len(placed))
+            images = self._buffer[: len(placed)]
+            for each, image in zip(placed, images):
+                self.runner.letterbox(each, image)
             ready = time.perf_counter()
-            outputs = job.run(images)
+            outputs = self.runner.run(placed, images, request)
             done = time.perf_counter()
         timings = {"preprocess_ms": (ready - start) * 1e3, "inference_ms": (done - ready) * 1e3}
-        return [
-            job.result(outputs, i, letterbox, frame, timings)
-            for i, (frame, letterbox) in enumerate(zip(frames, letterboxes))
-        ]
+        return [self.runner.decode(outputs, i, each, request, timings) for i, each in enumerate(placed)]
 
-    def _batch_whole(self, job: Job, frames: list[DeviceFrame] | list[np.ndarray]) -> list[Result]:
+    def _run_on_gpu(self, placed: list[PlacedFrame], request: Request) -> list[Result]:
         """Letterboxes on the GPU, which is in the time of the inference."""
         with self._lock:
             start = time.perf_counter()
-            letterboxes, outputs = job.run_frames(frames)
+            outputs = self.runner.run(placed, None, request)
             timings = {"inference_ms": (time.perf_counter() - start) * 1e3}
-        return [
-            job.result(outputs, i, letterbox, None if isinstance(frame, DeviceFrame) else frame, timings)
-            for i, (frame, letterbox) in enumerate(zip(frames, letterboxes))
-        ]
+        return [self.runner.decode(outputs, i, each, request, timings) for i, each in enumerate(placed)]
 
     def stream(
         self,
-        source: str | Path | int | Source | Iterable[np.ndarray],
-        sparsity: PlanLike | None = None,
+        source: str | Path | int | Source | Iterable[FrameLike],
+        sparsity: PlanLike | Level | None = None,
         *,
         activity: bool = False,
         threshold: float = DEFAULT_THRESHOLD,
@@ -194,7 +218,7 @@ class Model:
         """Runs every frame of a source, in order, with capture and inference overlapping the caller's own work.
 
         Files and folders never drop a frame; live sources drop those that come while the model is busy, and each
-        result counts them in `dropped`. Every result carries its frame in `image`.
+        result counts them in `dropped`. Every result carries its frame in `image`, unless it is on the GPU.
 
         Args:
             source: a URI, path or camera index (`open_source`), an open Source, or an iterable of frames. The stream
@@ -209,13 +233,18 @@ class Model:
         """
         from .pipeline import Stream
 
-        return Stream(Job(self.backend, sparsity, activity=activity, threshold=threshold), source)
+        request = self.runner.request(self.level(sparsity), activity=activity, threshold=threshold)
+        return Stream(self.runner, source, request)
 
     def warm_up(self, runs: int = 2) -> None:
         """Runs the probe image, so that the first real frame does not pay for allocations."""
         probe = probe_image(*self.input_hw, seed=0)
+        nothing = {
+            spec.name: np.zeros([int(size) for size in spec.shape[1:]], spec.dtype)
+            for spec in self.runner.contract.frame_inputs
+        }
         for _ in range(runs):
-            self(probe)
+            self(probe, inputs=nothing)
 
     def close(self) -> None:
         """Releases the backend. Safe to repeat."""

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import FrameError
-from .images.frames import check_frame
-from .images.letterbox import Letterbox
-from .job import Job, JobQueue
+from .images.frames import FrameLike
 from .live.channel import Channel, Closed
-from .results import Result
+from .runner import PlacedFrame, Request, Runner, RunnerQueue
 from .sources import open_source
 from .sources.base import Frame, Source
+from .tasks import Result
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,14 +46,16 @@ class Stream(Iterator[Result]):
         source: being read, for its name, size, frame rate and frame count.
     """
 
-    def __init__(self, job: Job, source: str | Path | int | Source | Iterable[np.ndarray]) -> None:
+    def __init__(
+        self, runner: Runner, source: str | Path | int | Source | Iterable[FrameLike], request: Request
+    ) -> None:
         """Opens the source; see `Model.stream`.
 
         Raises:
             SourceError: it cannot be opened.
         """
         self.source = _as_source(source)
-        self._results = _run(job, self.source)
+        self._results = _run(runner, request, self.source)
 
     def __next__(self) -> Result:
         return next(self._results)
@@ -73,34 +74,37 @@ class Stream(Iterator[Result]):
         self.close()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class _Prepared:
-    """A frame on its way: `image` is its letterboxed buffer (1, h, w, 3) uint8, given back once inference is done.
-
-    A frame that is sent `whole` is letterboxed on the GPU and leaves the buffer as it is.
-    """
+    """A frame, placed and letterboxed."""
 
     frame: Frame
     image: np.ndarray
-    letterbox: Letterbox
+    placed: PlacedFrame
     timings: dict[str, float]
-    whole: bool
+
+    @property
+    def images(self) -> np.ndarray | None:
+        return None if self.placed.on_gpu else self.image
 
 
-def _run(job: Job, source: Source) -> Iterator[Result]:
+def _run(runner: Runner, request: Request, source: Source) -> Iterator[Result]:
     # Buffers: one being filled, one being run, and as many as can wait in between.
     waiting = 1 if source.live else _AHEAD
     buffers: Channel[np.ndarray] = Channel(waiting + 2)
     for _ in range(waiting + 2):
-        buffers.put(np.empty((1, *job.input_hw, 3), np.uint8))
+        buffers.put(runner.new_buffer())
     prepared: Channel[_Prepared] = Channel(waiting, replace=source.live)
     outputs: Channel[tuple[_Prepared, dict[str, np.ndarray]]] = Channel(waiting)
     workers = [
         threading.Thread(
-            target=_worker, args=(_capture, prepared, job, source, buffers), name="sparsevit-capture", daemon=True
+            target=_worker, args=(_capture, prepared, runner, source, buffers), name="sparsevit-capture", daemon=True
         ),
         threading.Thread(
-            target=_worker, args=(_infer, outputs, job, prepared, buffers), name="sparsevit-inference", daemon=True
+            target=_worker,
+            args=(_infer, outputs, runner, request, prepared, buffers),
+            name="sparsevit-inference",
+            daemon=True,
         ),
     ]
     try:
@@ -111,11 +115,11 @@ def _run(job: Job, source: Source) -> Iterator[Result]:
                 done, arrays = outputs.get()
             except Closed:
                 return
-            yield job.result(
+            yield runner.decode(
                 arrays,
                 0,
-                done.letterbox,
-                done.frame.image,
+                done.placed,
+                request,
                 done.timings,
                 frame_index=done.frame.index,
                 timestamp_ns=done.frame.timestamp_ns,
@@ -142,44 +146,48 @@ def _worker(work: Callable[..., None], out: Channel, *args: object) -> None:
         out.close()
 
 
-def _capture(prepared: Channel[_Prepared], job: Job, source: Source, buffers: Channel[np.ndarray]) -> None:
+def _capture(prepared: Channel[_Prepared], runner: Runner, source: Source, buffers: Channel[np.ndarray]) -> None:
     while True:
         start = time.perf_counter()
         frame = source.read()
         if frame is None:
             return
         read = time.perf_counter()
-        frame = replace(frame, image=check_frame(frame.image))
         image = buffers.get()
         fitting = time.perf_counter()
-        whole = job.prefers_gpu_letterbox([frame.image])
-        letterbox = job.fit([frame.image])[0] if whole else job.letterbox(frame.image, image[0])
+        placed = runner.place(frame.image, frame.inputs)
+        if not placed.on_gpu:
+            runner.letterbox(placed, image[0])
         timings = {"capture_ms": (read - start) * 1e3, "preprocess_ms": (time.perf_counter() - fitting) * 1e3}
-        lost = prepared.put(_Prepared(frame, image, letterbox, timings, whole))
+        lost = prepared.put(_Prepared(frame, image, placed, timings))
         if lost is not None:
             buffers.put(lost.image)
 
 
-def _infer(outputs: Channel, job: Job, prepared: Channel[_Prepared], buffers: Channel[np.ndarray]) -> None:
-    with job.queue() as queue:
+def _infer(
+    outputs: Channel, runner: Runner, request: Request, prepared: Channel[_Prepared], buffers: Channel[np.ndarray]
+) -> None:
+    with runner.queue() as queue:
         if queue is None:
-            _infer_one_by_one(outputs, job, prepared, buffers)
+            _infer_one_by_one(outputs, runner, request, prepared, buffers)
         else:
-            _infer_overlapping(outputs, queue, prepared, buffers)
+            _infer_overlapping(outputs, queue, request, prepared, buffers)
 
 
-def _infer_one_by_one(outputs: Channel, job: Job, prepared: Channel[_Prepared], buffers: Channel[np.ndarray]) -> None:
+def _infer_one_by_one(
+    outputs: Channel, runner: Runner, request: Request, prepared: Channel[_Prepared], buffers: Channel[np.ndarray]
+) -> None:
     while True:
         item = prepared.get()
         start = time.perf_counter()
-        arrays = job.run_frames([item.frame.image])[1] if item.whole else job.run(item.image)
+        arrays = runner.run([item.placed], item.images, request)
         item.timings["inference_ms"] = (time.perf_counter() - start) * 1e3
         buffers.put(item.image)
         outputs.put((item, arrays))
 
 
 def _infer_overlapping(
-    outputs: Channel, queue: JobQueue, prepared: Channel[_Prepared], buffers: Channel[np.ndarray]
+    outputs: Channel, queue: RunnerQueue, request: Request, prepared: Channel[_Prepared], buffers: Channel[np.ndarray]
 ) -> None:
     """Starts a frame before it waits for the one before; an answer is never held back for a frame yet to come."""
     flying: deque[tuple[_Prepared, float, Any]] = deque()
@@ -195,7 +203,7 @@ def _infer_overlapping(
             item = prepared.get_if_any() if flying else prepared.get()
             if item is not None:
                 start = time.perf_counter()
-                ticket = queue.submit_frames([item.frame.image]) if item.whole else queue.submit(item.image)
+                ticket = queue.submit([item.placed], item.images, request)
                 flying.append((item, start, ticket))
                 buffers.put(item.image)
         except BaseException:  # the end, or an error: it comes behind the frames before it

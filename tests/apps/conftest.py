@@ -15,6 +15,7 @@ from networks import randomize
 from sparsevit_apps.cli import app
 from sparsevit_exporter import SegmentationModel, SparseViT
 from sparsevit_runtime.card import CheckCard, ModelCard
+from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.model import load
 
@@ -81,7 +82,7 @@ def checked_model(tiny_model: Callable[..., Path]) -> Callable[..., Path]:
             if model.card.input.layout == "normalized":
                 rgb = image[..., ::-1].transpose(0, 3, 1, 2) - np.array(model.card.input.mean).reshape(3, 1, 1)
                 image = (rgb / np.array(model.card.input.std).reshape(3, 1, 1)).astype(np.float32)
-            values = model.backend.run(image, None if keep is None else np.array(keep), names)
+            values = model.backend.run(feeds_of(image, None if keep is None else np.array(keep)), names)
             card = model.card
         outputs = []
         for name, value in values.items():

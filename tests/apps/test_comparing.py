@@ -21,6 +21,7 @@ from sparsevit_apps.comparing import ComparisonReport, compare_run
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.backends import open_backend, tensorrt
 from sparsevit_runtime.card import CARD_KEY
+from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.cuda import CudaRuntime
 from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.tensorrt import read_sidecar, sidecar_path
@@ -78,7 +79,7 @@ def test_an_altered_weight_is_found_and_its_tensor_named(sparsevit, features, tm
 
 def test_labels_are_compared(sparsevit, exported, tmp_path):
     backend = open_backend(exported.path)
-    labels = backend.run(np.zeros((1, 48, 64, 3), np.uint8), None, ["labels"])["labels"]
+    labels = backend.run(feeds_of(np.zeros((1, 48, 64, 3), np.uint8)), ["labels"])["labels"]
     backend.close()
     another = 99 * (np.arange(3) == (labels[0, 0, 0] + 1) % 3)  # one class everywhere, which it is not now
     altered = with_weight(exported.path, tmp_path / "a.onnx", "classify.bias", lambda b: another)

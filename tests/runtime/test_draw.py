@@ -4,7 +4,9 @@ import pytest
 from sparsevit_runtime.draw import draw_activity, draw_detections, draw_result, draw_segmentation
 from sparsevit_runtime.errors import FrameError, PlanError
 from sparsevit_runtime.images.letterbox import Letterbox
-from sparsevit_runtime.results import Detections, Features, Segmentation
+from sparsevit_runtime.tasks.backbone import Features
+from sparsevit_runtime.tasks.detection import Detections
+from sparsevit_runtime.tasks.segmentation import Segmentation
 from sparsevit_runtime.windows.activity import WindowActivity
 from sparsevit_runtime.windows.geometry import stage_geometries
 

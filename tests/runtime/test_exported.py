@@ -8,6 +8,7 @@ import torch
 from sparsevit_exporter import DetectionModel, ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_exporter.heads.detection import decode_detections
 from sparsevit_runtime.card import ClassCard
+from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.model import Model, load
 from sparsevit_runtime.windows.plan import Plan
@@ -68,6 +69,6 @@ def test_window_lists_name_every_window_once(exported):
     _, model = exported
     names = [n for n in model.backend.output_names if "windows" in n]
     images = np.stack([Letterbox((9, 9), HW).apply(np.full((9, 9, 3), v, np.uint8)) for v in (3, 90)])
-    for name, order in model.backend.run(images, None, names).items():
+    for name, order in model.backend.run(feeds_of(images), names).items():
         stage = model.card.stages[int(name[-1])]
         np.testing.assert_array_equal(np.sort(order, axis=1), np.arange(stage.windows)[None].repeat(2, axis=0))

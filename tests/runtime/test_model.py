@@ -5,7 +5,9 @@ import tiny
 from sparsevit_runtime.errors import BackendError, FrameError, ModelError, PlanError
 from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.model import bundled_models, load
-from sparsevit_runtime.results import Detections, Features, Segmentation
+from sparsevit_runtime.tasks.backbone import Features
+from sparsevit_runtime.tasks.detection import Detections
+from sparsevit_runtime.tasks.segmentation import Segmentation
 from sparsevit_runtime.windows.plan import Plan
 
 FIXED = ((0.0, 0.5), (0.0, 0.5, 0.5, 0.9))
@@ -99,7 +101,7 @@ def test_boxes_are_in_frame_pixels(make_model, threshold, count):
 
 def test_backbones_give_their_maps(make_model, frame):
     result = make_model(task="backbone")(frame)
-    assert isinstance(result, Features) and [m.shape for m in result.maps] == [(1, 8, 12), (1, 4, 6)]
+    assert isinstance(result, Features) and [m.shape for m in result.maps] == [(1, 8, 12), (2, 4, 6)]
 
 
 def test_a_normalized_input_gets_normalized_pixels(make_model):

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from sparsevit_runtime.errors import SinkError
-from sparsevit_runtime.results import Detections, Features, Segmentation, Timings
+from sparsevit_runtime.tasks.backbone import Features
+from sparsevit_runtime.tasks.detection import Detections
+from sparsevit_runtime.tasks.results import Timings
+from sparsevit_runtime.tasks.segmentation import Segmentation
 
 NAMES = ("road", "car", "tree")
 PALETTE = np.array([[90, 90, 90], [200, 0, 0], [0, 200, 0]], np.uint8)

@@ -101,13 +101,13 @@ def _check_recorded(backend: Backend, engine: EngineCard | None, json: bool) -> 
 
 
 def _check_against(path: Path, backend: Backend, engine: EngineCard | None, other: Path, json: bool) -> None:
-    from sparsevit_runtime import open_backend
+    from sparsevit_runtime import LoadOptions, open_backend
 
     from ..comparing import batch_sizes, check_against, limits_of
     from ..console import print_error, progress_bar, stdout
 
     # On the processor: on a GPU, ONNX Runtime's own products may be rounded to TF32.
-    reference = open_backend(other, "onnxruntime", device="cpu")
+    reference = open_backend(other, "onnxruntime", LoadOptions(device="cpu"))
     try:
         with progress_bar() as bar:
             task = bar.add_task("comparing", total=None)

@@ -18,8 +18,7 @@ _IDLE_SECONDS = 2.0
 def find_meter(model: Model) -> tuple[PowerMeter | None, str]:
     """The meter of what runs the model, and the line that says why there is none."""
     reasons: list[str] = []
-    processor = "cpu" if model.backend.details.get("processor") == "cpu" else "cuda"
-    meter = open_meter(processor=processor, why_not=reasons.append)
+    meter = open_meter(kind=model.backend.device.kind, why_not=reasons.append)
     return meter, "" if meter else f"no energy figures, there is no power meter: {'; '.join(reasons)}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sparsevit_runtime.graph.parts import part_of_layer
-from sparsevit_runtime.job import Job
+from sparsevit_runtime.runner import Request, Runner
 
 from .report import PartTime
 
@@ -16,18 +16,19 @@ from .report import PartTime
 RUNS = 5
 
 
-def time_parts(job: Job, images: np.ndarray, runs: int = RUNS) -> tuple[PartTime, ...]:
+def time_parts(runner: Runner, request: Request, images: np.ndarray, runs: int = RUNS) -> tuple[PartTime, ...]:
     """Median time of each part, the slowest first.
 
     Args:
-        job: of a model whose backend is a `LayeredBackend`.
+        runner: of a model whose backend can time layers.
+        request: to run with.
         images: (B, h, w, 3) uint8, letterboxed.
         runs: at least 1.
 
     Raises:
         BackendError: the layers cannot be timed.
     """
-    return group_layers([job.layers(images) for _ in range(runs)])
+    return group_layers([runner.layers(images, request) for _ in range(runs)])
 
 
 def group_layers(runs: Sequence[Sequence[tuple[str, float]]]) -> tuple[PartTime, ...]:

@@ -17,11 +17,9 @@ from typing import get_args
 import numpy as np
 
 from sparsevit_runtime import Model, open_source
-from sparsevit_runtime.backends.base import LayeredBackend, MeasuredBackend, copies_arrays
 from sparsevit_runtime.errors import BackendError, PlanError, SourceError
-from sparsevit_runtime.job import Job
-from sparsevit_runtime.model import DEFAULT_THRESHOLD
 from sparsevit_runtime.power import PowerMeter
+from sparsevit_runtime.runner import Request, Runner
 from sparsevit_runtime.windows.macs import card_macs
 
 from ..machine import MachineInfo, read_machine
@@ -55,7 +53,7 @@ class _Timing:
     sparsity: str | None
     window_share: float = 1.0
     keep: tuple[int, ...] | None = None
-    job: Job | None = None
+    request: Request | None = None
     samples: dict[StageName, list[float]] = field(
         default_factory=lambda: {"preprocess": [], "inference": [], "postprocess": [], "total": []}
     )
@@ -102,15 +100,15 @@ def profile_model(
         SourceError: the source cannot be opened or has no frames.
         BackendError: a run failed, or the backend cannot time layers.
     """
-    if layers and not isinstance(model.backend, LayeredBackend):
+    if layers and not model.backend.capabilities.layers:
         raise BackendError(f"the {model.backend.name} backend cannot time single layers; leave --layers out")
     timings = _timings(model, sweep)
     for timing in timings:
-        timing.job = Job(model.backend, timing.sparsity, activity=False, threshold=DEFAULT_THRESHOLD)
+        timing.request = model.runner.request(model.level(timing.sparsity))
     name, frames = read_frames(source)
-    letterboxed = _letterboxed(timings[0].job, frames)
+    letterboxed = _letterboxed(model.runner, frames)
     machine = read_machine()
-    spans = isinstance(model.backend, MeasuredBackend)
+    spans = model.backend.capabilities.measure
     random = np.random.RandomState(0)
     rounds = warm_up + iterations
     for number in range(rounds):
@@ -119,13 +117,13 @@ def profile_model(
             _run_once(model, timings[position], images, timed=number >= warm_up)
             if spans:
                 chosen = np.arange(number * batch, (number + 1) * batch) % len(frames)
-                _measure_once(timings[position], letterboxed[chosen], timed=number >= warm_up)
+                _measure_once(model, timings[position], letterboxed[chosen], timed=number >= warm_up)
         on_round(number + 1, rounds)
     load_after = read_machine().load_average
     if layers:
         for done, timing in enumerate(timings):
             on_step("timing layers", done, len(timings))
-            timing.parts = time_parts(timing.job, letterboxed[np.arange(batch) % len(frames)])
+            timing.parts = time_parts(model.runner, timing.request, letterboxed[np.arange(batch) % len(frames)])
     power = None
     if meter is not None:
         on_step("measuring energy", 0, len(timings))
@@ -153,7 +151,7 @@ def profile_model(
             batch=batch,
             backend=model.backend.name,
             library=details.get("library", ""),
-            processor=details.get("processor", ""),
+            processor=str(model.backend.device),
             threads=threads_used(details.get("threads", ""), machine),
             source=name,
             frame_wh=(frames[0].shape[1], frames[0].shape[0]),
@@ -186,16 +184,16 @@ def read_frames(uri: str) -> tuple[str, list[np.ndarray]]:
         return source.name, [f for f in frames if f.shape == frames[0].shape]
 
 
-def _letterboxed(job: Job, frames: Sequence[np.ndarray]) -> np.ndarray:
+def _letterboxed(runner: Runner, frames: Sequence[np.ndarray]) -> np.ndarray:
     """(N, h, w, 3) uint8."""
-    images = np.empty((len(frames), *job.input_hw, 3), np.uint8)
+    images = runner.new_buffer(len(frames))
     for frame, image in zip(frames, images):
-        job.letterbox(frame, image)
+        runner.letterbox(runner.place(frame), image)
     return images
 
 
-def _measure_once(timing: _Timing, images: np.ndarray, *, timed: bool) -> None:
-    spans = timing.job.measure(images)
+def _measure_once(model: Model, timing: _Timing, images: np.ndarray, *, timed: bool) -> None:
+    spans = model.runner.measure(images, timing.request)
     if timed:
         for name in get_args(SpanName):
             timing.spans.setdefault(name, []).append(getattr(spans, f"{name}_ms"))
@@ -264,7 +262,7 @@ def _timed_region(model: Model, batch: int, spans: bool) -> str:
     inference = "the backend's run alone, from the input array to the output arrays in host memory"
     if model.card.input.layout == "normalized":
         inference += ", normalising the images in NumPy before it included"
-    if copies_arrays(model.backend):
+    if model.backend.device.copies:
         inference += ", copies to and from the GPU included"
     return (
         f"Wall time of {images}. preprocess: letterbox to the model's input. inference: {inference}. postprocess: "

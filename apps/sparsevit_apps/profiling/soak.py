@@ -118,7 +118,7 @@ class Soak:
             machine=self._machine,
             backend=self._model.backend.name,
             library=details.get("library", ""),
-            processor=details.get("processor", ""),
+            processor=str(self._model.backend.device),
             batch=self._batch,
             source=self._source,
             sparsity=self._sparsity or (FIXED if fixed else DENSE),

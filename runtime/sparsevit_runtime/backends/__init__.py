@@ -6,25 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import BackendError, ModelError
-from .base import Backend
+from .base import Backend, Capabilities, DeviceInfo
+from .options import LoadOptions
 
-__all__ = ["Backend", "open_backend"]
+__all__ = ["Backend", "Capabilities", "DeviceInfo", "LoadOptions", "open_backend"]
 
 
-def _open_onnxruntime(path: Path, threads: int | None, device: str | None) -> Backend:
+def _open_onnxruntime(path: Path, options: LoadOptions) -> Backend:
     from .onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(path, threads=threads, device=device)
+    return OnnxRuntimeBackend(path, threads=options.threads, device=options.device)
 
 
-def _open_tensorrt(path: Path, threads: int | None, device: str | None) -> Backend:
+def _open_tensorrt(path: Path, options: LoadOptions) -> Backend:
     from .tensorrt import TensorRtBackend, build_or_reuse
 
-    return TensorRtBackend(build_or_reuse(path, device) if path.suffix == ".onnx" else path, device=device)
+    engine = build_or_reuse(path, options) if path.suffix == ".onnx" else path
+    return TensorRtBackend(engine, device=options.device, graphs=options.graphs, plugins=options.plugins)
 
 
-#: Name -> opener(path, threads, device). Each opener imports its own library, so that none is needed until chosen.
-_BACKENDS: dict[str, Callable[[Path, int | None, str | None], Backend]] = {
+#: Name -> opener. Each opener imports its own library, so that none is needed until chosen.
+_BACKENDS: dict[str, Callable[[Path, LoadOptions], Backend]] = {
     "onnxruntime": _open_onnxruntime,
     "tensorrt": _open_tensorrt,
 }
@@ -32,17 +34,14 @@ _BACKENDS: dict[str, Callable[[Path, int | None, str | None], Backend]] = {
 _BY_SUFFIX = {".onnx": "onnxruntime", ".engine": "tensorrt", ".plan": "tensorrt", ".trt": "tensorrt"}
 
 
-def open_backend(
-    path: str | Path, backend: str = "auto", threads: int | None = None, device: str | None = None
-) -> Backend:
+def open_backend(path: str | Path, backend: str = "auto", options: LoadOptions | None = None) -> Backend:
     """Opens a model file.
 
     Args:
         path: of the file.
         backend: ``auto`` chooses by suffix; ``onnxruntime``; ``tensorrt`` runs an engine, and makes one of an .onnx
             file first, once.
-        threads: processor threads for inference; None leaves the choice to the library.
-        device: ``cpu``, ``cuda``, or None for the best this machine offers.
+        options: of the backend.
 
     Raises:
         ModelError: the file is missing, broken, or not one of ours (CardError when only the card is wrong).
@@ -64,4 +63,4 @@ def open_backend(
         raise BackendError(f"{path.name} is an engine, which TensorRT runs; load the .onnx file it was built from")
     if not path.is_file():
         raise ModelError(f"no model file {path}; check the path, or make one with `sparsevit export`")
-    return _BACKENDS[backend](path, threads, device)
+    return _BACKENDS[backend](path, options or LoadOptions())

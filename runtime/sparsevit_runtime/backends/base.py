@@ -2,166 +2,304 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ..card import ModelCard
+from ..contract import IMAGE, GraphContract
+from ..errors import BackendError, FrameError
 from ..images.device_frames import DeviceFrame
 from ..images.letterbox import Letterbox
+from ..stage_times import StageTimes
+from ..tasks import Task, task_of
+
+#: Arrays by the name of the graph's input.
+Feeds = Mapping[str, np.ndarray]
+Outputs = dict[str, np.ndarray]
 
 
-class Backend(Protocol):
-    """A loaded model. Implementations state in their docstring which calls may overlap.
+@dataclass(frozen=True)
+class DeviceInfo:
+    """What a backend runs on.
 
     Attributes:
-        name: registry name, e.g. ``onnxruntime``.
-        card: of the file.
-        output_names: what the graph can return.
-        details: library version, processor and thread count actually in use, for reports.
+        kind: where the graph's products are computed.
+        name: as its driver says; empty for a CPU.
+        compute_capability: of a GPU, such as ``8.7``; empty where it is not known.
+        integrated: the GPU shares the host's memory, as on a Jetson: nothing is copied.
     """
 
-    name: str
-    card: ModelCard
-    output_names: tuple[str, ...]
-    details: dict[str, str]
+    kind: Literal["cpu", "cuda"]
+    name: str = ""
+    compute_capability: str = ""
+    integrated: bool = False
 
-    def run(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+    @property
+    def copies(self) -> bool:
+        """Whether a run copies its arrays to the device and back."""
+        return self.kind == "cuda" and not self.integrated
+
+    def __str__(self) -> str:
+        if not self.name:
+            return self.kind
+        return f"{self.name}, compute capability {self.compute_capability}" if self.compute_capability else self.name
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can do beyond `run`, resolved when the model is loaded.
+
+    Attributes:
+        queue: runs overlap (`Backend.queue`).
+        device_frames: frames are letterboxed on the GPU (`Backend.run_frames`).
+        measure: times of a run, measured on the device (`Backend.measure`).
+        layers: times of single layers (`Backend.layers`).
+    """
+
+    queue: bool = False
+    device_frames: bool = False
+    measure: bool = False
+    layers: bool = False
+
+
+class Backend(ABC):
+    """A loaded model. Implementations state in their docstring which calls may overlap.
+
+    The public calls check what they are given, and that the backend is open; the hooks below them only run.
+
+    Attributes:
+        name: of the kind of backend, e.g. ``onnxruntime``.
+        path: of the file.
+        card: of the file.
+        task: of the card.
+        contract: of the graph.
+        output_names: what the graph can return.
+        batches: least and most frames of a run; None for no limit.
+        device: in use.
+        capabilities: beyond `run`.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        path: Path,
+        card: ModelCard,
+        output_names: Sequence[str],
+        device: DeviceInfo,
+        capabilities: Capabilities,
+        batches: tuple[int, int | None] = (1, None),
+    ) -> None:
+        """Raises CardError when the card's task is not known."""
+        self.path = path
+        self.card = card
+        self.task: Task = task_of(card)
+        self.contract: GraphContract = self.task.contract
+        self.output_names = tuple(output_names)
+        self.device = device
+        self.capabilities = capabilities
+        self.batches = batches
+        self._closed = False
+
+    @property
+    @abstractmethod
+    def details(self) -> dict[str, str]:
+        """Library version, device and settings actually in use, for people to read."""
+
+    def run(self, feeds: Feeds, outputs: Sequence[str]) -> Outputs:
         """Runs the graph once.
 
         Args:
-            images: (B, H, W, 3) uint8 BGR for a card of layout ``camera``, (B, 3, H, W) float32 for ``normalized``.
-            keep: (pairs,) integers, windows computed per block pair; None for all windows, and always None for a fixed
-                export.
+            feeds: as `contract` says; `keep` may be left out for all windows, and always is for a fixed export.
             outputs: names among `output_names`; only these are fetched.
 
         Returns:
             New arrays by name; the caller may keep them.
 
         Raises:
-            FrameError: `images` has another shape or type.
+            FrameError: an input is missing, or has another shape or type.
             PlanError: `keep` does not fit the model.
-            BackendError: an unknown output, or the run failed.
+            BackendError: an unknown input or output, a batch that does not fit, the run failed, or `close` was called.
         """
-
-    def close(self) -> None:
-        """Releases the model. Safe to repeat; `run` raises BackendError afterwards."""
-
-
-def copies_arrays(backend: Backend) -> bool:
-    """Whether a run copies its arrays to a GPU and back.
-
-    A backend that can tell has an attribute `copies`: a GPU that shares the processor's memory copies nothing. Of the
-    others the kind of processor in `details` decides.
-    """
-    return getattr(backend, "copies", backend.details.get("processor") == "cuda")
-
-
-@dataclass(frozen=True)
-class StageTimes:
-    """Where the time of one run went.
-
-    Attributes:
-        h2d_ms: copies to the device, between events on the stream.
-        compute_ms: the engine, between events on the stream.
-        d2h_ms: copies of the outputs asked for, between events on the stream.
-        enqueue_ms: the host's time until everything was queued.
-        total_ms: the host's time from the call to the arrays being there.
-    """
-
-    h2d_ms: float
-    compute_ms: float
-    d2h_ms: float
-    enqueue_ms: float
-    total_ms: float
-
-
-@runtime_checkable
-class LayeredBackend(Backend, Protocol):
-    """A backend that can time single layers."""
-
-    def layers(self, images: np.ndarray, keep: np.ndarray | None) -> list[tuple[str, float]]:
-        """Runs once with a profiler, slower than `run`.
-
-        Returns:
-            Name and milliseconds of each layer, in the order they ran. Names say parts as `parts.part_of_layer` reads
-            them, where the backend knows.
-
-        Raises:
-            FrameError, PlanError, BackendError: as `run`.
-        """
-
-
-@runtime_checkable
-class MeasuredBackend(LayeredBackend, Protocol):
-    """A backend that can say where its time goes, measured on the device itself."""
-
-    def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> StageTimes:
-        """Runs once as `run` does, and returns its times instead of its arrays. Raises as `run` does."""
-
-
-class RunQueue(Protocol):
-    """Runs of one caller, two of them in flight: while one computes, the next is uploaded or the last one downloaded.
-
-    Threads: one at a time.
-    """
-
-    def submit(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Any:
-        """Starts a run, as `Backend.run`; `images` is free again when this returns.
-
-        Returns:
-            A ticket for `collect`.
-
-        Raises:
-            BackendError: two are in flight already. FrameError, PlanError, BackendError as `Backend.run`.
-        """
-
-    def submit_frames(
-        self,
-        frames: Sequence[np.ndarray],
-        letterboxes: Sequence[Letterbox],
-        keep: np.ndarray | None,
-        outputs: Sequence[str],
-    ) -> Any:
-        """The same for frames that `DeviceFrameBackend.prefers_gpu_letterbox`; asked of no other backend."""
-
-    def collect(self, ticket: Any) -> dict[str, np.ndarray]:
-        """Waits for a run, the oldest first. Returns and raises as `Backend.run`."""
-
-
-@runtime_checkable
-class QueuedBackend(Backend, Protocol):
-    """A backend whose runs overlap."""
-
-    def queue(self) -> AbstractContextManager[RunQueue]:
-        """A queue for one caller; leaving it waits for what is in flight."""
-
-
-@runtime_checkable
-class DeviceFrameBackend(Backend, Protocol):
-    """A backend that letterboxes on the GPU: frames that are there already, without bringing them to the processor,
-    and frames of the processor that are better sent whole."""
-
-    def prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
-        """Whether frames of the processor, (H, W, 3) uint8, are better letterboxed on the GPU."""
+        return self._run(*self._checked(feeds, outputs))
 
     def run_frames(
         self,
         frames: Sequence[DeviceFrame | np.ndarray],
         letterboxes: Sequence[Letterbox],
-        keep: np.ndarray | None,
+        feeds: Feeds,
         outputs: Sequence[str],
-    ) -> dict[str, np.ndarray]:
+    ) -> Outputs:
         """Letterboxes on the GPU, bit-equal to `Letterbox.apply`, and runs as `run` does.
 
         Args:
-            frames: of any sizes, not empty; of the processor as `frames.check_frame` returns them.
+            frames: of any sizes, not empty; those of the host as `images.frames.check_frame` returns them.
             letterboxes: of each.
+            feeds: the inputs beside `image`.
+            outputs: as in `run`.
 
         Raises:
-            FrameError: the model takes normalised images, or a frame is on another GPU. PlanError, BackendError as
-                `run`.
+            FrameError: the backend takes images of the host only, the model takes normalised images, or a frame is on
+                another GPU.
+            PlanError, BackendError: as `run`.
         """
+        return self._run_frames(frames, letterboxes, *self._checked_beside(frames, feeds, outputs))
+
+    def prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
+        """Whether frames of the host, (H, W, 3) uint8, are better sent to the GPU whole and letterboxed there.
+
+        Raises BackendError when the backend is closed.
+        """
+        self._check_open()
+        return self.capabilities.device_frames and self._prefers_gpu_letterbox(frames)
+
+    @contextmanager
+    def queue(self) -> Iterator[RunQueue]:
+        """Runs of one caller, two of them in flight; leaving it waits for what is in flight.
+
+        Raises:
+            BackendError: runs of this backend do not overlap, or it is closed.
+        """
+        self._check_open()
+        with self._queue() as hooks:
+            yield RunQueue(self, hooks)
+
+    def measure(self, feeds: Feeds, outputs: Sequence[str]) -> StageTimes:
+        """Runs once as `run` does, and returns its times instead of its arrays.
+
+        Raises:
+            BackendError: this backend cannot tell. FrameError, PlanError, BackendError: as `run`.
+        """
+        return self._measure(*self._checked(feeds, outputs))
+
+    def layers(self, feeds: Feeds) -> list[tuple[str, float]]:
+        """Runs once with a profiler, slower than `run`.
+
+        Returns:
+            Name and milliseconds of each layer, in the order they ran. Names say parts as
+            `graph.parts.part_of_layer` reads them, where the backend knows.
+
+        Raises:
+            BackendError: this backend cannot tell. FrameError, PlanError, BackendError: as `run`.
+        """
+        return self._layers(self._checked(feeds, ())[0])
+
+    def close(self) -> None:
+        """Releases the model. Safe to repeat; every other call raises BackendError afterwards."""
+        if not self._closed:
+            self._closed = True
+            self._close()
+
+    @abstractmethod
+    def _run(self, feeds: dict[str, np.ndarray], outputs: tuple[str, ...]) -> Outputs: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+    def _run_frames(
+        self,
+        frames: Sequence[DeviceFrame | np.ndarray],
+        letterboxes: Sequence[Letterbox],
+        feeds: dict[str, np.ndarray],
+        outputs: tuple[str, ...],
+    ) -> Outputs:
+        raise FrameError(
+            f"the frame is on the GPU, and backend {self.name} takes frames of the host; load the model with "
+            'backend="tensorrt", or copy the frame to a numpy array'
+        )
+
+    def _prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
+        return False
+
+    def _queue(self) -> Any:
+        raise BackendError(f"runs of backend {self.name} do not overlap; call `run`")
+
+    def _measure(self, feeds: dict[str, np.ndarray], outputs: tuple[str, ...]) -> StageTimes:
+        raise BackendError(f"backend {self.name} cannot say where the time of a run goes; time `run` from outside")
+
+    def _layers(self, feeds: dict[str, np.ndarray]) -> list[tuple[str, float]]:
+        raise BackendError(f"backend {self.name} cannot time single layers")
+
+    def _checked(self, feeds: Feeds, outputs: Sequence[str]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        self._check_open()
+        checked = self.contract.check_feeds(feeds, self.path.name)
+        self._check_batch(len(checked[IMAGE]))
+        return checked, self.contract.check_outputs(outputs, self.output_names, self.path.name)
+
+    def _checked_beside(
+        self, frames: Sequence[object], feeds: Feeds, outputs: Sequence[str]
+    ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        self._check_open()
+        self._check_batch(len(frames))
+        checked = self.contract.check_inputs(feeds, self.path.name, with_image=False, batch=len(frames))
+        return checked, self.contract.check_outputs(outputs, self.output_names, self.path.name)
+
+    def _check_batch(self, batch: int) -> None:
+        least, most = self.batches
+        if batch < least or (most is not None and batch > most):
+            raise BackendError(f"{batch} frames at once; {self.path.name} takes {least} to {most}")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BackendError(f"{self.path.name} is closed; load the model again")
+
+
+class QueueHooks(ABC):
+    """What a backend does for a `RunQueue`; everything it is given was checked."""
+
+    @abstractmethod
+    def submit(self, feeds: dict[str, np.ndarray], outputs: tuple[str, ...]) -> Any: ...
+
+    @abstractmethod
+    def submit_frames(
+        self,
+        frames: Sequence[DeviceFrame | np.ndarray],
+        letterboxes: Sequence[Letterbox],
+        feeds: dict[str, np.ndarray],
+        outputs: tuple[str, ...],
+    ) -> Any: ...
+
+    @abstractmethod
+    def collect(self, ticket: Any) -> Outputs: ...
+
+
+class RunQueue:
+    """Runs of one caller, two of them in flight: while one computes, the next is uploaded or the last one downloaded.
+
+    Threads: one at a time.
+    """
+
+    def __init__(self, backend: Backend, hooks: QueueHooks) -> None:
+        self._backend, self._hooks = backend, hooks
+
+    def submit(self, feeds: Feeds, outputs: Sequence[str]) -> Any:
+        """Starts a run, as `Backend.run`; the arrays are free again when this returns.
+
+        Returns:
+            A ticket for `collect`.
+
+        Raises:
+            BackendError: two are in flight already. FrameError, PlanError, BackendError: as `Backend.run`.
+        """
+        return self._hooks.submit(*self._backend._checked(feeds, outputs))
+
+    def submit_frames(
+        self,
+        frames: Sequence[DeviceFrame | np.ndarray],
+        letterboxes: Sequence[Letterbox],
+        feeds: Feeds,
+        outputs: Sequence[str],
+    ) -> Any:
+        """The same for `Backend.run_frames`."""
+        checked = self._backend._checked_beside(frames, feeds, outputs)
+        return self._hooks.submit_frames(frames, letterboxes, *checked)
+
+    def collect(self, ticket: Any) -> Outputs:
+        """Waits for a run, the oldest first. Returns and raises as `Backend.run`."""
+        return self._hooks.collect(ticket)

@@ -14,19 +14,20 @@ from ..cuda import CudaRuntime, DeviceView, Stream, open_cuda
 from ..errors import BackendError, FrameError
 from ..images.device_frames import DeviceFrame
 from ..images.letterbox import Letterbox
-from ..tensorrt import EngineCard, build_cached
+from ..stage_times import StageTimes
+from ..tensorrt import BuildOptions, EngineCard, build_cached
 from ..tensorrt.context import EngineContext, Ticket
 from ..tensorrt.engine import Engine, check_version, find_tensorrt, open_engine, read_engine
 from ..tensorrt.layer_names import layer_origins
 from ..tensorrt.letterbox_kernel import LetterboxKernel, letterbox_call
-from .base import StageTimes
-from .contract import check_images, check_keep, check_outputs
+from .base import Backend, Capabilities, DeviceInfo, Outputs, QueueHooks
+from .options import LoadOptions
 
 #: Batch sizes and plans whose CUDA graphs are held, per context.
 GRAPHS = 16
-#: Frames of the processor with more pixels than this are sent to the GPU whole, and letterboxed there.
+#: Frames of the host with more pixels than this are sent to the GPU whole, and letterboxed there.
 #:
-#: Either way the processor goes through every pixel: to letterbox it, or to copy it to where the GPU fetches it. What
+#: Either way the CPU goes through every pixel: to letterbox it, or to copy it to where the GPU fetches it. What
 #: sending saves is the arithmetic; what it costs is 3 bytes a pixel on the bus, where otherwise the input goes (1.4 MB
 #: at 672x672). On one x86 core and to 672x672, letterboxing takes about 1.5 ms at 1920x1080 and 5 ms at 3840x2160,
 #: copying 0.3 and 3.5 ms, and a bus of 12 GB/s another 0.5 and 2 ms; to 1024x2048 letterboxing takes 4 and 8 ms or
@@ -37,7 +38,7 @@ LARGE_FRAME_PIXELS = 1920 * 1080
 _log = logging.getLogger(__name__)
 
 
-class TensorRtBackend:
+class TensorRtBackend(Backend):
     """An engine on the GPU.
 
     Threads: `run`, `measure` and `layers` may be called from several threads at once; each call has an execution
@@ -47,7 +48,7 @@ class TensorRtBackend:
 
     Attributes:
         engine_card: of the engine that runs.
-        large_frame_pixels: frames of the processor with more pixels are letterboxed on the GPU; None for none, as
+        large_frame_pixels: frames of the host with more pixels are letterboxed on the GPU; None for none, as
             where the kernel is missing. May be set at any time.
     """
 
@@ -59,6 +60,7 @@ class TensorRtBackend:
         device: str | None = None,
         graphs: int = GRAPHS,
         large_frame_pixels: int | None = LARGE_FRAME_PIXELS,
+        plugins: Path | None = None,
     ) -> None:
         """Opens an engine file with the card beside it.
 
@@ -67,6 +69,7 @@ class TensorRtBackend:
             device: ``cuda`` or None.
             graphs: batch sizes and plans to hold CUDA graphs for; 0 for none.
             large_frame_pixels: see the attribute.
+            plugins: the plugin library; None for where the engine's card and `find_plugins_to_run` look.
 
         Raises:
             ModelError, CardError, BackendError, MissingDependencyError: see `open_backend`.
@@ -77,43 +80,42 @@ class TensorRtBackend:
         trt = find_tensorrt(card, path)
         check_version(trt, card, path)
         self._cuda: CudaRuntime = open_cuda()
-        self._path, self._graphs = path, graphs
+        self._graphs = graphs
         self.large_frame_pixels = large_frame_pixels
-        self._engine: Engine | None = open_engine(path, data, card, trt, self._cuda)
+        self._engine: Engine | None = open_engine(path, data, card, trt, self._cuda, plugins)
         self.engine_card: EngineCard = card
-        self.card = card.model
-        self.output_names = tuple(self._engine.outputs)
+        gpu = self._cuda.device
+        super().__init__(
+            path,
+            card.model,
+            tuple(self._engine.outputs),
+            DeviceInfo("cuda", gpu.name, gpu.compute_capability, gpu.integrated),
+            Capabilities(queue=True, device_frames=True, measure=True, layers=True),
+            self._engine.batches,
+        )
         self._lock = threading.Lock()
         self._letterbox: LetterboxKernel | None = None
         self._idle = [EngineContext(self._engine, self._cuda, graphs)]
 
     @property
-    def copies(self) -> bool:
-        """See `copies_arrays`."""
-        return not self._cuda.device.integrated
-
-    @property
     def details(self) -> dict[str, str]:
         """See `Backend.details`."""
-        gpu = self._cuda.device
         details = {
             "library": self.engine_card.inputs.tensorrt,
-            "processor": f"{gpu.name}, compute capability {gpu.compute_capability}",
-            "memory": "of the GPU" if self.copies else "shared with the processor, nothing is copied",
+            "device": str(self.device),
+            "memory": "of the GPU" if self.device.copies else "shared with the host, nothing is copied",
         }
         with self._lock:
             if self._idle:
                 details["cuda graphs"] = self._idle[-1].graph_state
         return details
 
-    def run(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        """See `Backend.run`."""
-        images, counts = self._check(images, keep, outputs)
+    def _run(self, feeds: dict[str, np.ndarray], outputs: tuple[str, ...]) -> Outputs:
         with self._context() as context:
-            return context.collect(context.submit(images, counts, outputs))
+            return context.collect(context.submit(feeds, outputs))
 
-    def prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
-        """See `DeviceFrameBackend.prefers_gpu_letterbox`; never where the kernel is missing, which is logged once."""
+    def _prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
+        """Never where the kernel is missing, which is logged once."""
         limit = self.large_frame_pixels
         if limit is None or self.card.input.layout != "camera":
             return False
@@ -123,73 +125,76 @@ class TensorRtBackend:
             self._letterbox_kernel()
         except BackendError as error:
             self.large_frame_pixels = None
-            _log.warning("large frames are letterboxed by the processor: %s", error)
+            _log.warning("large frames are letterboxed by the CPU: %s", error)
             return False
         return True
 
-    def run_frames(
+    def _run_frames(
         self,
         frames: Sequence[DeviceFrame | np.ndarray],
         letterboxes: Sequence[Letterbox],
-        keep: np.ndarray | None,
-        outputs: Sequence[str],
-    ) -> dict[str, np.ndarray]:
-        """See `DeviceFrameBackend.run_frames`; the kernel is that of the plugin library, also for a portable engine."""
+        feeds: dict[str, np.ndarray],
+        outputs: tuple[str, ...],
+    ) -> Outputs:
+        """The kernel is that of the plugin library, also for a portable engine."""
         with self._context() as context:
-            return context.collect(self._submit_frames(context, frames, letterboxes, keep, outputs))
+            return context.collect(self._submit_frames(context, frames, letterboxes, feeds, outputs))
 
     @contextmanager
-    def queue(self) -> Iterator[_Queue]:
-        """See `QueuedBackend.queue`."""
+    def _queue(self) -> Iterator[_Queue]:
         with self._context() as context:
             try:
                 yield _Queue(self, context)
             finally:
                 context.drain()
 
-    def measure(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> StageTimes:
-        """See `MeasuredBackend.measure`; times are those of CUDA events."""
-        images, counts = self._check(images, keep, outputs)
+    def _measure(self, feeds: dict[str, np.ndarray], outputs: tuple[str, ...]) -> StageTimes:
+        """Times are those of CUDA events."""
         with self._context() as context:
-            return context.stage_times(context.submit(images, counts, outputs))
+            return context.stage_times(context.submit(feeds, outputs))
 
-    def layers(self, images: np.ndarray, keep: np.ndarray | None) -> list[tuple[str, float]]:
-        """See `LayeredBackend.layers`; the run is the second of a context of its own.
+    def _layers(self, feeds: dict[str, np.ndarray]) -> list[tuple[str, float]]:
+        """The run is the second of a context of its own.
 
         A layer is named after the nodes it was made of; one of which the engine does not tell keeps its own name.
         """
-        images, counts = self._check(images, keep, ())
-        context = EngineContext(self._engine, self._cuda, graphs=0)
+        engine = self._opened()
+        context = EngineContext(engine, self._cuda, graphs=0)
         try:
-            context.collect(context.submit(images, counts, ()))
+            context.collect(context.submit(feeds, ()))
             found: list[tuple[str, float]] = []
             context.profile(lambda name, ms: found.append((name, ms)))
-            context.collect(context.submit(images, counts, ()))
+            context.collect(context.submit(feeds, ()))
         finally:
             context.close()
-        origins = layer_origins(self._engine.trt, self._engine.engine)
+        origins = layer_origins(engine.trt, engine.engine)
         return [(origins.get(name, name), ms) for name, ms in found]
 
-    def close(self) -> None:
-        """See `Backend.close`; the memory of the weights goes with the engine."""
+    def _close(self) -> None:
+        """The memory of the weights goes with the engine."""
         with self._lock:
             idle, self._idle, self._engine = self._idle, [], None
         for context in idle:
             context.close()
+
+    def _opened(self) -> Engine:
+        engine = self._engine
+        if engine is None:
+            raise BackendError(f"{self.path.name} is closed; load the model again")
+        return engine
 
     def _submit_frames(
         self,
         context: EngineContext,
         frames: Sequence[DeviceFrame | np.ndarray],
         letterboxes: Sequence[Letterbox],
-        keep: np.ndarray | None,
-        outputs: Sequence[str],
+        feeds: dict[str, np.ndarray],
+        outputs: tuple[str, ...],
     ) -> Ticket:
         if self.card.input.layout != "camera":
             raise FrameError(
-                f"{self._path.name} takes normalised images; frames on the GPU need an export of camera layout"
+                f"{self.path.name} takes normalised images; frames on the GPU need an export of camera layout"
             )
-        counts = self._check_call(len(frames), keep, outputs)
         for frame in frames:
             if isinstance(frame, DeviceFrame):
                 self._check_place(frame)
@@ -199,7 +204,7 @@ class TensorRtBackend:
             for sample, (frame, letterbox) in enumerate(zip(placed, letterboxes)):
                 kernel.queue(letterbox_call(frame, letterbox, image, sample, pad_value), stream.address)
 
-        return context.submit_frames(frames, counts, outputs, write)
+        return context.submit_frames(frames, feeds, outputs, write)
 
     def _check_place(self, frame: DeviceFrame) -> None:
         index, here = self._cuda.device_of(frame.address), self._cuda.device
@@ -217,35 +222,23 @@ class TensorRtBackend:
     def _letterbox_kernel(self) -> LetterboxKernel:
         with self._lock:
             if self._letterbox is None:
-                self._letterbox = LetterboxKernel(self._engine.plugins)
+                self._letterbox = LetterboxKernel(self._opened().plugins)
             return self._letterbox
 
-    def _check(
-        self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        images = check_images(images, self.card)
-        return images, self._check_call(len(images), keep, outputs)
-
-    def _check_call(self, batch: int, keep: np.ndarray | None, outputs: Sequence[str]) -> np.ndarray | None:
-        """`keep` as the engine takes it."""
-        engine = self._engine
-        if engine is None:
-            raise BackendError(f"{self._path.name} is closed; load the model again")
-        smallest, largest = engine.batches
+    def _check_batch(self, batch: int) -> None:
+        smallest, largest = self._opened().batches
         if not smallest <= batch <= largest:
             raise BackendError(
-                f"{batch} frames at once; {self._path.name} was built for {smallest} to {largest}. Build it again with "
+                f"{batch} frames at once; {self.path.name} was built for {smallest} to {largest}. Build it again with "
                 f"--batch {min(smallest, batch)},{batch},{max(largest, batch)}"
             )
-        check_outputs(outputs, self.output_names, self._path.name)
-        return check_keep(keep, self.card, self._path.name)
 
     @contextmanager
     def _context(self) -> Iterator[EngineContext]:
         """A context for one call; it goes back even when the call failed, as failed runs are waited for."""
         with self._lock:
             context = self._idle.pop() if self._idle else None
-        context = context or EngineContext(self._engine, self._cuda, self._graphs)
+        context = context or EngineContext(self._opened(), self._cuda, self._graphs)
         try:
             yield context
         finally:
@@ -257,26 +250,25 @@ class TensorRtBackend:
                 context.close()
 
 
-class _Queue:
-    """See `RunQueue`: a context of its own while it is open."""
+class _Queue(QueueHooks):
+    """A context of its own while it is open."""
 
     def __init__(self, backend: TensorRtBackend, context: EngineContext) -> None:
         self._backend, self._context = backend, context
 
-    def submit(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Ticket:
-        images, counts = self._backend._check(images, keep, outputs)
-        return self._context.submit(images, counts, outputs)
+    def submit(self, feeds: dict[str, np.ndarray], outputs: tuple[str, ...]) -> Ticket:
+        return self._context.submit(feeds, outputs)
 
     def submit_frames(
         self,
-        frames: Sequence[np.ndarray],
+        frames: Sequence[DeviceFrame | np.ndarray],
         letterboxes: Sequence[Letterbox],
-        keep: np.ndarray | None,
-        outputs: Sequence[str],
+        feeds: dict[str, np.ndarray],
+        outputs: tuple[str, ...],
     ) -> Ticket:
-        return self._backend._submit_frames(self._context, frames, letterboxes, keep, outputs)
+        return self._backend._submit_frames(self._context, frames, letterboxes, feeds, outputs)
 
-    def collect(self, ticket: Ticket) -> dict[str, np.ndarray]:
+    def collect(self, ticket: Ticket) -> Outputs:
         return self._context.collect(ticket)
 
 
@@ -286,16 +278,22 @@ def check_device(device: str | None) -> None:
         raise BackendError(f"engines run on device cuda, not {device!r}; for the CPU load the .onnx file")
 
 
-def build_or_reuse(model: Path, device: str | None = None) -> Path:
+def build_or_reuse(model: Path, options: LoadOptions) -> Path:
     """The engine of a model file in the cache, built when there is none of the same file, plugins, TensorRT and GPU.
 
     Raises:
         BackendError: there is no GPU to run it on, which is known before minutes of building.
         BuildError, ModelError, CardError, MissingDependencyError, SinkError: see `build_cached`.
     """
-    check_device(device)
+    check_device(options.device)
     open_cuda()
-    report = build_cached(model, progress=_Announcement(model))
+    settings = BuildOptions(
+        portable=options.portable,
+        batch=options.batch or (1, 1, 1),
+        plugins=options.plugins,
+        tf32=options.precision == "tf32",
+    )
+    report = build_cached(model, settings, progress=_Announcement(model))
     if report.reasons:
         _log.warning("built %s for %s: %s", report.engine, model.name, "; ".join(report.reasons))
     return report.engine

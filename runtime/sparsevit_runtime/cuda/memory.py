@@ -47,11 +47,11 @@ class DeviceBuffer(Owned):
 
 
 class PinnedBuffer(Owned):
-    """Memory of the processor that the GPU copies from and to by itself, and on an integrated GPU works in.
+    """Memory of the host that the GPU copies from and to by itself, and on an integrated GPU works in.
 
     Attributes:
-        host: (nbytes,) uint8, the processor's view; invalid after `close`.
-        address: as the processor sees it.
+        host: (nbytes,) uint8, the host's view; invalid after `close`.
+        address: as the host sees it.
         view: the same memory as the GPU sees it.
     """
 

@@ -39,7 +39,7 @@ class Device:
         index: as CUDA counts.
         name: as the driver says.
         compute_capability: such as ``8.7``.
-        integrated: it shares the memory of the processor, as on a Jetson, and can work in pinned memory.
+        integrated: it shares the memory of the host, as on a Jetson, and can work in pinned memory.
     """
 
     index: int
@@ -93,7 +93,7 @@ class CudaRuntime:
             self.call("cudaDeviceSynchronize")
 
     def device_of(self, address: int) -> int | None:
-        """The GPU that memory is of, as CUDA counts: the one in use where memory of the processor is within its reach.
+        """The GPU that memory is of, as CUDA counts: the one in use where memory of the host is within its reach.
 
         Returns:
             None for memory that no GPU reaches.

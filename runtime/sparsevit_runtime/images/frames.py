@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 
 from ..errors import FrameError
 
 
-def check_frame(image: np.ndarray) -> np.ndarray:
+class CudaArray(Protocol):
+    """Memory of a GPU, as CuPy, PyTorch, pycuda and Numba offer it."""
+
+    @property
+    def __cuda_array_interface__(self) -> Any: ...
+
+
+#: A frame of the host, (H, W, 3) uint8 BGR, or the same on the GPU.
+FrameLike = np.ndarray | CudaArray
+
+
+def check_frame(image: object) -> np.ndarray:
     """Checks that an array is a frame: (H, W, 3) uint8 BGR with H, W >= 1.
 
     Returns:

@@ -17,16 +17,16 @@ from .reading import MeterError, PowerMeter
 def open_meter(
     root: Path = Path("/"),
     *,
-    processor: str | None = None,
+    kind: str | None = None,
     device: str | None = None,
     nvml: Any = None,
     why_not: Callable[[str], None] = lambda reason: None,
 ) -> PowerMeter | None:
-    """The meter of what runs the model: a Jetson's module, else the GPU, else the processor.
+    """The meter of what runs the model: a Jetson's module, else the GPU, else the CPU.
 
     Args:
         root: of the file tree that holds sys.
-        processor: ``cuda`` or ``cpu``, to ask only meters of that; None asks all.
+        kind: ``cuda`` or ``cpu``, to ask only meters of that; None asks all.
         device: number or UUID of the GPU as NVML knows it; the first of CUDA_VISIBLE_DEVICES unless given.
         nvml: the module `pynvml`; imported unless given.
         why_not: told why a meter cannot be used, for each that was asked.
@@ -38,12 +38,12 @@ def open_meter(
     if rails:
         return JetsonMeter(rails, root)
     why_not("no Jetson power rails under /sys/class/hwmon")
-    if processor in (None, "cuda"):
+    if kind in (None, "cuda"):
         try:
             return NvmlMeter(require("pynvml") if nvml is None else nvml, device)
         except (MeterError, MissingDependencyError) as error:
             why_not(str(error))
-    if processor in (None, "cpu"):
+    if kind in (None, "cpu"):
         zones, denied = find_zones(root)
         if zones:
             return RaplMeter(zones, root)

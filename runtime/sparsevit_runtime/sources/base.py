@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ..images.frames import FrameLike
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -21,15 +23,17 @@ class Frame:
     """One picture from a source.
 
     Attributes:
-        image: (H, W, 3) uint8 BGR.
+        image: (H, W, 3) uint8 BGR, of the host or on the GPU.
         index: position in the stream, from 0; frames a live source dropped leave gaps.
         timestamp_ns: wall clock at capture for live sources, position in the media for files.
+        inputs: by name what a model takes with each frame beside its pixels; None from sources that have nothing.
         truth: what a rendered frame shows; None from any other source.
     """
 
-    image: np.ndarray
+    image: FrameLike
     index: int
     timestamp_ns: int
+    inputs: Mapping[str, np.ndarray] | None = None
     truth: Truth | None = None
 
 

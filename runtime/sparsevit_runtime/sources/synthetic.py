@@ -38,7 +38,7 @@ class SyntheticSource(Source):
             return None
         self._next += 1
         image, truth = self._scene.render(index)
-        return Frame(image, index, round(index / self.fps * 1e9), truth)
+        return Frame(image, index, round(index / self.fps * 1e9), truth=truth)
 
     def close(self) -> None:
         self._next = self.frame_count

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..backends.base import StageTimes
+from ..contract import IMAGE, KEEP
 from ..cuda import CudaRuntime, DeviceBuffer, DeviceView, Stream
 from ..errors import BackendError
 from ..images.device_frames import DeviceFrame
+from ..stage_times import StageTimes
 from ..windows.plan import dense_keep
 from . import capabilities
 from .engine import Engine
@@ -76,7 +77,7 @@ class Execution:
         if self._bound == (prepared, slot):
             return
         self._bound = None
-        self._set_inputs(slot.image.address, prepared)
+        self._set_inputs(slot.input_addresses(), prepared)
         for name, address in slot.addresses().items():
             self._accept(self.context.set_tensor_address(name, address), f"the address of {name}")
         if not prepared.output_shapes:
@@ -89,18 +90,21 @@ class Execution:
         self._accept(self.context.execute_async_v3(stream.address), "the run")
 
     def shapes(self, prepared: Prepared) -> dict[str, tuple[int, ...]]:
-        """Shapes of the image and of all outputs, for a batch size and `keep`."""
+        """Shapes of all outputs, for a batch size and `keep`."""
         self._bound = None
-        self._set_inputs(0, prepared)
+        self._set_inputs({}, prepared)
         self._infer_shapes()
-        return {name: self._shape(name) for name in (self._engine.image.name, *self._engine.outputs)}
+        return {name: self._shape(name) for name in self._engine.outputs}
 
-    def _set_inputs(self, image_address: int, prepared: Prepared) -> None:
-        image, keep, context = self._engine.image, self._engine.keep, self.context
-        shape = (prepared.batch, *self._engine.engine.get_tensor_shape(image.name)[1:])
-        self._accept(context.set_input_shape(image.name, shape), f"images of shape {shape}")
-        if image_address:
-            self._accept(context.set_tensor_address(image.name, image_address), f"the address of {image.name}")
+    def _set_inputs(self, addresses: Mapping[str, int], prepared: Prepared) -> None:
+        """Binds all inputs; those without an address get their shape only."""
+        keep, context = self._engine.keep, self.context
+        for tensor in (self._engine.image, *self._engine.frame_inputs):
+            shape = (prepared.batch, *tensor.shape)
+            self._accept(context.set_input_shape(tensor.name, shape), f"{tensor.name} of shape {shape}")
+            if tensor.name in addresses:
+                address = addresses[tensor.name]
+                self._accept(context.set_tensor_address(tensor.name, address), f"the address of {tensor.name}")
         if keep is not None:
             pairs = tuple(self._engine.engine.get_tensor_shape(keep.name))
             self._accept(context.set_input_shape(keep.name, pairs), f"{pairs[0]} counts in keep")
@@ -159,9 +163,9 @@ class EngineContext:
         self._graphs_off = None if graphs else "not asked for"
         self._captured = 0
         largest = self._largest_shapes(None if engine.keep is None else dense_keep(stages))
-        image_bytes = engine.batches[1] * int(np.prod(largest.pop(engine.image.name)[1:])) * engine.image.dtype.itemsize
+        inputs = {t.name: (t, (engine.batches[1], *t.shape)) for t in (engine.image, *engine.frame_inputs)}
         outputs = {name: (tensor, largest[name]) for name, tensor in engine.outputs.items()}
-        self._slots = [Slot(i, cuda, self._stream, image_bytes, outputs) for i in range(SLOTS)]
+        self._slots = [Slot(i, cuda, self._stream, inputs, outputs) for i in range(SLOTS)]
 
     @property
     def graph_state(self) -> str:
@@ -174,23 +178,23 @@ class EngineContext:
         """Runs submitted and not yet collected."""
         return sum(slot.busy for slot in self._slots)
 
-    def submit(self, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]) -> Ticket:
+    def submit(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Ticket:
         """Queues a run.
 
         Args:
-            images: contiguous, as the engine takes them.
-            keep: (pairs,) integers; None for a fixed export.
-            outputs: to bring back.
+            feeds: contiguous arrays by input, as the engine takes them.
+            outputs: names of what to bring back.
 
         Raises:
             BackendError: both slots are taken, or something cannot be queued.
         """
-        return self._submit(len(images), keep, outputs, lambda slot: slot.upload(images))
+        arrays = _without_keep(feeds)
+        return self._submit(len(feeds[IMAGE]), feeds.get(KEEP), outputs, lambda slot: slot.upload(arrays))
 
     def submit_frames(
         self,
         frames: Sequence[DeviceFrame | np.ndarray],
-        keep: np.ndarray | None,
+        feeds: Mapping[str, np.ndarray],
         outputs: Sequence[str],
         write: Callable[[Sequence[DeviceFrame], DeviceView, Stream], None],
     ) -> Ticket:
@@ -198,9 +202,10 @@ class EngineContext:
 
         Args:
             frames, write: as `Slot.receive` takes them.
-            keep, outputs: as in `submit`.
+            feeds, outputs: as in `submit`, without the image.
         """
-        return self._submit(len(frames), keep, outputs, lambda slot: slot.receive(frames, write))
+        arrays = _without_keep(feeds)
+        return self._submit(len(frames), feeds.get(KEEP), outputs, lambda slot: slot.receive(frames, write, arrays))
 
     def drain(self) -> None:
         """Waits for what is in flight and gives it up."""
@@ -325,7 +330,7 @@ class EngineContext:
         return Execution(self._engine, self._make_context, self._activations.view)
 
     def _largest_shapes(self, keep: np.ndarray | None) -> dict[str, tuple[int, ...]]:
-        """Shapes of all outputs and of the image for the largest batch and all windows."""
+        """Shapes of all outputs for the largest batch and all windows."""
         prepared = self._shapes.get(self._engine.batches[1], keep, self._stream, self._drain)
         shapes = self._unrecorded.shapes(prepared)
         for name, shape in shapes.items():
@@ -340,3 +345,7 @@ class EngineContext:
                 stream.synchronize()
             except BackendError as error:
                 logging.getLogger(__name__).debug("while waiting: %s", error)
+
+
+def _without_keep(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array for name, array in feeds.items() if name != KEEP}

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.contract import expected_outputs, image_layout
+from ..contract import IMAGE, KEEP, TensorSpec
 from ..cuda import CudaRuntime
 from ..dependencies import missing, require
 from ..errors import BackendError, BuildError, ModelError
+from ..tasks import task_of
 from . import capabilities
 from .engine_card import NO_GPU, EngineCard, read_sidecar, sha256
 from .log import process_log
@@ -29,12 +30,14 @@ class Tensor:
     Attributes:
         name: as in the model file.
         dtype: of its elements.
-        on_host: the engine reads it from the processor's memory, because its values decide shapes.
+        on_host: the engine reads it from the host's memory, because its values decide shapes.
+        shape: of one frame's, without the batch; -1 for sizes that the engine tells later.
     """
 
     name: str
     dtype: np.dtype
     on_host: bool
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Engine:
         log: of this process.
         runtime, engine: TensorRT's.
         image: the frames; `keep` the windows per block pair, None in a fixed export.
+        frame_inputs: what comes with each frame beside its pixels.
         outputs: by name.
         batches: smallest and largest.
         plugins: the library it was opened with; None for an engine without plugins, and where an engine opened before
@@ -62,6 +66,7 @@ class Engine:
     engine: Any
     image: Tensor
     keep: Tensor | None
+    frame_inputs: tuple[Tensor, ...]
     outputs: dict[str, Tensor]
     batches: tuple[int, int]
     plugins: Path | None = None
@@ -114,8 +119,13 @@ def check_version(trt: Any, card: EngineCard, path: Path) -> None:
         raise BackendError(f"{path.name} needs {card.inputs.tensorrt}, which built it; here is {here}: {_AGAIN}")
 
 
-def open_engine(path: Path, data: bytes, card: EngineCard, trt: Any, cuda: CudaRuntime) -> Engine:
+def open_engine(
+    path: Path, data: bytes, card: EngineCard, trt: Any, cuda: CudaRuntime, plugins: Path | None = None
+) -> Engine:
     """Opens an engine on the GPU.
+
+    Args:
+        plugins: the plugin library; None for where `find_plugins_to_run` looks.
 
     Raises:
         BackendError: it is of another GPU, its plugin library is missing, or TensorRT does not take it.
@@ -123,7 +133,8 @@ def open_engine(path: Path, data: bytes, card: EngineCard, trt: Any, cuda: CudaR
     """
     _check_gpu(card, cuda, trt, path)
     log = process_log(trt)
-    plugins = None if card.inputs.plugins_sha256 is None else _load_plugins(trt, card, path, log)
+    if card.inputs.plugins_sha256 is not None:
+        plugins = _load_plugins(trt, card, path, log, plugins)
     mark = log.mark()
     runtime = trt.Runtime(log)
     engine = runtime.deserialize_cuda_engine(data)
@@ -146,12 +157,12 @@ def _check_gpu(card: EngineCard, cuda: CudaRuntime, trt: Any, path: Path) -> Non
     logging.getLogger(__name__).warning("%s was built for %s, here is %s", path.name, card.inputs.gpu, here)
 
 
-def _load_plugins(trt: Any, card: EngineCard, path: Path, log: Any) -> Path | None:
+def _load_plugins(trt: Any, card: EngineCard, path: Path, log: Any, chosen: Path | None) -> Path | None:
     """Loads the plugin library unless an engine opened before has; returns its path where it is found."""
     registry = trt.get_plugin_registry()
     loaded = all(capabilities.has_creator(registry, name, PLUGIN_VERSION) for name in PLUGIN_NAMES)
     try:
-        library = find_plugins_to_run(card.plugins_path, card.inputs.plugins_sha256)
+        library = find_plugins_to_run(card.plugins_path, card.inputs.plugins_sha256, chosen)
         library.check_version(trt.__name__, trt.__version__)
     except BuildError as error:
         if loaded:
@@ -177,27 +188,19 @@ def _describe(
         dtype = capabilities.numpy_type(kind)
         if dtype is None:
             raise ModelError(f"{name} of {path} is of type {kind.name}, which no model has; {_AGAIN}")
-        tensors[name] = Tensor(name, dtype, engine.get_tensor_location(name) == trt.TensorLocation.HOST)
+        on_host = engine.get_tensor_location(name) == trt.TensorLocation.HOST
+        tensors[name] = Tensor(name, dtype, on_host, tuple(engine.get_tensor_shape(name))[1:])
         if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
             inputs.append(name)
-    expected = ["image"] if card.model.windows.fixed is not None else ["image", "keep"]
-    if sorted(inputs) != expected:
-        raise ModelError(f"the inputs of {path} are {inputs}, its card says {expected}; {_AGAIN}")
-    smallest, _, largest = (tuple(shape) for shape in engine.get_tensor_profile_shape("image", 0))
-    layout, dtype = image_layout(card.model)
-    if smallest[1:] != layout or tensors["image"].dtype != dtype:
-        raise ModelError(
-            f"image of {path} is {smallest} {tensors['image'].dtype}, its card says (B, {', '.join(map(str, layout))}) "
-            f"{np.dtype(dtype)}; {_AGAIN}"
-        )
-    outputs = {name: tensor for name, tensor in tensors.items() if name not in inputs}
-    for name, (dtype, rank) in expected_outputs(card.model).items():
-        have = outputs.get(name)
-        if have is None or have.dtype != dtype or len(engine.get_tensor_shape(name)) != rank:
-            seen = "missing" if have is None else f"{have.dtype} {tuple(engine.get_tensor_shape(name))}"
-            raise ModelError(
-                f"output {name!r} of {path} is {seen}, its card says {np.dtype(dtype)} of rank {rank}; {_AGAIN}"
-            )
+
+    def spec(name: str) -> TensorSpec:
+        sizes = tuple(engine.get_tensor_shape(name))
+        return TensorSpec(name, tensors[name].dtype, tuple(size if size >= 0 else "?" for size in sizes))
+
+    contract = task_of(card.model).contract
+    outputs = [name for name in tensors if name not in inputs]
+    contract.check_graph([spec(name) for name in inputs], [spec(name) for name in outputs], str(path))
+    smallest, _, largest = (tuple(shape) for shape in engine.get_tensor_profile_shape(IMAGE, 0))
     return Engine(
         path=path,
         card=card,
@@ -205,9 +208,10 @@ def _describe(
         log=log,
         runtime=runtime,
         engine=engine,
-        image=tensors["image"],
-        keep=tensors.get("keep"),
-        outputs=outputs,
+        image=tensors[IMAGE],
+        keep=tensors.get(KEEP),
+        frame_inputs=tuple(tensors[extra.name] for extra in contract.frame_inputs),
+        outputs={name: tensors[name] for name in outputs},
         batches=(smallest[0], largest[0]),
         plugins=plugins,
     )

@@ -69,17 +69,20 @@ def find_plugins(path: str | Path | None = None) -> PluginLibrary:
     )
 
 
-def find_plugins_to_run(built_with: str = "", digest: str | None = None) -> PluginLibrary:
+def find_plugins_to_run(built_with: str = "", digest: str | None = None, chosen: Path | None = None) -> PluginLibrary:
     """Finds the plugin library to run with: $SPARSEVIT_PLUGINS, else the one that the engine was built with, if it is
     still the same file, else the one inside this package.
 
     Args:
         built_with: path of that library; empty when it is not known.
         digest: its SHA-256.
+        chosen: path of the library to run with instead of all these.
 
     Raises:
         BuildError: as `find_plugins`.
     """
+    if chosen is not None:
+        return _read(chosen)
     looked = []
     if built_with and not os.environ.get(VARIABLE):
         place = Path(built_with)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from ..card import ModelCard
+from ..contract import image_spec
 from ..errors import BuildError
 from ..windows.plan import Plan, dense_keep
 
@@ -36,9 +37,10 @@ def make_profile(card: ModelCard, batch: tuple[int, int, int] = (1, 1, 1)) -> di
     low, typical, high = batch
     if not 1 <= low <= typical <= high:
         raise BuildError(f"batch sizes {low},{typical},{high}: the smallest must be at least 1, and none may descend")
-    height, width = card.input.height, card.input.width
-    shape = (height, width, 3) if card.input.layout == "camera" else (3, height, width)
+    shape = tuple(int(size) for size in image_spec(card).shape[1:])
     profile = {"image": Range(min=(low, *shape), opt=(typical, *shape), max=(high, *shape))}
+    for extra in card.inputs:
+        profile[extra.name] = Range(min=(low, *extra.shape), opt=(typical, *extra.shape), max=(high, *extra.shape))
     if card.windows.fixed is None:
         whole = tuple(dense_keep(card.stages).tolist())
         kept = tuple(Plan.uniform(TYPICAL_SPARSITY, card.windows.depths).keep(card.stages).tolist())

@@ -61,7 +61,7 @@ class PreparedShapes:
         Args:
             pairs: entries of `keep`; 0 for a fixed export.
             dtype: of `keep` in the engine.
-            on_host: the engine reads `keep` from the processor's memory.
+            on_host: the engine reads `keep` from the host's memory.
             limit: how many to hold.
         """
         self._stride = -(-pairs * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ..contract import IMAGE
 from ..cuda import CudaRuntime, DeviceBuffer, DeviceView, Event, PinnedBuffer, Stream
 from ..images.device_frames import DeviceFrame
 from .engine import Tensor
 
 
 class _Place:
-    """Memory of one tensor, or of some frames: the processor's side pinned, the GPU's its own, or the same where they
+    """Memory of one tensor, or of some frames: the host's side pinned, the GPU's its own, or the same where they
     share memory."""
 
     def __init__(self, cuda: CudaRuntime, nbytes: int) -> None:
         self.host = PinnedBuffer(cuda, nbytes)
         self._own = None if cuda.device.integrated else DeviceBuffer(cuda, nbytes)
         self.device: DeviceView = self.host.view if self._own is None else self._own.view
-
-    @property
-    def shared(self) -> bool:
-        return self._own is None
 
     def close(self) -> None:
         self.host.close()
@@ -33,7 +30,7 @@ class _Place:
 class Slot:
     """Input and output buffers for the largest batch, and the stream of their copies.
 
-    On an integrated GPU the engine works in the processor's pinned memory: nothing is copied, and `copies` is the
+    On an integrated GPU the engine works in the host's pinned memory: nothing is copied, and `copies` is the
     engine's own stream.
 
     Attributes:
@@ -49,14 +46,13 @@ class Slot:
         index: int,
         cuda: CudaRuntime,
         compute: Stream,
-        image_bytes: int,
+        inputs: dict[str, tuple[Tensor, tuple[int, ...]]],
         outputs: dict[str, tuple[Tensor, tuple[int, ...]]],
     ) -> None:
         """
         Args:
             compute: stream of the engine.
-            image_bytes: of the largest batch.
-            outputs: name -> tensor and its largest shape.
+            inputs, outputs: tensors with their largest shapes, by name; `keep` lies elsewhere.
         """
         self.index = index
         self.busy = False
@@ -64,55 +60,72 @@ class Slot:
         self.copies = compute if shared else Stream(cuda)
         self.begun, self.uploaded, self.computed, self.done, self.ordered = (Event(cuda) for _ in range(5))
         self._cuda = cuda
-        self._image = _Place(cuda, image_bytes)
+        self._shared = shared
+        self._inputs = {name: _Place(cuda, _largest(*described)) for name, described in inputs.items()}
         self._frames: _Place | None = None  # frames as they come, once some were sent whole
-        self._outputs = {
-            name: _Place(cuda, int(np.prod(shape)) * tensor.dtype.itemsize) for name, (tensor, shape) in outputs.items()
-        }
+        self._outputs = {name: _Place(cuda, _largest(*described)) for name, described in outputs.items()}
         self._types = {name: tensor.dtype for name, (tensor, _) in outputs.items()}
 
     @property
     def image(self) -> DeviceView:
         """Where the engine reads the frames."""
-        return self._image.device
+        return self._inputs[IMAGE].device
+
+    def input_addresses(self) -> dict[str, int]:
+        """Where the engine reads, by input."""
+        return {name: place.device.address for name, place in self._inputs.items()}
 
     def addresses(self) -> dict[str, int]:
         """Where the engine writes, by output."""
         return {name: place.device.address for name, place in self._outputs.items()}
 
-    def upload(self, images: np.ndarray) -> None:
-        """Brings frames to where the engine reads them; the copy to the GPU is queued."""
-        np.copyto(self._image.host.host[: images.nbytes], images.reshape(-1).view(np.uint8))
+    def upload(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Brings inputs to where the engine reads them; the copies to the GPU are queued."""
+        self._fill(arrays)
         self.copies.record(self.begun)
-        if not self._image.shared:
-            self.copies.upload(self._image.host, self._image.device, images.nbytes)
+        self._queue_copies(arrays)
         self.copies.record(self.uploaded)
 
     def receive(
         self,
         frames: Sequence[DeviceFrame | np.ndarray],
         write: Callable[[Sequence[DeviceFrame], DeviceView, Stream], None],
+        arrays: Mapping[str, np.ndarray],
     ) -> None:
         """Has frames of any size written to where the engine reads them.
 
         Args:
-            frames: those of the processor, (H, W, 3) uint8, are sent whole; they are free again when this returns.
+            frames: those of the host, (H, W, 3) uint8, are sent whole; they are free again when this returns.
                 Nothing is allocated for them unless they are larger than all before.
             write: queues on the stream it is given what reads the frames and writes the view it is given.
+            arrays: inputs beside the image.
         """
+        self._fill(arrays)
         placed, nbytes = self._stage(frames)
         if any(frame.on_any_stream for frame in placed):
             self._cuda.synchronize()
         for stream in dict.fromkeys(frame.stream for frame in placed if frame.stream is not None):
             self.copies.wait_for(stream, self.ordered)
         self.copies.record(self.begun)
-        if nbytes and not self._image.shared:
+        if nbytes and self._frames is not None and not self._shared:
             self.copies.upload(self._frames.host, self._frames.device, nbytes)
+        self._queue_copies(arrays)
         write(placed, self.image, self.copies)
         self.copies.record(self.uploaded)
 
+    def _fill(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for name, array in arrays.items():
+            np.copyto(self._inputs[name].host.host[: array.nbytes], array.reshape(-1).view(np.uint8))
+
+    def _queue_copies(self, arrays: Mapping[str, np.ndarray]) -> None:
+        if self._shared:
+            return
+        for name, array in arrays.items():
+            place = self._inputs[name]
+            self.copies.upload(place.host, place.device, array.nbytes)
+
     def _stage(self, frames: Sequence[DeviceFrame | np.ndarray]) -> tuple[list[DeviceFrame], int]:
-        """Copies the processor's frames to pinned memory.
+        """Copies the host's frames to pinned memory.
 
         Returns:
             Where the GPU finds all of them, and the bytes that are to be copied there.
@@ -139,7 +152,7 @@ class Slot:
 
     def download(self, outputs: Sequence[str], shapes: dict[str, tuple[int, ...]]) -> None:
         """Queues the copies of some outputs, behind `computed`."""
-        if self._outputs and not self._image.shared:
+        if self._outputs and not self._shared:
             self.copies.wait(self.computed)
             for name in outputs:
                 place = self._outputs[name]
@@ -153,13 +166,25 @@ class Slot:
 
     def close(self) -> None:
         """Gives everything back. The streams are idle."""
-        for owned in (self._image, *self._outputs.values(), self.begun, self.uploaded, self.computed, self.done):
+        for owned in (
+            *self._inputs.values(),
+            *self._outputs.values(),
+            self.begun,
+            self.uploaded,
+            self.computed,
+            self.done,
+        ):
             owned.close()
         self.ordered.close()
         if self._frames is not None:
             self._frames.close()
-        if not self._image.shared:
+        if not self._shared:
             self.copies.close()
 
     def _nbytes(self, name: str, shape: tuple[int, ...]) -> int:
         return int(np.prod(shape)) * self._types[name].itemsize
+
+
+def _largest(tensor: Tensor, shape: tuple[int, ...]) -> int:
+    """Bytes of a tensor of its largest shape."""
+    return int(np.prod(shape)) * tensor.dtype.itemsize

@@ -8,6 +8,7 @@ import pytest
 
 import tiny
 from sparsevit_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.errors import BackendError, CardError, FrameError, ModelError, PlanError
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (2, 32, 48, 3)).astype(np.uint8)
@@ -32,17 +33,17 @@ def test_what_it_tells(backend):
 
 
 def test_only_what_is_asked_for_is_fetched(backend):
-    outputs = backend.run(IMAGES, None, ["labels"])
+    outputs = backend.run(feeds_of(IMAGES), ["labels"])
     assert list(outputs) == ["labels"]
     np.testing.assert_array_equal(outputs["labels"], IMAGES[:, 2::4, 2::4, 0] // 32)
-    windows = backend.run(IMAGES[:1], np.array([12, 3, 3]), ["windows1", "windows0"])
+    windows = backend.run(feeds_of(IMAGES[:1], np.array([12, 3, 3])), ["windows1", "windows0"])
     assert list(windows) == ["windows1", "windows0"] and sorted(windows["windows0"][0]) == list(range(24))
 
 
 def test_runs_from_several_threads_do_not_mix(backend):
     batches = [np.full((1, 32, 48, 3), 32 * i, np.uint8) for i in range(8)]
     with ThreadPoolExecutor(4) as pool:
-        outputs = pool.map(lambda b: backend.run(b, None, ["labels"])["labels"], batches * 5)
+        outputs = pool.map(lambda b: backend.run(feeds_of(b), ["labels"])["labels"], batches * 5)
     assert [np.unique(o).tolist() for o in outputs] == [[i] for i in range(8)] * 5
 
 
@@ -61,28 +62,28 @@ def test_runs_from_several_threads_do_not_mix(backend):
 )
 def test_what_it_refuses_to_run(backend, images, keep, outputs, error, message):
     with pytest.raises(error, match=message):
-        backend.run(images, keep, outputs)
+        backend.run(feeds_of(images, keep), outputs)
 
 
 def test_a_fixed_export_takes_no_keep(tmp_path: Path):
     fixed = ((0.5, 0.5), (0.0,) * 4)
     backend = OnnxRuntimeBackend(tiny.write_model(tmp_path / "fixed.onnx", fixed=fixed), threads=1)
-    assert backend.run(IMAGES, None, ["windows0"])["windows0"].shape == (2, 12)
+    assert backend.run(feeds_of(IMAGES), ["windows0"])["windows0"].shape == (2, 12)
     with pytest.raises(PlanError, match="fixed export"):
-        backend.run(IMAGES, np.array([12, 6, 6]), ["labels"])
+        backend.run(feeds_of(IMAGES, np.array([12, 6, 6])), ["labels"])
 
 
 def test_a_closed_backend_says_so(backend):
     backend.close()
     backend.close()
     with pytest.raises(BackendError, match="closed"):
-        backend.run(IMAGES, None, ["labels"])
+        backend.run(feeds_of(IMAGES), ["labels"])
 
 
 def test_a_failing_run_is_one_quiet_error(tmp_path: Path, capfd):
     backend = OnnxRuntimeBackend(tiny.write_model(tmp_path / "tiny.onnx", fails=True), threads=1)
     with pytest.raises(BackendError, match="ONNX Runtime failed on tiny.onnx .* keep .*sparsevit check"):
-        backend.run(IMAGES, np.array([12, 3, 3]), ["labels"])
+        backend.run(feeds_of(IMAGES, np.array([12, 3, 3])), ["labels"])
     assert capfd.readouterr() == ("", "")
 
 
@@ -108,7 +109,10 @@ def test_broken_files(path, capfd, damage):
         ("", "carries no model card: it was not made by `sparsevit export`"),
         ("{", "not JSON"),
         (json.dumps({**tiny.card_document(), "schema_version": 9}), "schema 9, .* upgrade sparsevit-edge"),
-        (json.dumps({**tiny.card_document(), "task": "karaoke"}), "task"),
+        (
+            json.dumps({**tiny.card_document(), "task": "karaoke"}),
+            "karaoke.*it knows .*Upgrade",
+        ),
     ],
 )
 def test_foreign_cards(tmp_path: Path, card, message):
@@ -122,7 +126,10 @@ def test_foreign_cards(tmp_path: Path, card, message):
     [
         ({"drop_output": "labels"}, "output 'labels' .* missing"),
         ({"drop_output": "shifted_windows1"}, "output 'shifted_windows1' .* missing"),
-        ({"card": json.dumps(tiny.card_document(hw=(32, 64)))}, r"inputs .*\(32, 64, 3\)"),
+        (
+            {"card": json.dumps(tiny.card_document(hw=(32, 64)))},
+            r"'image' .*says \(batch, 32, 64, 3\) uint8",
+        ),
         ({"card": json.dumps(tiny.card_document(fixed=((0.5, 0.5), (0,) * 4)))}, "inputs .*keep"),
         ({"card": json.dumps(tiny.card_document(task="detection"))}, "output 'boxes' .* missing"),
     ],
@@ -143,8 +150,8 @@ def test_options_that_make_no_sense(path, options, message):
 
 def test_cuda_is_used_when_there_and_explained_when_not(path):
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        assert OnnxRuntimeBackend(path, device="cuda").details["processor"] == "cuda"
+        assert OnnxRuntimeBackend(path, device="cuda").device.kind == "cuda"
     else:
         with pytest.raises(BackendError, match="onnxruntime-gpu"):
             OnnxRuntimeBackend(path, device="cuda")
-    assert OnnxRuntimeBackend(path, device="cpu").details["processor"] == "cpu"
+    assert OnnxRuntimeBackend(path, device="cpu").device.kind == "cpu"

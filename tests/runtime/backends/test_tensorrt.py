@@ -15,41 +15,20 @@ import pytest
 import tiny
 from letterbox_kernel import compile_letterbox_on_host
 from networks import randomize
+from simulated_engines import VERSION, write_engine
 from simulated_frames import GpuImage, QueuedLetterbox
 from simulated_gpu import Cuda, simulated_tensorrt
 from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_runtime import load
-from sparsevit_runtime.backends import open_backend, tensorrt
-from sparsevit_runtime.backends.base import MeasuredBackend, copies_arrays
+from sparsevit_runtime.backends import DeviceInfo, open_backend, tensorrt
 from sparsevit_runtime.card import ClassCard
+from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.cuda import CudaError, CudaRuntime
 from sparsevit_runtime.errors import BackendError, FrameError, ModelError, PlanError, SparseViTError
 from sparsevit_runtime.images.device_frames import read_device_frame
 from sparsevit_runtime.sources.base import Frame, Source
 from sparsevit_runtime.tensorrt.context import EngineContext
-from sparsevit_runtime.tensorrt.engine_card import NO_GPU, EngineCard, Inputs, sha256, sidecar_path
-
-VERSION = "tensorrt 10.3.0"
-
-
-def write_engine(path, card, **inputs):
-    """An engine file, whose content only the simulated TensorRT understands, and its true side-car."""
-    data = b"engine of a simulation"
-    path.write_bytes(data)
-    given = {"tensorrt": VERSION, "gpu": NO_GPU, **inputs}
-    about = Inputs(onnx_sha256="00", plugins_sha256=None, precision="fp32", tf32=False, profile={}, **given)
-    document = EngineCard(
-        inputs=about,
-        engine_sha256=sha256(data),
-        engine_bytes=len(data),
-        plugin_layers=0,
-        arithmetic={},
-        precision_checked="network",
-        workspace_mib=1,
-        model=card,
-    )
-    sidecar_path(path).write_text(document.model_dump_json())
-    return path
+from sparsevit_runtime.tensorrt.engine_card import sha256
 
 
 class Machine:
@@ -70,8 +49,8 @@ class Machine:
         return self.rng.integers(0, 256, (batch, size.height, size.width, 3), dtype=np.uint8)
 
     def same(self, backend, images, keep):
-        found = backend.run(images, keep, backend.output_names)
-        wanted = self.reference.run(images, keep, backend.output_names)
+        found = backend.run(feeds_of(images, keep), backend.output_names)
+        wanted = self.reference.run(feeds_of(images, keep), backend.output_names)
         for name, array in wanted.items():
             assert found[name].dtype == array.dtype
             np.testing.assert_array_equal(found[name], array, err_msg=name)
@@ -98,7 +77,7 @@ def plans(machine):
 
 def test_answers_are_those_of_onnx_runtime_at_every_plan_batch_and_repeat(machine):
     with load(machine.engine) as model:
-        assert model.backend.name == "tensorrt" and isinstance(model.backend, MeasuredBackend)
+        assert model.backend.name == "tensorrt" and model.backend.capabilities.measure
         for _ in range(3):  # the first run is queued, the second recorded, the third replayed
             for keep in plans(machine):
                 for batch in (1, 2):
@@ -121,7 +100,7 @@ def test_nothing_is_allocated_after_load_and_everything_is_given_back(machine):
     assert backend.details["library"] == VERSION
     assert not machine.cuda.memory.blocks and not machine.cuda.objects
     with pytest.raises(BackendError, match="closed"):
-        backend.run(machine.images(), None, ["labels"])
+        backend.run(feeds_of(machine.images()), ["labels"])
 
 
 def test_an_integrated_gpu_copies_nothing(tmp_path, monkeypatch, exported):
@@ -131,21 +110,22 @@ def test_an_integrated_gpu_copies_nothing(tmp_path, monkeypatch, exported):
 
 
 @pytest.mark.parametrize("integrated", [True, False])
-def test_a_backend_says_whether_it_copies(tmp_path, monkeypatch, exported, integrated):
+def test_a_backend_says_what_it_runs_on(tmp_path, monkeypatch, exported, integrated):
     machine = Machine(tmp_path, monkeypatch, exported, integrated=integrated)
-    assert copies_arrays(open_backend(machine.engine)) is not integrated
-    assert not copies_arrays(machine.reference)
-    machine.reference.details["processor"] = "cuda"
-    assert copies_arrays(machine.reference)
+    device = open_backend(machine.engine).device
+    assert device == DeviceInfo("cuda", "Simulated", "8.7", integrated)
+    assert device.copies is not integrated and str(device) == "Simulated, compute capability 8.7"
+    assert not machine.reference.device.copies
+    assert DeviceInfo("cuda").copies
 
 
 def test_only_the_outputs_asked_for_come_back(tmp_path, monkeypatch, exported):
     machine = Machine(tmp_path, monkeypatch, exported)
     backend = open_backend(machine.engine)
     images = machine.images()
-    backend.run(images, None, [])
+    backend.run(feeds_of(images), [])
     none = machine.cuda.copies
-    found = backend.run(images, None, ["labels"])
+    found = backend.run(feeds_of(images), ["labels"])
     assert list(found) == ["labels"]
     assert machine.cuda.copies - none == images.nbytes + found["labels"].nbytes
 
@@ -231,10 +211,10 @@ def test_threads_have_contexts_of_their_own(machine):
 
 def test_spans_and_layers(machine):
     backend = open_backend(machine.engine)
-    spans = backend.measure(machine.images(), None, ["labels"])
+    spans = backend.measure(feeds_of(machine.images()), ["labels"])
     assert min(spans.h2d_ms, spans.compute_ms, spans.d2h_ms, spans.enqueue_ms) >= 0
     assert spans.total_ms >= spans.compute_ms > 0
-    assert backend.layers(machine.images(), None) == [("embed/node_conv2d", 0.5), ("wait", 0.25)]
+    assert backend.layers(feeds_of(machine.images())) == [("embed/node_conv2d", 0.5), ("wait", 0.25)]
     machine.same(backend, machine.images(), None)
 
 
@@ -242,11 +222,11 @@ def test_a_failed_run_is_told_and_the_next_one_works(machine):
     backend = open_backend(machine.engine)
     machine.trt.refuses = True
     with pytest.raises(BackendError, match="TensorRT refuses the run in model.engine"):
-        backend.run(machine.images(), None, ["labels"])
+        backend.run(feeds_of(machine.images()), ["labels"])
     machine.trt.refuses = False
     machine.cuda.failing["cudaEventSynchronize"] = 700
     with pytest.raises(CudaError, match="cudaErrorIllegalAddress"):
-        backend.run(machine.images(), None, ["labels"])
+        backend.run(feeds_of(machine.images()), ["labels"])
     machine.cuda.failing.clear()
     machine.same(backend, machine.images(), None)
 
@@ -256,7 +236,7 @@ def test_shapes_that_tensorrt_cannot_tell(tmp_path, monkeypatch, exported):
     backend = open_backend(machine.engine)
     machine.trt.shapeless = True
     with pytest.raises(BackendError, match=r"output shapes of model.engine \(infer_shapes error code: -1\)"):
-        backend.run(machine.images(), None, ["labels"])
+        backend.run(feeds_of(machine.images()), ["labels"])
     machine.trt.shapeless = False
     machine.same(backend, machine.images(), None)
 
@@ -264,13 +244,13 @@ def test_shapes_that_tensorrt_cannot_tell(tmp_path, monkeypatch, exported):
 def test_bad_calls(machine):
     backend = open_backend(machine.engine)
     with pytest.raises(FrameError):
-        backend.run(machine.images()[:, 1:], None, ["labels"])
+        backend.run(feeds_of(machine.images()[:, 1:]), ["labels"])
     with pytest.raises(PlanError):
-        backend.run(machine.images(), np.array([1]), ["labels"])
+        backend.run(feeds_of(machine.images(), np.array([1])), ["labels"])
     with pytest.raises(BackendError, match="no output 'depth'"):
-        backend.run(machine.images(), None, ["depth"])
+        backend.run(feeds_of(machine.images()), ["depth"])
     with pytest.raises(BackendError, match=r"3 frames at once; model.engine was built for 1 to 2.*--batch 1,3,3"):
-        backend.run(machine.images(3), None, ["labels"])
+        backend.run(feeds_of(machine.images(3)), ["labels"])
 
 
 @pytest.mark.parametrize(
@@ -327,7 +307,7 @@ def test_a_model_file_runs_as_the_engine_that_the_cache_has_of_it(tmp_path, monk
     machine = Machine(tmp_path, monkeypatch, exported)
     reasons = iter([("there is none yet",), ()])
 
-    def build(model, progress):
+    def build(model, options, progress):
         assert model == exported
         for step in range(2):
             progress("tactics", step, 2)
@@ -551,12 +531,12 @@ def large_frames(count, seed=9):
 
 
 def copied(machine, run, *arguments):
-    """Its result, and the bytes copied between the processor and the GPU."""
+    """Its result, and the bytes copied between the host and the GPU."""
     before = machine.cuda.copies
     return run(*arguments), machine.cuda.copies - before
 
 
-def test_large_frames_of_the_processor_are_letterboxed_on_the_gpu(on_gpu):
+def test_large_frames_of_the_host_are_letterboxed_on_the_gpu(on_gpu):
     shared, size = on_gpu.cuda.integrated, on_gpu.images().nbytes
     with load(on_gpu.engine) as model, load(on_gpu.model) as reference:
         small, at_the_limit = frames(on_gpu, 1)[0], np.zeros((100, 130, 3), np.uint8)
@@ -620,7 +600,7 @@ def test_large_frames_without_the_kernel_or_of_a_normalised_model(tmp_path, monk
         model.backend.large_frame_pixels = LIMIT
         for _ in range(2):
             same_results([model(image)], [reference(image)])
-        assert caplog.text.count("large frames are letterboxed by the processor") == 1 and "absent.so" in caplog.text
+        assert caplog.text.count("large frames are letterboxed by the CPU") == 1 and "absent.so" in caplog.text
     normalised = Machine(tmp_path, monkeypatch, tiny.write_model(tmp_path / "model.onnx", layout="normalized"))
     with load(normalised.engine) as model, load(normalised.model) as reference:
         model.backend.large_frame_pixels = LIMIT

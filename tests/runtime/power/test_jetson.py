@@ -18,7 +18,7 @@ from sparsevit_runtime.power.jetson import find_rails
     ids=["orin-nx", "agx-orin", "thor", "xavier"],
 )
 def test_rails_of_a_board_are_added_once(tmp_path, files, scope, watts):
-    meter = open_meter(trees.write(tmp_path, {**trees.board(), **files}), processor="cuda")
+    meter = open_meter(trees.write(tmp_path, {**trees.board(), **files}), kind="cuda")
     reading = meter.read()
     assert (meter.name, meter.scope) == ("Jetson INA sensors", scope)
     assert reading.watts == pytest.approx(watts)

@@ -64,7 +64,7 @@ class Driver(types.SimpleNamespace):
 
 def test_a_gpu_that_tells_everything(tmp_path):
     driver = Driver()
-    meter = open_meter(tmp_path, processor="cuda", nvml=driver)
+    meter = open_meter(tmp_path, kind="cuda", nvml=driver)
     assert (meter.name, meter.scope) == ("NVML", "NVIDIA RTX")
     driver.mj += 2500
     reading = meter.read()
@@ -100,7 +100,7 @@ def test_which_gpu(monkeypatch, visible, device, asked):
 @pytest.mark.parametrize("broken", ["init", "handle", "power"])
 def test_no_gpu_is_no_meter(tmp_path, broken):
     driver, reasons = Driver(fails=(broken,)), []
-    assert open_meter(tmp_path, processor="cuda", nvml=driver, why_not=reasons.append) is None
+    assert open_meter(tmp_path, kind="cuda", nvml=driver, why_not=reasons.append) is None
     assert driver.opened == 0
     assert f"{broken} is not supported" in reasons[-1]
 

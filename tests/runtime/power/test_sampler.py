@@ -62,7 +62,7 @@ def test_sampling_a_board(tmp_path):
 
 def test_a_block_shorter_than_the_period_has_both_ends(tmp_path):
     trees.write(tmp_path, trees.rapl(1_000_000))
-    with EnergySampler(open_meter(tmp_path, processor="cpu"), rate_hz=0.01) as sampler:
+    with EnergySampler(open_meter(tmp_path, kind="cpu"), rate_hz=0.01) as sampler:
         trees.write(tmp_path, trees.rapl(3_000_000))
     assert (sampler.energy.samples, sampler.energy.joules) == (2, 2.0)
 

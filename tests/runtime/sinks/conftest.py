@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparsevit_runtime.results import Detections
+from sparsevit_runtime.tasks.detection import Detections
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""How a model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Settings of backends; each takes those that concern it.
+
+    Attributes:
+        threads: host threads for inference (ONNX Runtime); None for one per physical core.
+        device: ``cpu``, ``cuda``, or None for the best this machine offers.
+        batch: smallest, typical and largest batch of an engine that is made of a model file; None for single frames.
+        plugins: plugin library of such an engine, and of its letterbox; None for the one that is found.
+        portable: make such an engine without plugins.
+        graphs: batch sizes and levels to hold CUDA graphs for; 0 for none.
+        precision: of the products of an fp32 graph on a GPU: ``exported`` keeps fp32, ``tf32`` rounds their factors to
+            ten bits of mantissa (engines that are made of a model file).
+    """
+
+    threads: int | None = None
+    device: str | None = None
+    batch: tuple[int, int, int] | None = None
+    plugins: Path | None = None
+    portable: bool = False
+    graphs: int = 16
+    precision: Literal["exported", "tf32"] = "exported"

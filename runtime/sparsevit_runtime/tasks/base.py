@@ -1,0 +1,59 @@
+"""What a task is: what its graph answers, and what that says about a frame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..contract import GraphContract, TensorSpec
+from ..images.letterbox import Letterbox
+from .results import Result
+
+if TYPE_CHECKING:
+    from ..card import ModelCard
+
+
+class Task(ABC):
+    """A task of one model.
+
+    A new task is a subclass in a file of its own with its `Result`, and `tasks.register`.
+
+    Threads: safe; holds nothing but what the card says.
+
+    Attributes:
+        name: as model cards say it.
+        result_type: of its results; they say how they are drawn and saved.
+        card: of the model.
+    """
+
+    name: ClassVar[str]
+    result_type: ClassVar[type[Result]]
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+
+    @property
+    def contract(self) -> GraphContract:
+        """Inputs and outputs of the model's graph."""
+        return GraphContract.of(self.card, self.answers)
+
+    @property
+    @abstractmethod
+    def answers(self) -> tuple[TensorSpec, ...]:
+        """Outputs of the graph that answer the task; beside them it has the window orders."""
+
+    @abstractmethod
+    def decode(self, answers: Mapping[str, np.ndarray], letterbox: Letterbox, threshold: float) -> dict[str, Any]:
+        """What a run says about one frame.
+
+        Args:
+            answers: one sample of each of `answers`, by name.
+            letterbox: of the frame.
+            threshold: least score; tasks without scores ignore it.
+
+        Returns:
+            The fields of `result_type` beyond those of `Result`.
+        """

@@ -1,0 +1,160 @@
+"""Object detection: boxes with class and score."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..contract import BATCH, TensorSpec
+from ..dependencies import require
+from ..files import write_atomic
+from ..images.annotate import check_picture, text_scale
+from ..images.letterbox import Letterbox
+from .base import Task
+from .results import Result, category_of, expect, expect_suffix
+
+if TYPE_CHECKING:
+    import supervision
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Detections(Result):
+    """Objects found, best first.
+
+    Attributes:
+        xyxy: (N, 4) float32 corners in frame pixels, inside the frame.
+        confidence: (N,) float32, 0 to 1.
+        class_id: (N,) int64 into `names`.
+        names: class names.
+    """
+
+    xyxy: np.ndarray
+    confidence: np.ndarray
+    class_id: np.ndarray
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        count = len(self.xyxy)
+        for name, shape, dtype in (
+            ("xyxy", (count, 4), np.float32),
+            ("confidence", (count,), np.float32),
+            ("class_id", (count,), np.int64),
+        ):
+            expect(name, getattr(self, name), shape, dtype)
+        if count and not 0 <= self.class_id.min() <= self.class_id.max() < len(self.names):
+            raise ValueError(
+                f"class_id must be 0 to {len(self.names) - 1}, got {self.class_id.min()} to {self.class_id.max()}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def to_supervision(self) -> supervision.Detections:
+        """A `supervision.Detections` with the class names under ``data["class_name"]``.
+
+        Raises:
+            MissingDependencyError: supervision is not installed.
+        """
+        names = np.array([self.names[c] for c in self.class_id], dtype=str)
+        return require("supervision").Detections(
+            xyxy=self.xyxy, confidence=self.confidence, class_id=self.class_id, data={"class_name": names}
+        )
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """COCO detection records: bbox is x, y, width, height in frame pixels.
+
+        Args:
+            image_id: of this frame.
+            category_ids: COCO category of each class; class + 1 when None.
+        """
+        boxes = np.concatenate([self.xyxy[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]], axis=1)
+        return [
+            {
+                "image_id": image_id,
+                "category_id": category_of(int(c), category_ids),
+                "bbox": [round(float(v), 3) for v in box],
+                "score": round(float(score), 5),
+            }
+            for box, score, c in zip(boxes, self.confidence, self.class_id)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The common head and `objects`: class, name, score and box of each."""
+        objects = [
+            {
+                "class_id": int(c),
+                "name": self.names[c],
+                "confidence": round(float(score), 5),
+                "xyxy": [round(float(v), 2) for v in box],
+            }
+            for box, score, c in zip(self.xyxy, self.confidence, self.class_id)
+        ]
+        return {**self._head(DetectionTask.name), "objects": objects}
+
+    def save(self, path: str | Path) -> None:
+        """Writes `to_dict` as .json. Raises SinkError."""
+        expect_suffix(path, ".json", "detections")
+        write_atomic(path, (json.dumps(self.to_dict()) + "\n").encode())
+
+    def draw_answer(self, image: np.ndarray) -> np.ndarray:
+        """See `Result.draw_answer`.
+
+        Raises:
+            MissingDependencyError: supervision is not installed.
+        """
+        return draw_detections(image, self)
+
+
+class DetectionTask(Task):
+    """See `Task`. The graph returns a fixed number of boxes in input pixels, best first."""
+
+    name: ClassVar[str] = "detection"
+    result_type: ClassVar[type[Result]] = Detections
+
+    @property
+    def answers(self) -> tuple[TensorSpec, ...]:
+        return (
+            TensorSpec.of("boxes", np.float32, BATCH, "detections", 4),
+            TensorSpec.of("scores", np.float32, BATCH, "detections"),
+            TensorSpec.of("classes", np.int64, BATCH, "detections"),
+        )
+
+    def decode(self, answers: Mapping[str, np.ndarray], letterbox: Letterbox, threshold: float) -> dict[str, Any]:
+        scores, boxes = answers["scores"], letterbox.boxes_to_frame(answers["boxes"])
+        visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # some lie wholly in the borders
+        chosen = visible & (scores >= threshold)
+        return {
+            "xyxy": boxes[chosen],
+            "confidence": scores[chosen],
+            "class_id": answers["classes"][chosen],
+            "names": self.card.class_names,
+        }
+
+
+def draw_detections(image: np.ndarray, result: Detections) -> np.ndarray:
+    """Draws boxes with name and confidence, by supervision's annotators.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        result: of that frame.
+
+    Returns:
+        A new image.
+
+    Raises:
+        FrameError: not a frame, or not of the result's size.
+        MissingDependencyError: supervision is not installed.
+    """
+    canvas = check_picture(image, result.image_wh).copy()
+    supervision = require("supervision")
+    detections = result.to_supervision()
+    labels = [f"{result.names[c]} {score:.2f}" for c, score in zip(result.class_id, result.confidence)]
+    thickness = max(1, round(max(canvas.shape) / 640))
+    canvas = supervision.BoxAnnotator(thickness=thickness).annotate(canvas, detections)
+    annotator = supervision.LabelAnnotator(text_scale=text_scale(canvas), text_thickness=1, text_padding=3)
+    return annotator.annotate(canvas, detections, labels=labels)
