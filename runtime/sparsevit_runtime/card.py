@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from .errors import CardError
 from .windows.geometry import StageGeometry, stage_geometries
 
-CARD_SCHEMA = 1
+CARD_SCHEMA: Literal[1] = 1
 #: Key of the card in the ONNX file's metadata.
 CARD_KEY = "sparsevit_card"
 

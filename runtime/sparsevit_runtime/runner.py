@@ -217,7 +217,8 @@ class Runner:
         if card.layout != "normalized":
             return images
         rgb = images[..., ::-1].astype(np.float32)
-        return ((rgb - np.float32(card.mean)) / np.float32(card.std)).transpose(0, 3, 1, 2)  # (B, 3, h, w)
+        mean, std = np.array(card.mean, np.float32), np.array(card.std, np.float32)
+        return np.transpose((rgb - mean) / std, (0, 3, 1, 2))  # (B, 3, h, w)
 
     def _feeds(self, placed: Sequence[PlacedFrame], request: Request) -> dict[str, np.ndarray]:
         feeds = {

@@ -24,9 +24,10 @@ sys.meta_path.insert(0, Blocked())
 
 def run(blocked: set[str], body: str) -> str:
     program = BLOCK.format(names=blocked) + textwrap.dedent(body)
-    where = str(Path(sparsevit_runtime.__file__).parents[1])
+    runtime = Path(sparsevit_runtime.__file__).parents[1]
+    places = [str(runtime), str(runtime.with_name("street"))]
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {where!r})\n{program}"],
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {places!r}\n{program}"],
         check=False,
         capture_output=True,
         text=True,

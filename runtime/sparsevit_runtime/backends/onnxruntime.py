@@ -113,7 +113,7 @@ class OnnxRuntimeBackend(Backend):
             if self._named_graph is None:
                 self._named_graph = named_graph(self._ort, self.path, options, [_CPU])
             return time_layers(self._ort, self._named_graph, options, [_CPU], feeds)
-        except (*self._errors, OSError) as error:
+        except self._errors as error:
             raise BackendError(f"ONNX Runtime cannot time the layers of {self.path.name}: {error}") from error
 
     def _close(self) -> None:
@@ -158,7 +158,7 @@ def _error_types(ort: ModuleType) -> tuple[type[Exception], ...]:
     """ONNX Runtime's own exceptions have no common base below Exception."""
     state = ort.capi.onnxruntime_pybind11_state
     own = [t for t in vars(state).values() if isinstance(t, type) and issubclass(t, Exception)]
-    return (*own, RuntimeError, ValueError)
+    return (*own, RuntimeError, ValueError, OSError)
 
 
 def _specs(nodes: Any) -> list[TensorSpec]:

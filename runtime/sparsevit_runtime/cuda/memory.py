@@ -60,5 +60,6 @@ class PinnedBuffer(Owned):
         size = max(1, nbytes)
         super().__init__(cuda, cuda.call("cudaHostAlloc", size, cuda.bindings.cudaHostAllocMapped), "cudaFreeHost")
         self.address = int(self.handle)
-        self.host = np.frombuffer((ctypes.c_uint8 * size).from_address(self.address), np.uint8)[:nbytes]
+        pages = memoryview((ctypes.c_uint8 * size).from_address(self.address))
+        self.host = np.frombuffer(pages, np.uint8)[:nbytes]
         self.view = DeviceView(int(cuda.call("cudaHostGetDevicePointer", self.handle, 0)), nbytes)

@@ -6,9 +6,12 @@ import ctypes.util
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _NO_DRIVER = ("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cudaErrorStubLibrary")
 #: Where cuda-python 12 cannot load the driver, or lacks one of its functions, it raises instead of returning this.
@@ -113,8 +116,8 @@ class CudaRuntime:
 
     def _driver_report(self) -> str:
         """What was found and what is needed, for a machine that cannot start CUDA."""
-        driver, needed = map(self._answer, ("cudaDriverGetVersion", "cudaRuntimeGetVersion"))
-        needed = f"for CUDA {_version(needed)}" if needed else "for a version of CUDA that it does not tell"
+        driver, runtime = map(self._answer, ("cudaDriverGetVersion", "cudaRuntimeGetVersion"))
+        needed = f"for CUDA {_version(runtime)}" if runtime else "for a version of CUDA that it does not tell"
         if driver:
             return (
                 f"the driver supports CUDA {_version(driver)}, cuda-python is {needed}. Install the "
@@ -159,7 +162,7 @@ class Owned:
         """Gives it back. Safe to repeat."""
         self._release()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

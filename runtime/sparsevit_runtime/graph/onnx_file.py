@@ -58,7 +58,10 @@ def read_onnx(path: str | Path) -> OnnxFile:
     except OSError as error:
         raise ModelError(f"cannot read {path} ({error.strerror or error}); check the path") from error
     try:
-        card, nodes, counts, graphs = None, set(), [], 0
+        card: str | None = None
+        nodes: set[str] = set()
+        counts: list[int] = []
+        graphs = 0
         for field in fields(data):
             if field.number == _MODEL_GRAPH:
                 graphs += 1
@@ -126,20 +129,22 @@ def _sorted_counts(data: bytes, graph: Field) -> list[int]:
                 data[f.value : f.end].decode() for f in fields(data, field.value, field.end) if f.number == _NODE_INPUT
             ]
             named += inputs[1:2]
-    constants = {}
+    constants: dict[str, int] = {}
     for field in fields(data, graph.value, graph.end):
         if field.number == _GRAPH_INITIALIZER:
             name = _texts(data, field, _TENSOR_NAME)[_TENSOR_NAME]
             if name in named:
-                constants[name] = _integer(data, field)
-    return [constants[name] for name in named if constants.get(name) is not None]
+                value = _integer(data, field)
+                if value is not None:
+                    constants[name] = value
+    return [constants[name] for name in named if name in constants]
 
 
 def _integer(data: bytes, tensor: Field) -> int | None:
     """The only element of an int64 tensor, which may be stored in either way."""
     for field in fields(data, tensor.value, tensor.end):
         if field.number == _TENSOR_RAW and field.end - field.value == 8:
-            return struct.unpack_from("<q", data, field.value)[0]
+            return int(struct.unpack_from("<q", data, field.value)[0])
         if field.number == _TENSOR_INT64 and field.wire in (BYTES, VARINT):  # packed, or not
             return varint(data, field.value, field.end)[0]
     return None

@@ -27,4 +27,5 @@ def probe_image(height: int, width: int, seed: int) -> np.ndarray:
     base = blocks(32, 40, 216, 3)
     contrast = blocks(48, 0, 9, 1) ** 2  # 0 to 64: flat patches beside loud ones
     noise = random.randint(-64, 65, (height, width, 3), np.int32)
-    return np.clip(base + blocks(8, -24, 25, 3) * contrast // 64 + noise * contrast // 64, 0, 255).astype(np.uint8)
+    image = np.clip(base + blocks(8, -24, 25, 3) * contrast // 64 + noise * contrast // 64, 0, 255)
+    return np.asarray(image, np.uint8)

@@ -45,7 +45,7 @@ class JetsonMeter:
         gone = [name for name, value in watts.items() if value is None]
         if gone:
             raise MeterError(f"{', '.join(gone)} cannot be read any more under {self._rails[gone[0]].parent}")
-        return dataclasses.replace(reading, watts=sum(watts.values()))
+        return dataclasses.replace(reading, watts=sum(value for value in watts.values() if value is not None))
 
     def close(self) -> None:
         """See `PowerMeter.close`."""

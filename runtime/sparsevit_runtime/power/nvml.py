@@ -53,7 +53,8 @@ class NvmlMeter:
             watts = nvml.nvmlDeviceGetPowerUsage(self._handle) / 1e3  # milliwatts
         except nvml.NVMLError as error:
             raise MeterError(f"{self.scope} cannot be read any more: {error}") from error
-        count = None if self._start_mj is None else self._maybe("nvmlDeviceGetTotalEnergyConsumption")
+        start = self._start_mj
+        count = None if start is None else self._maybe("nvmlDeviceGetTotalEnergyConsumption")
         clocks = {
             "gpu": self._maybe("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM),
             "memory": self._maybe("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_MEM),
@@ -61,7 +62,7 @@ class NvmlMeter:
         temperature = self._maybe("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU)
         return PowerReading(
             watts=watts,
-            joules=None if count is None else (count - self._start_mj) / 1e3,
+            joules=None if count is None or start is None else (count - start) / 1e3,
             clocks_mhz={name: float(mhz) for name, mhz in clocks.items() if mhz is not None},
             temperatures_c={} if temperature is None else {"gpu": float(temperature)},
             throttled=self._throttled(),

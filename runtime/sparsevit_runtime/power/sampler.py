@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -134,17 +134,17 @@ class EnergySampler:
 def _joules(samples: Sequence[tuple[float, PowerReading]]) -> float | None:
     if len(samples) < 2:
         return None
-    counts = [reading.joules for _, reading in samples]
-    if None not in counts:
+    counts = [reading.joules for _, reading in samples if reading.joules is not None]
+    if len(counts) == len(samples):
         return counts[-1] - counts[0]
-    watts = [reading.watts for _, reading in samples]
-    if None in watts:
+    watts = [reading.watts for _, reading in samples if reading.watts is not None]
+    if len(watts) < len(samples):
         return None
     times = [moment for moment, _ in samples]
     return sum((t1 - t0) * (a + b) / 2 for t0, t1, a, b in zip(times, times[1:], watts, watts[1:]))
 
 
-def _ranges(readings: Sequence) -> dict[str, tuple[float, float]]:
+def _ranges(readings: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
     names = dict.fromkeys(name for reading in readings for name in reading)
     values = {name: [reading[name] for reading in readings if name in reading] for name in names}
     return {name: (min(v), max(v)) for name, v in values.items()}

@@ -14,7 +14,7 @@ from ..images.frames import check_frame
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ..results import Result
+    from ..tasks import Result
 
 
 class StopStream(Exception):

@@ -14,7 +14,7 @@ from ..errors import SinkError
 from .base import Sink, StopStream
 
 if TYPE_CHECKING:
-    from ..results import Result
+    from ..tasks import Result
 
 _ESCAPE = 27
 

@@ -15,7 +15,7 @@ from .base import Sink
 from .paths import check_folder
 
 if TYPE_CHECKING:
-    from ..results import Result
+    from ..tasks import Result
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from .base import Sink
 from .paths import check_target, part_path
 
 if TYPE_CHECKING:
-    from ..results import Result
+    from ..tasks import Result
 
 
 class JsonLinesSink(Sink):

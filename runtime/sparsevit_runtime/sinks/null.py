@@ -9,7 +9,7 @@ import numpy as np
 from .base import Sink
 
 if TYPE_CHECKING:
-    from ..results import Result
+    from ..tasks import Result
 
 
 class NullSink(Sink):

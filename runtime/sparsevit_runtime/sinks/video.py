@@ -16,7 +16,7 @@ from .base import Sink
 from .paths import check_target, part_path
 
 if TYPE_CHECKING:
-    from ..results import Result
+    from ..tasks import Result
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class VideoSink(Sink):
         if self._closed:
             raise SinkError(f"{self.name} is closed; open a new sink")
         size_wh = (image.shape[1], image.shape[0])
-        if self._writer is None:
+        if self._writer is None or self._size_wh is None:
             self._writer, self._size_wh = self._open(size_wh), size_wh
         elif size_wh != self._size_wh:
             raise SinkError(

@@ -8,6 +8,7 @@ import re
 import sys
 
 import cv2
+import numpy as np
 
 from ..errors import SourceError
 from .base import Frame, Source
@@ -40,8 +41,10 @@ class CameraSource(Source):
         self._advice = advice
         self._index = 0
         self._closed = False
-        self._pending = self._next()
-        height, width = self._pending[0].shape[:2]
+        first = self._pending = self._next()
+        if first is None:  # closed from another thread meanwhile
+            raise SourceError(f"the camera {name} was closed while it was opened; open it again")
+        height, width = first[0].shape[:2]
         self.size_wh = (width, height)
         self.fps = capture.fps
 
@@ -59,7 +62,7 @@ class CameraSource(Source):
         self._closed = True
         self._capture.close()
 
-    def _next(self):
+    def _next(self) -> tuple[np.ndarray, int] | None:
         for _ in range(_MISSED_FRAMES):
             got = self._capture.read()
             if self._closed:

@@ -30,18 +30,19 @@ class SyntheticSource(Source):
         self.fps = fps
         self.frame_count = frames
         self._scene = StreetScene(size_wh, seed, fps)
+        self._frames, self._rate = frames, fps
         self._next = 0
 
     def read(self) -> Frame | None:
         index = self._next
-        if index >= self.frame_count:
+        if index >= self._frames:
             return None
         self._next += 1
         image, truth = self._scene.render(index)
-        return Frame(image, index, round(index / self.fps * 1e9), truth=truth)
+        return Frame(image, index, round(index / self._rate * 1e9), truth=truth)
 
     def close(self) -> None:
-        self._next = self.frame_count
+        self._next = self._frames
 
 
 def open_synthetic(uri: str) -> SyntheticSource:

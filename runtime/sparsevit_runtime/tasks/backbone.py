@@ -40,7 +40,8 @@ class Features(Result):
         """Writes the maps as .npz, arrays `stage0`, `stage1`, ... Raises SinkError."""
         expect_suffix(path, ".npz", "feature maps")
         data = io.BytesIO()
-        np.savez(data, **{f"stage{i}": m for i, m in enumerate(self.maps)})
+        arrays: dict[str, Any] = {f"stage{i}": m for i, m in enumerate(self.maps)}
+        np.savez(data, **arrays)
         write_atomic(path, data.getvalue())
 
 

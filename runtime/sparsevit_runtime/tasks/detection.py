@@ -61,9 +61,10 @@ class Detections(Result):
             MissingDependencyError: supervision is not installed.
         """
         names = np.array([self.names[c] for c in self.class_id], dtype=str)
-        return require("supervision").Detections(
+        found: supervision.Detections = require("supervision").Detections(
             xyxy=self.xyxy, confidence=self.confidence, class_id=self.class_id, data={"class_name": names}
         )
+        return found
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """COCO detection records: bbox is x, y, width, height in frame pixels.
@@ -157,4 +158,4 @@ def draw_detections(image: np.ndarray, result: Detections) -> np.ndarray:
     thickness = max(1, round(max(canvas.shape) / 640))
     canvas = supervision.BoxAnnotator(thickness=thickness).annotate(canvas, detections)
     annotator = supervision.LabelAnnotator(text_scale=text_scale(canvas), text_thickness=1, text_padding=3)
-    return annotator.annotate(canvas, detections, labels=labels)
+    return np.asarray(annotator.annotate(canvas, detections, labels=labels))

@@ -97,7 +97,7 @@ class Result(ABC):
         Returns:
             A new image.
         """
-        return image.copy()
+        return np.array(image)
 
     def legend(self) -> Legend:
         """Names and RGB colours of what `draw_answer` shows, where colours need words."""

@@ -16,8 +16,8 @@ from ..errors import SinkError
 from ..files import write_atomic
 from ..images.annotate import check_picture, write_legend
 from ..images.letterbox import Letterbox
-from ..images.palette import class_palette
 from .base import Task
+from .palette import class_palette
 from .results import Legend, Result, category_of, expect, expect_suffix
 
 if TYPE_CHECKING:
@@ -61,12 +61,13 @@ class Segmentation(Result):
         present = self._present()
         boxes = [(x, y, x + w, y + h) for x, y, w, h in (self._bounds(c) for c in present)]
         masks = [self.label_map == c for c in present]
-        return require("supervision").Detections(
+        found: supervision.Detections = require("supervision").Detections(
             xyxy=np.array(boxes, np.float32).reshape(-1, 4),
             mask=np.stack(masks) if masks else np.zeros((0, *self.label_map.shape), bool),
             class_id=np.array(present, np.int64),
             data={"class_name": np.array([self.names[c] for c in present], dtype=str)},
         )
+        return found
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """COCO stuff records, one per class present, with the mask as uncompressed run lengths.
@@ -112,7 +113,7 @@ class Segmentation(Result):
         write_atomic(path, data.tobytes())
 
     def _present(self) -> list[int]:
-        return np.flatnonzero(self.class_pixels()).tolist()
+        return [int(c) for c in np.flatnonzero(self.class_pixels())]
 
     def _bounds(self, class_id: int) -> tuple[int, int, int, int]:
         """x, y, width, height around the pixels of a class that is present."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ..dependencies import missing, require
 from ..errors import BuildError, SinkError
@@ -275,14 +276,17 @@ def _run_worker(request: Request, environment: dict[str, str], progress: Progres
     environment["PYTHONPATH"] = os.pathsep.join(p for p in packages if p)
     command = [sys.executable, "-m", f"{__package__}.worker"]
     pipe = subprocess.PIPE
-    answer: dict = {}
+    answer: dict[str, Any] = {}
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, text=True, env=environment) as worker:
+            given, answers = worker.stdin, worker.stdout
+            if given is None or answers is None:
+                raise BuildError("the process that builds engines has no pipes; report this")
             try:
                 with contextlib.suppress(BrokenPipeError):  # it did not even start; its exit code says more
-                    worker.stdin.write(json.dumps(asdict(request)))
-                    worker.stdin.close()
-                for line in worker.stdout:
+                    given.write(json.dumps(asdict(request)))
+                    given.close()
+                for line in answers:
                     answer = json.loads(line)
                     if progress is not None and "progress" in answer:
                         progress(*answer["progress"])

@@ -120,7 +120,7 @@ def set_monitor(trt: Any, config: Any, report: Callable[[str, int, int], None]) 
     if not hasattr(trt, "IProgressMonitor") or not hasattr(config, "progress_monitor"):
         return
 
-    class Monitor(trt.IProgressMonitor):
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self._steps: dict[str, int] = {}
@@ -169,12 +169,12 @@ def parser_error(error: Any) -> str:
     return f"{where}: {text}" if where else text
 
 
-def numpy_type(dtype: Any) -> np.dtype | None:
+def numpy_type(dtype: Any) -> np.dtype[Any] | None:
     """NumPy's type of a tensor; None for one that it does not have."""
     return _NUMPY_TYPES.get(dtype.name)
 
 
-_NUMPY_TYPES = {
+_NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "FLOAT": np.dtype(np.float32),
     "HALF": np.dtype(np.float16),
     "INT64": np.dtype(np.int64),
@@ -201,7 +201,13 @@ def context_maker(trt: Any, engine: Any) -> Callable[[], Any]:
     config.set_execution_context_allocation_strategy(strategy)
     cache = config.create_runtime_cache()
     config.set_runtime_cache(cache)
-    return lambda _held=cache: engine.create_execution_context(config)
+
+    held = config, cache  # the cache lives as long as what needs it
+
+    def make() -> Any:
+        return engine.create_execution_context(held[0])
+
+    return make
 
 
 def capture_obstacle(context: Any, stream: int) -> str | None:
@@ -216,7 +222,7 @@ def capture_obstacle(context: Any, stream: int) -> str | None:
 def make_profiler(trt: Any, report: Callable[[str, float], None]) -> Any:
     """A profiler for an execution context; `report` gets each layer's name and milliseconds."""
 
-    class Profiler(trt.IProfiler):
+    class Profiler(trt.IProfiler):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
 

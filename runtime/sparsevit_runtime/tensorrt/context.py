@@ -244,7 +244,7 @@ class EngineContext:
         self._shapes.drop_graphs()
         self._graphs_off = "layers are profiled"
         self._profiler = capabilities.make_profiler(self._engine.trt, report)
-        self._unrecorded.context.profiler = self._profiler
+        self._shared_execution().context.profiler = self._profiler
 
     def close(self) -> None:
         """Waits for what is in flight and gives everything back. Safe to repeat."""
@@ -291,8 +291,14 @@ class EngineContext:
         if replay is not None:
             self._stream.launch(replay.graph)
         elif prepared.runs == 1 or self._graphs_off is not None or not self._record(slot, prepared):
-            self._unrecorded.bind(slot, prepared)
-            self._unrecorded.enqueue(self._stream)
+            execution = self._shared_execution()
+            execution.bind(slot, prepared)
+            execution.enqueue(self._stream)
+
+    def _shared_execution(self) -> Execution:
+        if self._unrecorded is None:
+            raise BackendError(f"{self._engine.path.name} is closed; load the model again")
+        return self._unrecorded
 
     def _record(self, slot: Slot, prepared: Prepared) -> bool:
         """Queues the run on an execution context of its own, and records it there for the next time.
@@ -332,7 +338,7 @@ class EngineContext:
     def _largest_shapes(self, keep: np.ndarray | None) -> dict[str, tuple[int, ...]]:
         """Shapes of all outputs for the largest batch and all windows."""
         prepared = self._shapes.get(self._engine.batches[1], keep, self._stream, self._drain)
-        shapes = self._unrecorded.shapes(prepared)
+        shapes = self._shared_execution().shapes(prepared)
         for name, shape in shapes.items():
             if min(shape) < 0:
                 raise BackendError(f"output {name} of {self._engine.path.name} has no largest shape: {shape}")

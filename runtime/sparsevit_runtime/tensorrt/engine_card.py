@@ -12,7 +12,7 @@ from ..card import ModelCard
 from ..errors import CardError
 from .profile import Range
 
-ENGINE_SCHEMA = 1
+ENGINE_SCHEMA: Literal[1] = 1
 NO_GPU = "none"
 
 

@@ -37,7 +37,7 @@ def make_log(trt: Any) -> Any:
     errors and warnings are held. Threads: safe, but the lines of all of them are in it.
     """
 
-    class Log(trt.ILogger):
+    class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self._lock = threading.Lock()

@@ -135,20 +135,25 @@ class Slot:
             starts.append(end)
             if not isinstance(frame, DeviceFrame):
                 end += frame.nbytes
-        if end and (self._frames is None or end > self._frames.device.nbytes):
+        place = self._room_for(end) if end else None
+        placed: list[DeviceFrame] = []
+        for start, frame in zip(starts, frames):
+            if isinstance(frame, DeviceFrame):
+                placed.append(frame)
+            elif place is not None:
+                height, width, channels = frame.shape
+                np.copyto(place.host.host[start : start + frame.nbytes].reshape(frame.shape), frame)
+                address = place.device.part(start, frame.nbytes).address
+                placed.append(DeviceFrame(address, width * channels, (width, height), None, self))
+        return placed, end
+
+    def _room_for(self, nbytes: int) -> _Place:
+        if self._frames is None or nbytes > self._frames.device.nbytes:
             if self._frames is not None:
                 self._frames.close()
-                self._frames = None
-            self._frames = _Place(self._cuda, end)
-        placed = []
-        for start, frame in zip(starts, frames):
-            if not isinstance(frame, DeviceFrame):
-                height, width, channels = frame.shape
-                np.copyto(self._frames.host.host[start : start + frame.nbytes].reshape(frame.shape), frame)
-                address = self._frames.device.part(start, frame.nbytes).address
-                frame = DeviceFrame(address, width * channels, (width, height), None, self)
-            placed.append(frame)
-        return placed, end
+                self._frames = None  # the old memory is free before the new is asked for
+            self._frames = _Place(self._cuda, nbytes)
+        return self._frames
 
     def download(self, outputs: Sequence[str], shapes: dict[str, tuple[int, ...]]) -> None:
         """Queues the copies of some outputs, behind `computed`."""
@@ -162,20 +167,15 @@ class Slot:
     def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """A copy of an output, after `done`."""
         place = self._outputs[name]
-        return place.host.host[: self._nbytes(name, shape)].view(self._types[name]).reshape(shape).copy()
+        values: np.ndarray = place.host.host[: self._nbytes(name, shape)].view(self._types[name])
+        return np.array(values.reshape(shape))
 
     def close(self) -> None:
         """Gives everything back. The streams are idle."""
-        for owned in (
-            *self._inputs.values(),
-            *self._outputs.values(),
-            self.begun,
-            self.uploaded,
-            self.computed,
-            self.done,
-        ):
-            owned.close()
-        self.ordered.close()
+        for place in (*self._inputs.values(), *self._outputs.values()):
+            place.close()
+        for event in (self.begun, self.uploaded, self.computed, self.done, self.ordered):
+            event.close()
         if self._frames is not None:
             self._frames.close()
         if not self._shared:

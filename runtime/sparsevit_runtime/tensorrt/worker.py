@@ -35,7 +35,7 @@ class Refused(Exception):
     """TensorRT does not build this; the message is for the user."""
 
 
-def build(request: Request, say: Callable[[dict], None]) -> Built:
+def build(request: Request, say: Callable[[dict[str, Any]], None]) -> Built:
     """Builds the engine and writes it.
 
     Raises:
@@ -65,7 +65,13 @@ def build(request: Request, say: Callable[[dict], None]) -> Built:
 
 
 def _build(
-    trt: Any, builder: Any, data: bytes, aliased: bool, request: Request, log: Any, say: Callable[[dict], None]
+    trt: Any,
+    builder: Any,
+    data: bytes,
+    aliased: bool,
+    request: Request,
+    log: Any,
+    say: Callable[[dict[str, Any]], None],
 ) -> Built:
     """Builds one graph, `aliased` being whether plugins in it write into their inputs."""
     network = builder.create_network(capabilities.network_flags(trt))
@@ -79,7 +85,7 @@ def _build(
         capabilities.allow_aliased_plugins(trt, config)
     capabilities.set_monitor(trt, config, lambda *step: say({"progress": step}))
     if request.timing_cache is not None:
-        _set_timing_cache(config, request, log)
+        _set_timing_cache(config, Path(request.timing_cache), request, log)
     config.add_optimization_profile(_profile(builder, network, request, log))
     mark = log.mark()
     engine = builder.build_serialized_network(network, config)
@@ -147,8 +153,8 @@ def _check_precision(trt: Any, network: Any, precision: str) -> tuple[int, dict[
     return sum(layer.type == plugin for layer in layers), types
 
 
-def _set_timing_cache(config: Any, request: Request, log: Any) -> None:
-    data = Path(request.timing_cache).read_bytes()
+def _set_timing_cache(config: Any, file: Path, request: Request, log: Any) -> None:
+    data = file.read_bytes()
     mark = log.mark()
     taken = capabilities.set_timing_cache(config, data)
     # A file that is no timing cache is replaced by an empty one, with no more than a warning.
@@ -203,7 +209,7 @@ def main() -> int:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def say(answer: dict) -> None:
+    def say(answer: dict[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

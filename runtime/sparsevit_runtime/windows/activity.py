@@ -94,7 +94,7 @@ class WindowActivity:
         orders: Mapping[str, np.ndarray],
         stages: Sequence[StageGeometry],
         letterbox: Letterbox,
-        keep: Sequence[int] | None = None,
+        keep: Sequence[int] | np.ndarray | None = None,
         fixed: Plan | None = None,
     ) -> WindowActivity:
         """Builds the masks from the graph's window lists of one sample.
@@ -110,9 +110,12 @@ class WindowActivity:
         Raises:
             PlanError: neither or both of `keep` and `fixed`, or a list is missing or too short.
         """
-        if (keep is None) == (fixed is None):
+        if keep is not None and fixed is None:
+            counts = _counts_of_keep(keep, stages)
+        elif fixed is not None and keep is None:
+            counts = _counts_of_plan(fixed, stages)
+        else:
             raise PlanError("window activity needs either the keep vector or the fixed plan")
-        counts = _counts_of_keep(keep, stages) if keep is not None else _counts_of_plan(fixed, stages)
         activities = []
         for i, (stage, per_block) in enumerate(zip(stages, counts, strict=True)):
             masks = []
@@ -156,7 +159,7 @@ class WindowActivity:
         heat = np.zeros((height, width), np.float32)
         blocks = 0
         for i, stage in enumerate(self.stages):
-            total = sum(stage.token_mask(j).astype(np.float32) for j in range(stage.geometry.depth))
+            total = np.sum([stage.token_mask(j) for j in range(stage.geometry.depth)], axis=0, dtype=np.float32)
             heat += total.repeat(1 << i, axis=0).repeat(1 << i, axis=1)[:height, :width]
             blocks += stage.geometry.depth
         return heat / blocks
@@ -166,7 +169,7 @@ class WindowActivity:
         return self.letterbox.cells_to_frame(self.token_heat(), self.stages[0].cell_size)
 
 
-def _counts_of_keep(keep: Sequence[int], stages: Sequence[StageGeometry]) -> list[list[int]]:
+def _counts_of_keep(keep: Sequence[int] | np.ndarray, stages: Sequence[StageGeometry]) -> list[list[int]]:
     entries = iter(keep)
     return [[int(k) for k in (next(entries) for _ in range(s.pairs)) for _ in range(2)][: s.depth] for s in stages]
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from .geometry import StageGeometry
 PLAN_SCHEMA = 1
 
 #: A number for all blocks, one number per stage, one list (per block or per pair) per stage, a plan, or a plan file.
-PlanLike = "float | Sequence | Plan | str | Path"
+PlanLike: TypeAlias = "float | Sequence[float | Sequence[float]] | np.ndarray | Plan | str | Path"
 
 
 def kept_windows(windows: int, ratio: float) -> int:
@@ -145,7 +146,7 @@ class Plan:
             stages.append(tuple(ratios))
         return cls(tuple(stages))
 
-    def save(self, path: str | Path, provenance: dict | None = None) -> None:
+    def save(self, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
         """Writes the plan as a JSON file that `parse` reads, whole or not at all.
 
         Args:
@@ -155,7 +156,7 @@ class Plan:
         Raises:
             SinkError: it cannot be written.
         """
-        document = {"schema": PLAN_SCHEMA, "ratios": [list(s) for s in self.ratios]}
+        document: dict[str, Any] = {"schema": PLAN_SCHEMA, "ratios": [list(s) for s in self.ratios]}
         if provenance is not None:
             document["provenance"] = provenance
         write_atomic(path, (json.dumps(document, indent=1) + "\n").encode())

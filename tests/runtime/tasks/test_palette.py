@@ -2,7 +2,7 @@ import numpy as np
 
 import tiny
 from sparsevit_runtime.card import ModelCard
-from sparsevit_runtime.images.palette import class_palette
+from sparsevit_runtime.tasks.palette import class_palette
 
 
 def test_colours_of_the_card():
