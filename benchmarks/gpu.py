@@ -22,11 +22,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from rich.console import Console
+
 from gpu_kernel_rows import kernel_rows, reason_of
 from gpu_latency_rows import latency_rows
 from gpu_tables import LEFT_OUT
-from rich.console import Console
-
 from sparsevit_apps.machine import installed_versions, read_machine
 from sparsevit_runtime.errors import BuildError
 from sparsevit_runtime.files import write_atomic

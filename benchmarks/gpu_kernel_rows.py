@@ -8,7 +8,6 @@ launches nor cached data count.
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +17,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from gpu_kernels import DeviceBuffer, compile_kernels, missing_compiler, missing_gpu
 from letterbox_kernel import LetterboxCase, bind_letterbox, check_letterbox

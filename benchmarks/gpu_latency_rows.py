@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_kernel_rows import elapsed_us, missing_gpu, reason_of
 from rich.console import Console
 
+from gpu_kernel_rows import elapsed_us, missing_gpu, reason_of
 from sparsevit_apps.comparing import check_against
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.backends import Backend, LoadOptions, open_backend

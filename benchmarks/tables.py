@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpu_tables import gpu_kernels, gpu_latency
-
 from sparsevit_runtime import load
 
 ROOT = Path(__file__).parents[1]

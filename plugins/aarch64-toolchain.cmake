@@ -1,4 +1,4 @@
-# The Jetson's processor, compiled for on x86-64; cross_aarch64.sh sets what else it takes.
+# The Jetson's CPU, compiled for on x86-64; cross_aarch64.sh sets what else it takes.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)

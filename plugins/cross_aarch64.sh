@@ -46,6 +46,6 @@ cmake --build "$build/library" --parallel 2
 
 library=$build/library/plugins/libsparsevit_plugins.so
 aarch64-linux-gnu-g++ -std=c++17 -isystem "$headers" -isystem "$include" \
-    "$here/../tests/plugins/probe_plugins.cpp" -o "$build/probe_plugins" -ldl
+    "$here/../tests/plugins/tensorrt/probe_plugins.cpp" -o "$build/probe_plugins" -ldl
 echo "cross_aarch64.sh: $library answers:"
 qemu-aarch64 -L /usr/aarch64-linux-gnu "$build/probe_plugins" "$library"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from gpu_kernel_rows import Work, measure
 
 from gpu import SECTIONS, main, record, use_plugins
+from gpu_kernel_rows import Work, measure
 from sparsevit_runtime.errors import BuildError, SinkError
 from sparsevit_runtime.tensorrt import find_plugins
 from sparsevit_runtime.tensorrt.plugin_library import VARIABLE

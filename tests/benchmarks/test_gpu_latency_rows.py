@@ -6,10 +6,10 @@ import json
 
 import pytest
 import torch
-from gpu_latency_rows import Contender, agreement, time_in_turn
 
 from altered_models import with_not_a_number, with_weight
 from gpu import Settings
+from gpu_latency_rows import Contender, agreement, time_in_turn
 from networks import randomize
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.backends import open_backend

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+from gpu_kernels import packaged_headers
+
+ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "test-plugins"
+RTX_BUILD = Path(__file__).parent / "tensorrt" / "rtx_build.py"
 #: One architecture keeps the compilation short; nothing here runs a kernel.
 ARCHITECTURES = "86"
 
@@ -24,12 +26,6 @@ def run(*command, **options) -> subprocess.CompletedProcess:
     result = subprocess.run([str(part) for part in command], text=True, capture_output=True, **options)
     assert result.returncode == 0, f"{' '.join(map(str, command))}\n{result.stdout}\n{result.stderr}"
     return result
-
-
-def packaged_headers() -> Path | None:
-    """TensorRT's headers in the Python package kernel_lens."""
-    spec = importlib.util.find_spec("kernel_lens")
-    return Path(spec.submodule_search_locations[0]) / "include" / "tensorrt" if spec else None
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +74,7 @@ def build_engine(tmp_path_factory):
 
     def build(model: Path, profile: dict, library: Path | None = None, **options) -> dict:
         request = {"model": str(model), "profile": profile, "library": str(library) if library else None, **options}
-        result = run(sys.executable, HERE / "rtx_build.py", json.dumps(request), env=environment, cwd=folder)
+        result = run(sys.executable, RTX_BUILD, json.dumps(request), env=environment, cwd=folder)
         report = json.loads(result.stdout.splitlines()[-1])
         # A library built for another major version of TensorRT cannot reach its log and writes to stderr.
         report["log"] += result.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Letterboxing on the GPU, bit-equal to `Letterbox`: the plugin library's kernel (plugins/letterbox/letterbox.h)."""
+"""Letterboxing on the GPU, bit-equal to `Letterbox`: the kernel of plugins/kernels/letterbox/letterbox.h."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ PLUGIN_VERSION = "1"
 #: Environment variable that names the library, for a build outside the package.
 VARIABLE = "SPARSEVIT_PLUGINS"
 _PACKAGED = Path(__file__).parents[1] / "lib" / FILE_NAME
-#: What the library says about itself (plugins/entry_points.cpp).
+#: What the library says about itself (plugins/tensorrt/entry_points.cpp).
 _BUILT_FOR = re.compile(rb"sparsevit-plugins (tensorrt=[\w.]+ cudart=\w+ architectures=[\w.,-]+)")
 
 

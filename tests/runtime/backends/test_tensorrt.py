@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tiny
-from letterbox_kernel import compile_letterbox_on_host
+from host_kernels import host_kernels
 from networks import randomize
 from simulated_engines import VERSION, write_engine
 from simulated_frames import GpuImage, QueuedLetterbox
@@ -420,8 +420,8 @@ def test_a_failing_run_of_a_stream_comes_behind_the_frames_before_it(machine, mo
 
 
 @pytest.fixture(scope="module")
-def letterbox_library(tmp_path_factory):
-    return compile_letterbox_on_host(tmp_path_factory.mktemp("letterbox") / "libletterbox.so")
+def letterbox_library():
+    return host_kernels()
 
 
 @pytest.fixture

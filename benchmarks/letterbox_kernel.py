@@ -1,0 +1,100 @@
+"""The C ABI of plugins/kernels/letterbox/letterbox.h and its check against `Letterbox.apply`, on any memory."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsevit_runtime.cuda import DeviceView
+from sparsevit_runtime.images.device_frames import DeviceFrame
+from sparsevit_runtime.images.letterbox import Letterbox
+from sparsevit_runtime.tensorrt.letterbox_kernel import LetterboxCall, letterbox_call
+from window_kernels import POISON
+
+
+@dataclass(frozen=True)
+class LetterboxCase:
+    """One call. `gap`: bytes between rows; `offset`: bytes before the input; `batch`: its last sample is written."""
+
+    frame_wh: tuple[int, int]
+    input_hw: tuple[int, int]
+    gap: int = 0
+    offset: int = 0
+    batch: int = 1
+    pad_value: int = 114
+
+    def call(self, frame: int, target: int) -> LetterboxCall:
+        box = Letterbox(self.frame_wh, self.input_hw)
+        source = DeviceFrame(frame, 3 * self.frame_wh[0] + self.gap, self.frame_wh, None, None)
+        return letterbox_call(source, box, DeviceView(target, 0), self.batch - 1, self.pad_value)
+
+
+#: Every way through the resizing: enlarged, equal, shrunk by less and more than 2, halved, by area, by whole means.
+LETTERBOX_CASES = [
+    LetterboxCase((1, 1), (1, 1)),
+    LetterboxCase((1, 1), (9, 14)),
+    LetterboxCase((5, 3), (40, 32)),  # enlarged
+    LetterboxCase((37, 29), (64, 61), offset=1),
+    LetterboxCase((32, 24), (24, 32)),  # equal
+    LetterboxCase((64, 48), (64, 64)),
+    LetterboxCase((200, 113), (128, 132), gap=5),  # shrunk by less than 2
+    LetterboxCase((101, 67), (56, 57)),
+    LetterboxCase((320, 180), (84, 84), batch=3),  # halved once, then bilinear
+    LetterboxCase((384, 216), (64, 64), pad_value=0),  # halved twice and more
+    LetterboxCase((2048, 1024), (32, 64)),
+    LetterboxCase((640, 354), (64, 64), pad_value=255),  # halved, then by area
+    LetterboxCase((333, 187), (64, 48), gap=1),  # by area alone
+    LetterboxCase((501, 1), (60, 60)),
+    LetterboxCase((3, 401), (32, 32)),
+    LetterboxCase((135, 105), (35, 45)),  # by means of 3x3
+    LetterboxCase((135, 210), (35, 45)),
+    LetterboxCase((500, 375), (75, 100)),  # by means of 5x5
+]
+
+
+def random_letterbox_cases(count: int, seed: int, largest: int = 500) -> list[LetterboxCase]:
+    """Frames and inputs of any size up to `largest` pixels a side."""
+    random = np.random.default_rng(seed)
+
+    def size(top: int) -> int:
+        return int(np.exp(random.uniform(0, np.log(top))))
+
+    def case() -> LetterboxCase:
+        frame_wh, input_hw = (size(largest), size(largest)), (size(largest // 2), size(largest // 2))
+        gap, offset, batch = (int(random.integers(bound)) for bound in (7, 4, 3))
+        return LetterboxCase(frame_wh, input_hw, gap, offset, batch + 1, int(random.integers(256)))
+
+    return [case() for _ in range(count)]
+
+
+def bind_letterbox(library: ctypes.CDLL):
+    """Function (call, stream=None) -> CUDA error."""
+    function = library.sparsevit_letterbox
+    function.argtypes, function.restype = (ctypes.POINTER(LetterboxCall), ctypes.c_void_p), ctypes.c_int32
+    return lambda call, stream=None: function(ctypes.byref(call), stream)
+
+
+def check_letterbox(letterbox, make_buffer, case: LetterboxCase, seed: int, stream=None) -> None:
+    """Letterboxes a random frame into a poisoned batch and compares all of it, bit by bit.
+
+    Args:
+        letterbox: from `bind_letterbox`.
+        make_buffer: uint8 array -> Buffer with these bytes, its address on a 256-byte boundary.
+    """
+    (width, height), (input_h, input_w) = case.frame_wh, case.input_hw
+    random = np.random.default_rng(seed)
+    rows = random.integers(0, 256, (height, 3 * width + case.gap), np.uint8)
+    frame = np.ascontiguousarray(rows[:, : 3 * width]).reshape(height, width, 3)
+    sample = input_h * input_w * 3
+    nothing = np.full(case.offset + case.batch * sample + 64, POISON, np.uint8)
+    expected = nothing.copy()
+    end = case.offset + case.batch * sample
+    Letterbox(case.frame_wh, case.input_hw).apply(
+        frame, expected[end - sample : end].reshape(input_h, input_w, 3), case.pad_value
+    )
+    source, target = make_buffer(rows.reshape(-1)), make_buffer(nothing)
+    assert letterbox(case.call(source.address, target.address + case.offset), stream) == 0, case
+    np.testing.assert_array_equal(target.read(), expected, err_msg=str(case))
+    assert source.read().tobytes() == rows.tobytes(), "the frame was written to"

@@ -1,0 +1,90 @@
+#include "kernels/c_abi.h"
+
+#include "kernels/window_gather/kernel.h"
+#include "kernels/window_scatter/kernel.h"
+#include "kernels/window_score/kernel.h"
+
+#include <limits>
+
+namespace
+{
+
+bool isUsable(SparsevitCall const& call)
+{
+    int64_t const limit = std::numeric_limits<int32_t>::max();
+    return call.height >= 1 && call.width >= 1 && call.window_size >= 1 && call.height <= limit / call.window_size
+        && call.width <= limit / call.window_size && call.shift >= 0 && call.shift < call.window_size
+        && call.element >= 0 && call.element <= 2 && call.batch >= 0 && call.count >= 0;
+}
+
+sparsevit::WindowGrid gridOf(SparsevitCall const& call)
+{
+    return {static_cast<int32_t>(call.height), static_cast<int32_t>(call.width), call.window_size, call.shift};
+}
+
+int32_t bytesOf(SparsevitCall const& call)
+{
+    return call.element == 0 ? 4 : 2;
+}
+
+} // namespace
+
+int32_t sparsevit_window_score(SparsevitCall const* call)
+{
+    if (!isUsable(*call))
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::WindowScoreParams params{};
+    params.grid = gridOf(*call);
+    params.batch = call->batch;
+    params.channels = call->channels;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.x = call->x;
+    params.scores = static_cast<float*>(call->output);
+    return sparsevit::launchWindowScore(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_window_gather(SparsevitCall const* call)
+{
+    if (!isUsable(*call))
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::WindowGatherParams params{};
+    params.grid = gridOf(*call);
+    params.batch = call->batch;
+    params.count = call->count;
+    params.channels = call->channels;
+    params.elementBytes = bytesOf(*call);
+    params.indexBytes = call->index_bytes;
+    params.x = call->x;
+    params.index = call->index;
+    params.windows = call->output;
+    return sparsevit::launchWindowGather(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_window_scatter(SparsevitCall const* call)
+{
+    if (!isUsable(*call))
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::WindowScatterParams params{};
+    params.grid = gridOf(*call);
+    params.batch = call->batch;
+    params.count = call->count;
+    params.channels = call->channels;
+    params.elementBytes = bytesOf(*call);
+    params.indexBytes = call->index_bytes;
+    params.x = call->x;
+    params.windows = call->windows;
+    params.index = call->index;
+    params.y = call->output;
+    return sparsevit::launchWindowScatter(params, static_cast<cudaStream_t>(call->stream));
+}
+
+char const* sparsevit_error_text(int32_t error)
+{
+    return cudaGetErrorString(static_cast<cudaError_t>(error));
+}

@@ -1,0 +1,279 @@
+// The TensorRT side that the three plugins share: identity, attributes, life cycle, and the creator.
+#pragma once
+
+#include "tensorrt/attributes.h"
+#include "tensorrt/log.h"
+
+#include <NvInferRuntime.h>
+
+#include <array>
+#include <exception>
+#include <stdexcept>
+#include <string>
+
+namespace sparsevit
+{
+
+//! One version for all three nodes, equal to the ONNX domain's.
+constexpr char const* kPluginVersion{"1"};
+//! The ONNX parser looks nodes without a `plugin_namespace` attribute up in the empty namespace.
+constexpr char const* kPluginNamespace{""};
+
+// IPluginV3OneBuildV2 came with TensorRT 10.3.
+#if NV_TENSORRT_MAJOR > 10 || (NV_TENSORRT_MAJOR == 10 && NV_TENSORRT_MINOR >= 3)
+#define SPARSEVIT_ALIASED_IO 1
+using BuildCapability = nvinfer1::IPluginV3OneBuildV2;
+#else
+#define SPARSEVIT_ALIASED_IO 0
+using BuildCapability = nvinfer1::IPluginV3OneBuild;
+#endif
+
+//! Runs `body`, whose exceptions become an error in TensorRT's log. \return whether it ended without one.
+template <typename Body>
+bool guarded(char const* plugin, Body&& body) noexcept
+{
+    try
+    {
+        body();
+        return true;
+    }
+    catch (std::exception const& error)
+    {
+        try
+        {
+            logError(std::string{plugin} + ": " + error.what());
+        }
+        catch (...) // out of memory: nothing to write the message with
+        {
+        }
+    }
+    catch (...)
+    {
+    }
+    return false;
+}
+
+//! The fields a node has, both for the parser (no values) and in a serialised plugin (pointing at the values).
+class AttributeFields
+{
+public:
+    //! \param count The first so many of WindowAttributes::kNames.
+    explicit AttributeFields(int32_t count, WindowAttributes const* attributes = nullptr)
+    {
+        for (size_t i = 0; i < mFields.size(); ++i)
+        {
+            int32_t const* const value = attributes == nullptr ? nullptr : &attributes->values[i];
+            mFields[i] = {WindowAttributes::kNames[i], value, nvinfer1::PluginFieldType::kINT32, 1};
+        }
+        mCollection.nbFields = count;
+        mCollection.fields = mFields.data();
+    }
+    AttributeFields(AttributeFields const&) = delete;
+    AttributeFields& operator=(AttributeFields const&) = delete;
+
+    nvinfer1::PluginFieldCollection const* collection() const noexcept
+    {
+        return &mCollection;
+    }
+
+private:
+    std::array<nvinfer1::PluginField, WindowAttributes::kCount> mFields{};
+    nvinfer1::PluginFieldCollection mCollection{};
+};
+
+//! Base of the plugins. `Derived` has `static constexpr char const* kName`, `static constexpr int32_t kInputs`,
+//! `static constexpr int32_t kAttributes` (how many of WindowAttributes it has), a constructor from them, and `void
+//! checkShapes(std::array<Dims, kInputs> const&) const`, which throws for inputs that do not fit.
+template <typename Derived>
+class WindowPlugin : public nvinfer1::IPluginV3,
+                     public nvinfer1::IPluginV3OneCore,
+                     public BuildCapability,
+                     public nvinfer1::IPluginV3OneRuntime
+{
+public:
+    nvinfer1::IPluginCapability* getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept final
+    {
+        switch (type)
+        {
+        case nvinfer1::PluginCapabilityType::kCORE: return static_cast<nvinfer1::IPluginV3OneCore*>(this);
+        case nvinfer1::PluginCapabilityType::kBUILD: return static_cast<BuildCapability*>(this);
+        case nvinfer1::PluginCapabilityType::kRUNTIME: return static_cast<nvinfer1::IPluginV3OneRuntime*>(this);
+        }
+        return nullptr;
+    }
+
+    nvinfer1::IPluginV3* clone() noexcept final
+    {
+        nvinfer1::IPluginV3* copy = nullptr;
+        guarded(Derived::kName, [&] { copy = new Derived(mAttributes); });
+        return copy;
+    }
+
+    char const* getPluginName() const noexcept final
+    {
+        return Derived::kName;
+    }
+    char const* getPluginVersion() const noexcept final
+    {
+        return kPluginVersion;
+    }
+    char const* getPluginNamespace() const noexcept final
+    {
+        return kPluginNamespace;
+    }
+
+    int32_t getNbOutputs() const noexcept final
+    {
+        return 1;
+    }
+
+    int32_t configurePlugin(nvinfer1::DynamicPluginTensorDesc const* in, int32_t nbInputs,
+        nvinfer1::DynamicPluginTensorDesc const*, int32_t nbOutputs) noexcept final
+    {
+        return checked(nbInputs, nbOutputs, [in](int32_t i) { return in[i].desc.dims; });
+    }
+
+    int32_t onShapeChange(nvinfer1::PluginTensorDesc const* in, int32_t nbInputs, nvinfer1::PluginTensorDesc const*,
+        int32_t nbOutputs) noexcept final
+    {
+        return checked(nbInputs, nbOutputs, [in](int32_t i) { return in[i].dims; });
+    }
+
+    nvinfer1::IPluginV3* attachToContext(nvinfer1::IPluginResourceContext*) noexcept final
+    {
+        return clone();
+    }
+
+    nvinfer1::PluginFieldCollection const* getFieldsToSerialize() noexcept final
+    {
+        return mFields.collection();
+    }
+
+protected:
+    explicit WindowPlugin(WindowAttributes const& attributes)
+        : mAttributes{attributes}
+        , mFields{Derived::kAttributes, &mAttributes}
+    {
+        mAttributes.validate();
+    }
+
+    WindowAttributes const& attributes() const noexcept
+    {
+        return mAttributes;
+    }
+
+    //! Checks, while the network is built, what is known of the inputs' shapes. \return 0, or -1 after an error.
+    int32_t checkedExpressions(nvinfer1::DimsExprs const* inputs, int32_t nbInputs, int32_t nbOutputs) const noexcept
+    {
+        return checked(nbInputs, nbOutputs,
+            [inputs](int32_t i)
+            {
+                nvinfer1::Dims dims{};
+                dims.nbDims = inputs[i].nbDims;
+                for (int32_t j = 0; j < dims.nbDims; ++j)
+                {
+                    dims.d[j] = inputs[i].d[j]->isConstant() ? inputs[i].d[j]->getConstantValue() : -1;
+                }
+                return dims;
+            });
+    }
+
+    //! Floating-point type of maps and windows.
+    static bool isElement(nvinfer1::DataType type) noexcept
+    {
+        return type == nvinfer1::DataType::kFLOAT || type == nvinfer1::DataType::kHALF
+            || type == nvinfer1::DataType::kBF16;
+    }
+    static bool isIndex(nvinfer1::DataType type) noexcept
+    {
+        return type == nvinfer1::DataType::kINT32 || type == nvinfer1::DataType::kINT64;
+    }
+    static int32_t bytesOf(nvinfer1::DataType type) noexcept
+    {
+        switch (type)
+        {
+        case nvinfer1::DataType::kINT64: return 8;
+        case nvinfer1::DataType::kINT32:
+        case nvinfer1::DataType::kFLOAT: return 4;
+        default: return 2;
+        }
+    }
+
+private:
+    template <typename DimsOf>
+    int32_t checked(int32_t nbInputs, int32_t nbOutputs, DimsOf&& dimsOf) const noexcept
+    {
+        bool const good = guarded(Derived::kName,
+            [&]
+            {
+                if (nbInputs != Derived::kInputs || nbOutputs != 1)
+                {
+                    throw std::invalid_argument("has " + std::to_string(nbInputs) + " inputs and "
+                        + std::to_string(nbOutputs) + " outputs, expected " + std::to_string(Derived::kInputs)
+                        + " and 1; export the model again");
+                }
+                std::array<nvinfer1::Dims, Derived::kInputs> shapes{};
+                for (int32_t i = 0; i < Derived::kInputs; ++i)
+                {
+                    shapes[static_cast<size_t>(i)] = dimsOf(i);
+                }
+                static_cast<Derived const*>(this)->checkShapes(shapes);
+            });
+        return good ? 0 : -1;
+    }
+
+    WindowAttributes mAttributes;
+    AttributeFields mFields;
+};
+
+template <typename Plugin>
+class WindowPluginCreator final : public nvinfer1::IPluginCreatorV3One
+{
+public:
+    //! \return nullptr, after an error in TensorRT's log, for attributes that are missing or wrong.
+    nvinfer1::IPluginV3* createPlugin(
+        char const* name, nvinfer1::PluginFieldCollection const* fields, nvinfer1::TensorRTPhase) noexcept override
+    {
+        nvinfer1::IPluginV3* plugin = nullptr;
+        guarded(Plugin::kName,
+            [&]
+            {
+                try
+                {
+                    if (fields == nullptr)
+                    {
+                        throw std::invalid_argument("created without attributes");
+                    }
+                    plugin = new Plugin(WindowAttributes::read(*fields));
+                }
+                catch (std::invalid_argument const& error)
+                {
+                    throw std::invalid_argument(
+                        "node '" + std::string{name == nullptr ? "" : name} + "': " + error.what());
+                }
+            });
+        return plugin;
+    }
+
+    nvinfer1::PluginFieldCollection const* getFieldNames() noexcept override
+    {
+        return mFields.collection();
+    }
+    char const* getPluginName() const noexcept override
+    {
+        return Plugin::kName;
+    }
+    char const* getPluginVersion() const noexcept override
+    {
+        return kPluginVersion;
+    }
+    char const* getPluginNamespace() const noexcept override
+    {
+        return kPluginNamespace;
+    }
+
+private:
+    AttributeFields mFields{Plugin::kAttributes};
+};
+
+} // namespace sparsevit

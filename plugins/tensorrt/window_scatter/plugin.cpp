@@ -1,0 +1,91 @@
+#include "tensorrt/window_scatter/plugin.h"
+
+#include "kernels/window_scatter/kernel.h"
+
+#include <stdexcept>
+
+namespace sparsevit
+{
+
+using nvinfer1::DataType;
+
+WindowScatterPlugin::WindowScatterPlugin(WindowAttributes const& attributes)
+    : WindowPlugin{attributes}
+{
+#if !SPARSEVIT_ALIASED_IO
+    if (attributes.inPlace())
+    {
+        throw std::invalid_argument("in_place needs a library built for TensorRT 10.3 or later");
+    }
+#endif
+}
+
+void WindowScatterPlugin::checkShapes(std::array<nvinfer1::Dims, kInputs> const& inputs) const
+{
+    checkMap(attributes(), inputs[0]);
+    checkIndex(attributes(), inputs[0], inputs[2]);
+    checkWindows(attributes(), inputs[0], inputs[1], inputs[2]);
+}
+
+int32_t WindowScatterPlugin::getOutputDataTypes(
+    DataType* outputTypes, int32_t, DataType const* inputTypes, int32_t) const noexcept
+{
+    outputTypes[0] = inputTypes[0];
+    return 0;
+}
+
+int32_t WindowScatterPlugin::getOutputShapes(nvinfer1::DimsExprs const* inputs, int32_t nbInputs,
+    nvinfer1::DimsExprs const*, int32_t, nvinfer1::DimsExprs* outputs, int32_t nbOutputs,
+    nvinfer1::IExprBuilder&) noexcept
+{
+    if (checkedExpressions(inputs, nbInputs, nbOutputs) != 0)
+    {
+        return -1;
+    }
+    outputs[0] = inputs[0]; // (B, H, W, C)
+    return 0;
+}
+
+bool WindowScatterPlugin::supportsFormatCombination(
+    int32_t pos, nvinfer1::DynamicPluginTensorDesc const* inOut, int32_t, int32_t) noexcept
+{
+    nvinfer1::PluginTensorDesc const& tensor = inOut[pos].desc;
+    bool typeFits = false;
+    switch (pos)
+    {
+    case 0: typeFits = isElement(tensor.type); break;             // x
+    case 2: typeFits = isIndex(tensor.type); break;               // index
+    default: typeFits = tensor.type == inOut[0].desc.type; break; // windows, y
+    }
+    return typeFits && tensor.format == nvinfer1::TensorFormat::kLINEAR;
+}
+
+#if SPARSEVIT_ALIASED_IO
+int32_t WindowScatterPlugin::getAliasedInput(int32_t outputIndex) noexcept
+{
+    // TensorRT refuses an alias unless the network's builder has switched aliased I/O on, so that the node has to ask.
+    // It copies x itself where x is needed afterwards.
+    return outputIndex == 0 && attributes().inPlace() ? 0 : -1;
+}
+#endif
+
+int32_t WindowScatterPlugin::enqueue(nvinfer1::PluginTensorDesc const* inputDesc, nvinfer1::PluginTensorDesc const*,
+    void const* const* inputs, void* const* outputs, void*, cudaStream_t stream) noexcept
+{
+    nvinfer1::PluginTensorDesc const& x = inputDesc[0];
+    nvinfer1::PluginTensorDesc const& index = inputDesc[2];
+    WindowScatterParams params{};
+    params.grid = attributes().grid();
+    params.batch = x.dims.d[0];
+    params.count = index.dims.d[1];
+    params.channels = x.dims.d[3];
+    params.elementBytes = bytesOf(x.type);
+    params.indexBytes = bytesOf(index.type);
+    params.x = inputs[0];
+    params.windows = inputs[1];
+    params.index = inputs[2];
+    params.y = outputs[0];
+    return launchWindowScatter(params, stream);
+}
+
+} // namespace sparsevit

@@ -1,0 +1,64 @@
+#include "tensorrt/window_score/plugin.h"
+
+#include "kernels/window_score/kernel.h"
+
+namespace sparsevit
+{
+
+using nvinfer1::DataType;
+
+WindowScorePlugin::WindowScorePlugin(WindowAttributes const& attributes)
+    : WindowPlugin{attributes}
+{
+}
+
+void WindowScorePlugin::checkShapes(std::array<nvinfer1::Dims, kInputs> const& inputs) const
+{
+    checkMap(attributes(), inputs[0]);
+}
+
+int32_t WindowScorePlugin::getOutputDataTypes(DataType* outputTypes, int32_t, DataType const*, int32_t) const noexcept
+{
+    outputTypes[0] = DataType::kFLOAT;
+    return 0;
+}
+
+int32_t WindowScorePlugin::getOutputShapes(nvinfer1::DimsExprs const* inputs, int32_t nbInputs,
+    nvinfer1::DimsExprs const*, int32_t, nvinfer1::DimsExprs* outputs, int32_t nbOutputs,
+    nvinfer1::IExprBuilder& exprBuilder) noexcept
+{
+    if (checkedExpressions(inputs, nbInputs, nbOutputs) != 0)
+    {
+        return -1;
+    }
+    outputs[0].nbDims = 2; // (B, nW)
+    outputs[0].d[0] = inputs[0].d[0];
+    outputs[0].d[1] = exprBuilder.constant(attributes().grid().windows());
+    return 0;
+}
+
+bool WindowScorePlugin::supportsFormatCombination(
+    int32_t pos, nvinfer1::DynamicPluginTensorDesc const* inOut, int32_t, int32_t) noexcept
+{
+    nvinfer1::PluginTensorDesc const& tensor = inOut[pos].desc;
+    bool const typeFits = pos == 0 ? isElement(tensor.type) : tensor.type == DataType::kFLOAT;
+    return typeFits && tensor.format == nvinfer1::TensorFormat::kLINEAR;
+}
+
+int32_t WindowScorePlugin::enqueue(nvinfer1::PluginTensorDesc const* inputDesc, nvinfer1::PluginTensorDesc const*,
+    void const* const* inputs, void* const* outputs, void*, cudaStream_t stream) noexcept
+{
+    nvinfer1::PluginTensorDesc const& x = inputDesc[0];
+    WindowScoreParams params{};
+    params.grid = attributes().grid();
+    params.batch = x.dims.d[0];
+    params.channels = x.dims.d[3];
+    params.element = x.type == DataType::kFLOAT ? Element::kFloat
+        : x.type == DataType::kHALF             ? Element::kHalf
+                                                : Element::kBfloat16;
+    params.x = inputs[0];
+    params.scores = static_cast<float*>(outputs[0]);
+    return launchWindowScore(params, stream);
+}
+
+} // namespace sparsevit

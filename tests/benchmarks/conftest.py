@@ -1,8 +1,0 @@
-"""The benchmarks' modules, which lie outside the packages."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

@@ -1,7 +1,0 @@
-// How wide the kernels' accesses are, with a C ABI for test_kernels.py.
-#include "common/launch.cuh"
-
-extern "C" int32_t vectorBytes(int64_t tokenBytes, void const* first, void const* second)
-{
-    return sparsevit::vectorBytes(tokenBytes, {first, second});
-}

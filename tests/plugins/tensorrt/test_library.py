@@ -1,0 +1,177 @@
+"""The built library seen from outside: symbols, dependencies, entry points, attributes, formats, shapes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ..conftest import ROOT, run
+
+pytestmark = pytest.mark.slow  # nvcc compiles the library first
+
+NAMES = ("WindowScore", "WindowGather", "WindowScatter")
+#: Where TensorRT's packages put their headers.
+INSTALLED = (f"/usr/include/{platform.machine()}-linux-gnu", "/usr/include", "/usr/local/tensorrt/include")
+#: Libraries of the C runtime, and nothing of TensorRT, CUDA or the C++ runtime.
+ALLOWED = re.compile(r"lib(c|m|dl|rt|pthread)\.so\.\d+|ld-linux.*")
+
+
+def test_only_the_entry_points_are_visible(plugin_library):
+    symbols = [line.split()[-1] for line in run("nm", "-D", "--defined-only", plugin_library).stdout.splitlines()]
+    assert sorted(symbols) == ["getCreators", "getPluginCreators", "setLoggerFinder", "sparsevit_letterbox"]
+
+
+def test_depends_on_the_c_library_alone(plugin_library):
+    needed = re.findall(r"\(NEEDED\).*\[(.+)\]", run("readelf", "-d", plugin_library).stdout)
+    assert needed and all(ALLOWED.fullmatch(name) for name in needed), needed
+    undefined = run("nm", "-D", "--undefined-only", plugin_library).stdout
+    assert not re.search(r"nvinfer|getPluginRegistry|cuda", undefined)
+
+
+def test_says_what_it_was_built_for(plugin_library):
+    stamps = re.findall(
+        rb"sparsevit-plugins tensorrt=\d+\.\d+ cudart=\d+ architectures=[\d,]+", plugin_library.read_bytes()
+    )
+    assert len(stamps) == 1 and stamps[0].endswith(b"=86")
+
+
+def probe(library: Path, headers: Path, cuda: Path, folder: Path) -> dict[str, list[str]]:
+    """What probe_plugins.cpp finds, as lines per plugin; the lines before the first under ''."""
+    program = folder / "probe"
+    includes = ["-isystem", headers, "-isystem", cuda]
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror"]
+    run("g++", *flags, *includes, Path(__file__).with_name("probe_plugins.cpp"), "-o", program, "-ldl")
+    found: dict[str, list[str]] = {"": []}
+    plugin = ""
+    for line in run(program, library).stdout.splitlines():
+        if line.startswith("creator "):
+            plugin = line.split()[1]
+            found[plugin] = []
+        found[plugin].append(line)
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(plugin_library, tensorrt_headers, cuda_headers, tmp_path_factory):
+    return probe(plugin_library, tensorrt_headers, cuda_headers, tmp_path_factory.mktemp("probe"))
+
+
+def test_creators(found):
+    assert found[""] == ["creators 3, by the old name the same"]
+    assert tuple(found)[1:] == NAMES
+    for name in NAMES:
+        assert found[name][0] == f"creator {name} version 1 namespace ''"
+        assert f"plugin {name} version 1 outputs 1" in found[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_attributes(found, name):
+    lines = found[name]
+    extra = ["in_place"] if name == "WindowScatter" else []
+    assert [line.split()[1] for line in lines if line.startswith("attribute ")] == [
+        *("height", "width", "window_size", "shift"),
+        *extra,
+    ]
+    assert [line for line in lines if line.startswith("type ")] == ["type 5 taken", "type 10 taken", "type 1 refused"]
+    assert [line for line in lines if line.startswith("wrong ")] == ["wrong refused"] * 8
+    assert "missing refused" in lines and "none refused" in lines
+    values = "height=14 width=21 window_size=7 shift=3" + (" in_place=0" if extra else "")
+    assert f"serialised {values} read back taken" in lines
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "node 'probe': attribute 'height' is not one integer; export the model again",
+        "node 'probe': height is 0, it must be at least 1",
+        "node 'probe': width is -1, it must be at least 1",
+        "node 'probe': shift is 2, it must be 0 or window_size / 2 = 3",
+        "node 'probe': a map of 1048576x1048576 tokens in windows of 7 is beyond 32-bit addresses",
+        "node 'probe': attribute 'height' is 1099511627776, beyond 32 bits; export the model again",
+        "node 'probe': attribute 'window_size' is missing; export the model again",
+        "node '': created without attributes",
+        "x has the shape (2, 14, 22, 8), the node was exported for (batch, 14, 21, channels)",
+        "has 4 inputs and 1 outputs",
+    ],
+)
+def test_refusals_reach_tensorrts_log(found, message):
+    error = 1  # ILogger::Severity::kERROR
+    for name in NAMES:
+        assert any(line.startswith(f"log {error} {name}: {message}") for line in found[name]), found[name]
+
+
+@pytest.mark.parametrize(
+    "name,formats",
+    [
+        ("WindowScore", "ff hf bf"),
+        ("WindowGather", "fif flf hih hlh bib blb"),
+        ("WindowScatter", "ffif fflf hhih hhlh bbib bblb"),
+    ],
+)
+def test_formats(found, name, formats):
+    """Types of x, (windows,) index and output: float, half or bfloat16 maps, int32 or long ids; linear only."""
+    assert f"formats {formats}" in found[name]
+
+
+@pytest.mark.parametrize(
+    "name,verdicts",
+    [
+        ("WindowScore", ["taken"] * 2 + ["refused"] * 3),
+        ("WindowGather", ["taken"] * 2 + ["refused"] * 2 + ["taken"] + ["refused"] * 3),
+        ("WindowScatter", ["taken"] * 2 + ["refused"] * 2 + ["taken"] + ["refused"] * 5),
+    ],
+)
+def test_shapes(found, name, verdicts):
+    """Whole and unknown sizes are taken, then: wrong map, wrong rank, no window, too many, wrong batch, and so on."""
+    assert [line.split()[1] for line in found[name] if line.startswith("shapes ")] == verdicts
+
+
+class TestConfigure:
+    """CMake without something it needs: one line, and the Python packages install all the same."""
+
+    def configure(self, folder, *options, **variables):
+        """What CMake says; `variables` are set in its environment, in which TensorRT is not named otherwise."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TENSORRT_")}
+        environment |= {name: str(value) for name, value in variables.items()}
+        return run(shutil.which("cmake"), "-S", ROOT, "-B", folder, *options, env=environment).stdout
+
+    def test_without_a_compiler(self, tmp_path, monkeypatch):
+        for name in ("CXX", "CUDACXX"):
+            monkeypatch.delenv(name, raising=False)
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "make").symlink_to(shutil.which("make"))
+        output = self.configure(tmp_path / "b", "-G", "Unix Makefiles", PATH=tmp_path / "bin")
+        assert "SparseViT: libsparsevit_plugins is not built: no C++ and CUDA compiler found" in output
+
+    def test_without_headers(self, tmp_path, cuda_headers):
+        output = self.configure(tmp_path / "b", f"-DTENSORRT_INCLUDE_DIR={tmp_path}")
+        assert f"SparseViT: libsparsevit_plugins is not built: {tmp_path} is TensorRT 0, plugins need 10.0" in output
+
+    def test_with_the_headers_of_jetpack_5(self, tmp_path, cuda_headers):
+        version = "#define NV_TENSORRT_MAJOR 8 //!< major\n#define NV_TENSORRT_MINOR 5 //!< minor\n"
+        (tmp_path / "NvInferVersion.h").write_text(version)
+        output = self.configure(tmp_path / "b", f"-DTENSORRT_INCLUDE_DIR={tmp_path}")
+        assert "is TensorRT 8.5, plugins need 10.0" in output
+
+    def test_with_headers_named_in_the_environment(self, tmp_path, cuda_headers):
+        """They are not looked for elsewhere, so that a wrong name does not mean other headers."""
+        output = self.configure(tmp_path / "b", TENSORRT_INCLUDE_DIR=tmp_path / "named")
+        assert f"{tmp_path / 'named'} is TensorRT 0, plugins need 10.0" in output
+
+    def test_without_tensorrt(self, tmp_path, cuda_headers):
+        """Headers of a Python package are a test's own business: CMake looks where TensorRT is installed."""
+        if any(Path(folder, "NvInferRuntime.h").exists() for folder in INSTALLED):
+            pytest.skip("TensorRT is installed on this machine")
+        output = self.configure(tmp_path / "b")
+        assert "SparseViT: libsparsevit_plugins is not built: no TensorRT headers found" in output
+        assert "-DTENSORRT_INCLUDE_DIR=" in output
+
+    def test_required(self, tmp_path, cuda_headers):
+        options = [f"-DTENSORRT_INCLUDE_DIR={tmp_path}", "-DSPARSEVIT_REQUIRE_PLUGINS=ON"]
+        with pytest.raises(AssertionError, match="libsparsevit_plugins cannot be built"):
+            self.configure(tmp_path / "b", *options)
