@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -11,7 +13,13 @@ from sparsevit_runtime.cuda import DeviceView
 from sparsevit_runtime.images.device_frames import DeviceFrame
 from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.tensorrt.letterbox_kernel import LetterboxCall, letterbox_call
-from window_kernels import POISON
+from window_kernels import POISON, Buffer
+
+
+class Launch(Protocol):
+    """A letterbox on some memory; returns the CUDA error."""
+
+    def __call__(self, call: LetterboxCall, stream: int | None = None) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -69,14 +77,24 @@ def random_letterbox_cases(count: int, seed: int, largest: int = 500) -> list[Le
     return [case() for _ in range(count)]
 
 
-def bind_letterbox(library: ctypes.CDLL):
-    """Function (call, stream=None) -> CUDA error."""
+def bind_letterbox(library: ctypes.CDLL) -> Launch:
+    """The library's letterbox."""
     function = library.sparsevit_letterbox
     function.argtypes, function.restype = (ctypes.POINTER(LetterboxCall), ctypes.c_void_p), ctypes.c_int32
-    return lambda call, stream=None: function(ctypes.byref(call), stream)
+
+    def launch(call: LetterboxCall, stream: int | None = None) -> int:
+        return int(function(ctypes.byref(call), stream))
+
+    return launch
 
 
-def check_letterbox(letterbox, make_buffer, case: LetterboxCase, seed: int, stream=None) -> None:
+def check_letterbox(
+    letterbox: Launch,
+    make_buffer: Callable[[np.ndarray], Buffer],
+    case: LetterboxCase,
+    seed: int,
+    stream: int | None = None,
+) -> None:
     """Letterboxes a random frame into a poisoned batch and compares all of it, bit by bit.
 
     Args:

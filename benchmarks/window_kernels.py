@@ -6,7 +6,9 @@ The library runs on the GPU or, compiled by tests/host_kernels.py, on the host; 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -30,16 +32,17 @@ class Call(ctypes.Structure):
 class Kernels:
     """The three launchers of a library."""
 
-    def __init__(self, path) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.library = ctypes.CDLL(str(path))
         self.library.sparsevit_error_text.restype = ctypes.c_char_p
 
     def launch(self, kernel: str, call: Call) -> int:
         """Returns the CUDA error."""
-        return getattr(self.library, f"sparsevit_window_{kernel}")(ctypes.byref(call))
+        return int(getattr(self.library, f"sparsevit_window_{kernel}")(ctypes.byref(call)))
 
     def error_text(self, error: int) -> str:
-        return self.library.sparsevit_error_text(error).decode()
+        text: bytes = self.library.sparsevit_error_text(error)
+        return text.decode()
 
 
 class Buffer(Protocol):
@@ -191,7 +194,15 @@ def poisoned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return np.full(int(np.prod(shape)) * np.dtype(dtype).itemsize, POISON, np.uint8).view(dtype).reshape(shape)
 
 
-def check(kernels: Kernels, make_buffer, kernel: str, case: Case, seed: int, in_place=False, stream: int = 0) -> None:
+def check(
+    kernels: Kernels,
+    make_buffer: Callable[[np.ndarray], Buffer],
+    kernel: str,
+    case: Case,
+    seed: int,
+    in_place: bool = False,
+    stream: int = 0,
+) -> None:
     """Runs one kernel on fresh random inputs into a poisoned output and compares all of it.
 
     Args:

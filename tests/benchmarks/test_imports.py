@@ -24,12 +24,12 @@ def imported(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
-def test_a_benchmark_imports_no_test(path):
+def test_a_benchmark_imports_no_test(path: Path) -> None:
     text = path.read_text()
     assert "host_kernels" in OF_THE_TESTS
     assert not imported(text) & (OF_THE_TESTS | {"tests", "conftest"})
     assert "sys.path" not in text
 
 
-def test_imports_within_functions_count():
+def test_imports_within_functions_count() -> None:
     assert imported("import a.b\ndef f():\n    from c.d import e") == {"a", "c"}
