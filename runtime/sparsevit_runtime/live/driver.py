@@ -12,6 +12,9 @@ from .channel import Channel, Closed
 
 _log = logging.getLogger(__name__)
 
+#: Closing waits so long for a driver that is about to return, so that its device is free again afterwards.
+GRACE_S = 0.3
+
 
 def close_aside(source: Source) -> threading.Thread:
     """Closes a source in a thread of its own: a driver may keep `close` waiting for a call that does not return."""
@@ -26,6 +29,11 @@ def close_quietly(source: Source) -> None:
         source.close()
     except Exception:
         _log.warning("%s could not be closed", source.name, exc_info=True)
+
+
+def close_promptly(source: Source) -> None:
+    """Closes a source, and waits for that only as long as a driver takes that is about to return."""
+    close_aside(source).join(GRACE_S)
 
 
 class Driver:
@@ -52,6 +60,7 @@ class Driver:
         self._lock = threading.Lock()
         self._source: Source | None = None
         self._left = False
+        self._closer: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="sparsevit-driver", daemon=True)
 
     def start(self) -> None:
@@ -65,11 +74,14 @@ class Driver:
             calling = not self._left and self.busy_since is not None
             self._left = True
         if calling and self._source is not None:
-            close_aside(self._source)
+            self._closer = close_aside(self._source)
 
     def join(self, timeout_s: float) -> None:
-        """Waits for the thread, but not for long."""
-        self._thread.join(timeout_s)
+        """Waits for its threads, but not for long."""
+        until = time.monotonic() + timeout_s
+        for thread in (self._thread, self._closer):
+            if thread is not None:
+                thread.join(max(0.0, until - time.monotonic()))
 
     def _run(self) -> None:
         try:

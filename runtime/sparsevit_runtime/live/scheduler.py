@@ -62,6 +62,12 @@ class Scheduler(Generic[T]):
                 return None
             raise failed[0] if failed and len(failed) == len(ends) else Closed
 
+    def end(self) -> None:
+        """Gives out nothing more."""
+        with self._changed:
+            self._left = 0
+            self._changed.notify_all()
+
     def abandon(self) -> list[T]:
         """No more items. Returns those held, which nobody will take."""
         with self._changed:

@@ -8,18 +8,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 from ..errors import SourceError
 from ..sources.base import Frame, Source
 from .channel import Closed, Empty
-from .driver import Driver, close_aside
+from .driver import GRACE_S, Driver, close_promptly
 from .states import SourceState, Tracker
 
 _log = logging.getLogger(__name__)
 
-#: Closing waits so long for a driver that is about to return, so that its device is free again afterwards.
-_GRACE_S = 0.3
 #: A wait doubles with every attempt until it is as long as the policy allows; beyond this many it is.
 _MOST_DOUBLINGS = 32
 
@@ -145,9 +142,9 @@ class Supervisor(Source):
             self._changed.notify_all()
         if driver is not None:
             driver.leave()
-            driver.join(_GRACE_S)
+            driver.join(GRACE_S)
         elif unread is not None:
-            close_aside(unread).join(_GRACE_S)
+            close_promptly(unread)
         if not self._over:
             self._enter(SourceState.ENDED, "closed")
 
@@ -164,7 +161,7 @@ class Supervisor(Source):
             if self._closing:
                 return None
             first, self._first = self._first, None
-            driver = Driver(self._open if first is None else partial(_same, first), self._forget)
+            driver = Driver(self._open if first is None else already_open(first), self._forget)
             self._driver = driver
             self._alive.add(driver)
             driver.start()
@@ -253,5 +250,6 @@ class Supervisor(Source):
         _log.log(level, "%s: %s%s", self.name, state.value, f" ({reason})" if reason else "")
 
 
-def _same(source: Source) -> Source:
-    return source
+def already_open(source: Source) -> Callable[[], Source]:
+    """A source that is open, as a function that opens it."""
+    return lambda: source

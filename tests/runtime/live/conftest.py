@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from runtime.live.devices import Device
+
 
 def workers() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name.startswith("sparsevit-")]
@@ -14,7 +16,9 @@ def workers() -> list[threading.Thread]:
 @pytest.fixture(autouse=True)
 def no_thread_stays_behind() -> Iterator[None]:
     yield
-    until = time.monotonic() + 2  # drivers that were left behind end when the test lets them go
+    for device in Device.made:
+        device.let_go()
+    until = time.monotonic() + 2  # drivers that were left behind end now
     while workers() and time.monotonic() < until:
         time.sleep(0.002)
     assert not workers()

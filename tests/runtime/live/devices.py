@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,7 +29,10 @@ class Device:
         given: images handed out, in order.
     """
 
+    made: ClassVar[weakref.WeakSet[Device]] = weakref.WeakSet()
+
     def __init__(self, *scripts: list, hang_open: tuple[int, ...] = ()) -> None:
+        self.made.add(self)
         self.scripts = scripts
         self.hang_open = hang_open
         self.opened = 0
