@@ -1,7 +1,4 @@
-"""The loop of `sparsevit run`: results from a stream, drawn, into sinks.
-
-Capture and inference run in the stream's own threads; drawing and encoding happen here, beside them.
-"""
+"""The loop of `sparsevit run`: a session from a source to sinks, which draw and encode in threads of their own."""
 
 from __future__ import annotations
 
@@ -9,13 +6,21 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from sparsevit_runtime import Result, Sink, Source, Stream, draw_result, open_sink
+from sparsevit_runtime import Model, Outlet, Result, Session, Sink, Source, draw_result, open_sink
 from sparsevit_runtime.errors import SinkError
+from sparsevit_runtime.live.outlet import Pull
+from sparsevit_runtime.runner import DEFAULT_THRESHOLD
 from sparsevit_runtime.sinks import StopStream
+from sparsevit_runtime.windows.level import Level
+from sparsevit_runtime.windows.plan import PlanLike
+
+#: Results of a file that may wait for this thread. Those of a live source are handed over directly, to be fresh.
+_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,55 +78,87 @@ def playback_fps(source: Source, inference_ms: float) -> float | None:
     return min(source.fps, fastest) if source.fps else fastest
 
 
-def run_stream(
-    stream: Stream,
+def run_model(
+    model: Model,
+    source: Source,
     sinks: Sequence[Sink],
+    sparsity: PlanLike | Level | None = None,
     *,
+    activity: bool = False,
+    threshold: float = DEFAULT_THRESHOLD,
     draw: bool = True,
     stage: int | None = None,
     limit: int | None = None,
     on_result: Callable[[Result, int], None] = lambda result, frames: None,
 ) -> RunSummary:
-    """Writes each result of a stream to all sinks until it ends, someone stops it, or `limit` frames are done.
+    """Writes the results of a source's frames to all sinks until it ends, someone stops it, or `limit` frames are done.
 
-    Ctrl-C ends a live source like any end of stream: the sinks keep what they have. On a file it passes through, and
-    the sinks remove what is not complete.
+    Ctrl-C ends a live source like any end of stream: the sinks keep what they have, with what was in the backend. On a
+    file it passes through, and the sinks remove what is not complete.
 
     Args:
-        stream: of a model.
+        model: loaded.
+        source: open; closed at the end.
         sinks: open; stay open.
+        sparsity: in any form `Plan.parse` reads, or a level; None computes all windows.
+        activity: draw which windows were computed.
+        threshold: least score of a detection.
         draw: annotate the frames of sinks that want pictures; without, they get the frame as it came.
-        stage: whose windows are drawn when results carry activity; None for all.
+        stage: whose windows are drawn; None for all.
         limit: frames at most; None for all.
-        on_result: told each result and the frames done.
+        on_result: told each result and the frames done, in this thread.
 
     Raises:
-        SourceError, FrameError, BackendError, SinkError, MissingDependencyError: from the parts.
+        PlanError, SourceError, FrameError, BackendError, SinkError, MissingDependencyError: from the parts.
     """
-    pictures = any(sink.needs_image for sink in sinks)
+    watched = [sink for sink in sinks if sink.main_thread]
+    outlets = [Outlet(sink, essential=True) for sink in sinks if not sink.main_thread]
+    results = Pull(0 if source.live else _AHEAD)
+    session = Session(
+        model.runner,
+        source,
+        [*outlets, results],
+        level=sparsity,
+        activity=activity,
+        threshold=threshold,
+        draw=partial(_drawn, stage=stage) if draw else _as_it_came,
+        limit=limit,
+    )
+    done: list[Result] = []
     inference_ms: list[float] = []
-    dropped, share, interrupted = 0, 1.0, False
-    start = time.perf_counter()
-    try:
-        for result in stream:
-            image = None
-            if pictures:
-                image = draw_result(result.image, result, stage=stage) if draw else result.image
-            for sink in sinks:
-                sink.write(result, image)
+
+    def take(sinks: Sequence[Sink]) -> None:
+        for delivery in results:
+            result = delivery.result
             inference_ms.append(result.timings.inference_ms)
-            dropped, share = result.dropped, result.window_share
+            done[:] = [result]
+            for sink in sinks:
+                sink.write(result, delivery.picture() if sink.needs_image else None)
             on_result(result, len(inference_ms))
-            if limit is not None and len(inference_ms) >= limit:
-                break
-    except StopStream:
-        pass
-    except KeyboardInterrupt:
-        if not stream.source.live:
-            raise
-        interrupted = True
+        session.wait()
+
+    interrupted = False
+    start = time.perf_counter()
+    with session:
+        try:
+            take(watched)
+        except (StopStream, KeyboardInterrupt) as stop:
+            interrupted = isinstance(stop, KeyboardInterrupt)
+            if interrupted and not source.live:
+                raise
+            session.stop()
+            take([])
     seconds = time.perf_counter() - start
+    dropped, share = (done[0].dropped, done[0].window_share) if done else (0, 1.0)
     return RunSummary(len(inference_ms), seconds, np.array(inference_ms), dropped, share, interrupted)
+
+
+def _drawn(result: Result, stage: int | None) -> np.ndarray:
+    return draw_result(result.image, result, stage=stage)
+
+
+def _as_it_came(result: Result) -> np.ndarray:
+    return result.image
 
 
 def written_files(sinks: Sequence[Sink]) -> list[tuple[str, int]]:

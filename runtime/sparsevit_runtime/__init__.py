@@ -21,7 +21,10 @@ _HOME = {
     "load": "model",
     "bundled_models": "model",
     "Model": "model",
-    "Stream": "pipeline",
+    "Stream": "live.stream",
+    "Session": "live.session",
+    "Outlet": "live.outlet",
+    "Reconnect": "live.supervisor",
     "Result": "tasks.results",
     "Detections": "tasks.detection",
     "Segmentation": "tasks.segmentation",
@@ -52,6 +55,7 @@ _HOME = {
     "PlanError": "errors",
     "FrameError": "errors",
     "SourceError": "errors",
+    "SessionError": "errors",
     "SinkError": "errors",
     "BackendError": "errors",
     "BuildError": "errors",
@@ -75,15 +79,19 @@ if TYPE_CHECKING:
     from .errors import MissingDependencyError as MissingDependencyError
     from .errors import ModelError as ModelError
     from .errors import PlanError as PlanError
+    from .errors import SessionError as SessionError
     from .errors import SinkError as SinkError
     from .errors import SourceError as SourceError
     from .errors import SparseViTError as SparseViTError
     from .images.letterbox import Letterbox as Letterbox
     from .images.probe import probe_image as probe_image
+    from .live.outlet import Outlet as Outlet
+    from .live.session import Session as Session
+    from .live.stream import Stream as Stream
+    from .live.supervisor import Reconnect as Reconnect
     from .model import Model as Model
     from .model import bundled_models as bundled_models
     from .model import load as load
-    from .pipeline import Stream as Stream
     from .sinks import open_sink as open_sink
     from .sinks.base import Sink as Sink
     from .sources import open_source as open_source

@@ -29,6 +29,10 @@ class SourceError(SparseViTError):
     """A source cannot be opened or read."""
 
 
+class SessionError(SparseViTError):
+    """A session is asked for what it cannot do in its state."""
+
+
 class SinkError(SparseViTError):
     """A sink cannot be opened or written."""
 

@@ -25,7 +25,7 @@ from .windows.plan import PlanLike
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from .pipeline import Stream
+    from .live.stream import Stream
     from .sources.base import Source
 
 _BUNDLED = Path(__file__).with_name("models")
@@ -221,20 +221,20 @@ class Model:
         result counts them in `dropped`. Every result carries its frame in `image`, unless it is on the GPU.
 
         Args:
-            source: a URI, path or camera index (`open_source`), an open Source, or an iterable of frames. The stream
-                closes it when it ends.
+            source: a URI, path or camera index (`open_source`), an open Source, or an iterable of frames, each of which
+                has to stay as it is until its result has come. The stream closes it when it ends.
             sparsity, activity, threshold: as in `__call__`.
 
         Returns:
-            An iterator of results; also a context manager, whose exit stops the threads and closes the source.
+            An iterator of results, whose `level` may be changed on the way; also a context manager, whose exit stops
+            the threads and closes the source. A camera that hangs is not waited for.
 
         Raises:
             SourceError, PlanError: at once. While iterating also FrameError and BackendError.
         """
-        from .pipeline import Stream
+        from .live.stream import Stream
 
-        request = self.runner.request(self.level(sparsity), activity=activity, threshold=threshold)
-        return Stream(self.runner, source, request)
+        return Stream(self.runner, source, sparsity, activity=activity, threshold=threshold)
 
     def warm_up(self, runs: int = 2) -> None:
         """Runs the probe image, so that the first real frame does not pay for allocations."""

@@ -60,14 +60,17 @@ def run(
     Ctrl-C ends a camera or network stream and completes the outputs; on a file it leaves no output behind. A live
     source drops the frames that come while the model is busy, and says how many.
     """
-    from sparsevit_runtime import load, open_source
+    from sparsevit_runtime import load
     from sparsevit_runtime.errors import PlanError
+    from sparsevit_runtime.live.driver import close_promptly
+    from sparsevit_runtime.live.feeds import open_feed
 
     from ..console import progress_bar
-    from ..running import open_sinks, playback_fps, run_stream
+    from ..running import open_sinks, playback_fps, run_model
 
     with ExitStack() as opened:
-        feed = opened.enter_context(open_source(source))
+        feed = open_feed(source)
+        opened.callback(close_promptly, feed)
         loaded = opened.enter_context(load(model, backend, threads=threads, device=device))
         stages = len(loaded.card.stages)
         if stage is not None and stage >= stages:
@@ -76,9 +79,6 @@ def run(
         warm_ms = _warm_up(loaded, sparsity, activity)
         rate = playback_fps(feed, warm_ms)
         targets = open_sinks(sinks or ["display://"], opened, feed, rate)
-        stream = opened.enter_context(
-            loaded.stream(feed, sparsity, activity=activity or stage is not None, threshold=threshold)
-        )
         bar = opened.enter_context(progress_bar("{task.fields[note]}"))
         total = min((n for n in (frames, feed.frame_count) if n is not None), default=None)
         task = bar.add_task(_short(feed.name), total=total, note="")
@@ -93,7 +93,18 @@ def run(
                 note += f", {result.dropped} dropped" if feed.live else ""
                 bar.update(task, completed=done, note=note)
 
-        summary = run_stream(stream, targets, draw=draw, stage=stage, limit=frames, on_result=show)
+        summary = run_model(
+            loaded,
+            feed,
+            targets,
+            sparsity,
+            activity=activity or stage is not None,
+            threshold=threshold,
+            draw=draw,
+            stage=stage,
+            limit=frames,
+            on_result=show,
+        )
     _print_summary(loaded, feed, targets, summary)
     if summary.interrupted:
         raise KeyboardInterrupt

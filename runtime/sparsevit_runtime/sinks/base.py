@@ -29,10 +29,15 @@ class Sink(ABC):
     Attributes:
         name: where the results go, for messages.
         needs_image: whether `write` wants the annotated image; drawing is skipped when no sink does.
+        may_block: whether the pipeline waits for it, so that it misses no result. A live view does not block: it takes
+            the newest result when it is ready for one.
+        main_thread: whether it has to be opened, written and closed in the process's main thread.
     """
 
     name: str
     needs_image: bool = False
+    may_block: bool = True
+    main_thread: bool = False
 
     @abstractmethod
     def write(self, result: Result, image: np.ndarray | None = None) -> None:

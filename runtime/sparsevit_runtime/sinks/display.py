@@ -32,6 +32,8 @@ class DisplaySink(Sink):
     """
 
     needs_image = True
+    may_block = False
+    main_thread = True
 
     def __init__(self, title: str = "SparseViT Edge"):
         self.name = "display://"

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from sparsevit_runtime.live.channel import Channel, Closed
+from sparsevit_runtime.live.channel import Channel, Closed, Empty
 
 
 def test_order():
@@ -77,3 +77,65 @@ def test_abandoning_wakes_whoever_waits(waiting):
     thread.join(2)
     with pytest.raises(Closed):
         channel.get()
+    assert channel.abandon() == []
+
+
+def test_what_was_held_when_abandoned_comes_back_to_be_counted():
+    channel = Channel(3)
+    channel.put(1)
+    channel.put(2)
+    assert channel.abandon() == [1, 2] and len(channel) == 0
+    assert isinstance(channel.end, Closed)
+
+
+def test_a_direct_hand_over_lasts_until_the_item_is_taken():
+    channel, done = Channel(0), threading.Event()
+
+    def send():
+        channel.put(1)
+        done.set()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert not done.wait(0.05)
+    assert channel.get() == 1
+    assert done.wait(2)
+    thread.join(2)
+
+
+def test_a_direct_hand_over_that_nobody_takes_is_told_to_the_sender():
+    channel, told = Channel(0), threading.Event()
+
+    def send():
+        try:
+            channel.put(1)
+        except Closed:
+            told.set()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    while not len(channel):
+        time.sleep(0.001)
+    assert channel.abandon() == [1] and told.wait(2)
+    thread.join(2)
+
+
+def test_waiting_for_a_while():
+    channel = Channel(1)
+    with pytest.raises(Empty):
+        channel.get(0.01)
+    channel.put(1)
+    assert channel.get(0.01) == 1
+    channel.close(TimeoutError("of the sender's own"))
+    with pytest.raises(TimeoutError, match="own"):
+        channel.get(0.01)
+
+
+def test_the_end_shows_once_the_channel_is_empty():
+    channel, error = Channel(1), OSError("cable")
+    assert channel.end is None
+    channel.put(1)
+    channel.close(error)
+    assert channel.end is None
+    channel.get()
+    assert channel.end is error

@@ -1,0 +1,89 @@
+"""Decodes answers into results and hands them to the outlets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ..tasks import Result
+from .channel import Channel, Closed
+from .delivery import Delivery, Draw
+from .inference import Answer
+from .outlet import Outlet
+
+if TYPE_CHECKING:
+    from ..runner import Runner
+
+
+class Decoding:
+    """Between the backend and the outlets.
+
+    Threads: one of its own, "sparsevit-decoding". It ends when there are no more answers, or at an error.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        answers: Channel[Answer],
+        outlets: Sequence[Outlet],
+        draw: Draw,
+        on_end: Callable[[Exception | None], None],
+    ) -> None:
+        """
+        Args:
+            runner: of the model.
+            answers: of the backend.
+            outlets: take every result.
+            draw: draws the picture of a result, once asked for.
+            on_end: called in this thread at the end, with the error if there was one.
+        """
+        self._runner = runner
+        self._answers = answers
+        self._outlets = outlets
+        self._draw = draw
+        self._on_end = on_end
+        self._thread = threading.Thread(target=self._run, name="sparsevit-decoding", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        failure = None
+        try:
+            while True:
+                delivery = Delivery(self._decode(self._answers.get()), self._draw)
+                for outlet in self._outlets:
+                    outlet.put(delivery)
+        except Closed:
+            pass
+        except Exception as error:
+            failure = error
+        for answer in self._answers.abandon():
+            answer.prepared.drop()
+        self._on_end(failure)
+
+    def _decode(self, answer: Answer) -> Result:
+        prepared = answer.prepared
+        capture, frame = prepared.capture, prepared.frame
+        try:
+            result = self._runner.decode(
+                answer.outputs,
+                0,
+                prepared.placed,
+                answer.request,
+                prepared.timings,
+                frame_index=frame.index,
+                timestamp_ns=frame.timestamp_ns,
+                dropped=capture.counters.dropped,
+                source=capture.name,
+            )
+        except Exception:
+            prepared.fail()
+            raise
+        prepared.process(result.timings.postprocess_ms)
+        return result

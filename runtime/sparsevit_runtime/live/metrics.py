@@ -1,0 +1,159 @@
+"""What a session counts and times.
+
+For every source, at any moment: captured = processed + dropped + failed + in flight.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .channel import Closed
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """Times of one stage of the way of frames.
+
+    Attributes:
+        count: frames timed.
+        total_ms: of all of them together.
+        last_ms: of the newest.
+        max_ms: of the slowest.
+    """
+
+    count: int = 0
+    total_ms: float = 0.0
+    last_ms: float = 0.0
+    max_ms: float = 0.0
+
+    @property
+    def mean_ms(self) -> float:
+        return self.total_ms / self.count if self.count else 0.0
+
+    def plus(self, ms: float) -> StageTime:
+        """These times and one more."""
+        return StageTime(self.count + 1, self.total_ms + ms, ms, max(self.max_ms, ms))
+
+
+@dataclass(frozen=True)
+class SourceMetrics:
+    """A source's counts at one moment.
+
+    Attributes:
+        captured: frames it gave.
+        processed: frames answered.
+        dropped: frames given up: replaced by newer ones while the model was busy, or under way when the session was
+            stopped.
+        failed: frames that were no frames, or that the backend failed on.
+        reconnects: times it came back after it was lost.
+        last_frame_ns: wall clock at which the newest frame came, nanoseconds; None before the first.
+        stages: times by stage: `capture`, `preprocess`, `inference`, `postprocess`, and `latency`, from the frame's
+            arrival until its result is handed out.
+    """
+
+    captured: int = 0
+    processed: int = 0
+    dropped: int = 0
+    failed: int = 0
+    reconnects: int = 0
+    last_frame_ns: int | None = None
+    stages: Mapping[str, StageTime] = field(default_factory=dict)
+
+    @property
+    def in_flight(self) -> int:
+        """Frames on their way through the session."""
+        return self.captured - self.processed - self.dropped - self.failed
+
+
+@dataclass(frozen=True)
+class OutletMetrics:
+    """An outlet's counts at one moment.
+
+    Attributes:
+        written: results its target has taken.
+        skipped: results replaced by newer ones while it was busy.
+        waiting: results held for it.
+        error: what it failed with; empty while it works.
+    """
+
+    written: int = 0
+    skipped: int = 0
+    waiting: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class SessionMetrics:
+    """A session's counts, by name."""
+
+    sources: Mapping[str, SourceMetrics]
+    outlets: Mapping[str, OutletMetrics]
+
+
+class Counters:
+    """The counts of one source, while they change.
+
+    Threads: safe from any thread; a snapshot is of one moment.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._captured = self._processed = self._dropped = self._failed = 0
+        self._reconnects = 0
+        self._last_frame_ns: int | None = None
+        self._stages: dict[str, StageTime] = {}
+        self._sealed = False
+
+    @property
+    def dropped(self) -> int:
+        """Frames given up so far."""
+        return self._dropped
+
+    def capture(self) -> None:
+        """A frame has come.
+
+        Raises:
+            Closed: the counts are final.
+        """
+        with self._lock:
+            if self._sealed:
+                raise Closed
+            self._captured += 1
+            self._last_frame_ns = time.time_ns()
+
+    def process(self, stages_ms: Mapping[str, float]) -> None:
+        """A frame has been answered, after so many milliseconds in each stage."""
+        with self._lock:
+            self._processed += 1
+            for name, ms in stages_ms.items():
+                self._stages[name] = self._stages.get(name, StageTime()).plus(ms)
+
+    def drop(self) -> None:
+        """A frame was given up."""
+        with self._lock:
+            self._dropped += 1
+
+    def fail(self) -> None:
+        """A frame could not be answered."""
+        with self._lock:
+            self._failed += 1
+
+    def reconnect(self, times: int) -> None:
+        """The source has come back, so often in all."""
+        with self._lock:
+            self._reconnects = times
+
+    def seal(self) -> None:
+        """Makes the counts final: a driver may still come back with a frame, and nobody is there to take it."""
+        with self._lock:
+            self._sealed = True
+
+    def snapshot(self) -> SourceMetrics:
+        with self._lock:
+            return SourceMetrics(
+                self._captured, self._processed, self._dropped, self._failed, self._reconnects, self._last_frame_ns,
+                dict(self._stages),
+            )  # fmt: skip

@@ -1,0 +1,74 @@
+"""Whose frame is next: the mailboxes of several sources, emptied in turn by one thread."""
+
+from __future__ import annotations
+
+import threading
+from typing import Generic, TypeVar
+
+from .channel import Channel, Closed
+
+T = TypeVar("T")
+
+
+class Scheduler(Generic[T]):
+    """Takes items from several lanes, one of each in turn, so that a fast source does not starve a slow one.
+
+    Threads: `lane` before anybody waits; the other methods are safe from any thread. A lane is filled by its source's.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        """
+        Args:
+            limit: items given out at most, all lanes together; then it is as if every lane had ended. None for all.
+        """
+        self._changed = threading.Condition()
+        self._lanes: list[Channel[T]] = []
+        self._turn = 0
+        self._left = limit
+
+    def lane(self, capacity: int, replace: bool) -> Channel[T]:
+        """A new lane; see `Channel`."""
+        lane: Channel[T] = Channel(capacity, replace, self._changed)
+        self._lanes.append(lane)
+        return lane
+
+    def get(self) -> T:
+        """Takes the next item, waiting for one.
+
+        Raises:
+            Closed: every lane is closed and empty, or the limit is reached. When every lane was closed with an error,
+                the first lane's error instead.
+        """
+        with self._changed:
+            while (item := self.get_if_any()) is None:
+                self._changed.wait()
+            return item
+
+    def get_if_any(self) -> T | None:
+        """Takes the next item, or None when there is none yet. Raises as `get`."""
+        with self._changed:
+            if self._left == 0:
+                raise Closed
+            for i in range(len(self._lanes)):
+                position = (self._turn + i) % len(self._lanes)
+                if len(self._lanes[position]):
+                    self._turn = position + 1
+                    if self._left is not None:
+                        self._left -= 1
+                    return self._lanes[position].get()
+            ends = [lane.end for lane in self._lanes]
+            failed = [end for end in ends if end is not None and not isinstance(end, Closed)]
+            if None in ends:
+                return None
+            raise failed[0] if failed and len(failed) == len(ends) else Closed
+
+    def end(self) -> None:
+        """Gives out nothing more."""
+        with self._changed:
+            self._left = 0
+            self._changed.notify_all()
+
+    def abandon(self) -> list[T]:
+        """No more items. Returns those held, which nobody will take."""
+        with self._changed:
+            return [item for lane in self._lanes for item in lane.abandon()]

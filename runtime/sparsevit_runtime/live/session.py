@@ -1,0 +1,291 @@
+"""From sources to outlets, alive: the handle that a program, a page and a test hold."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SessionError, SourceError
+from ..runner import DEFAULT_THRESHOLD, Request, Runner
+from ..windows.level import Level
+from ..windows.plan import PlanLike
+from .capture import Capture, PreparedFrame
+from .channel import Channel
+from .decoding import Decoding
+from .delivery import Draw, draw_everything
+from .driver import close_quietly
+from .feeds import SourceLike, open_feed
+from .inference import Answer, Inference
+from .metrics import OutletMetrics, SessionMetrics
+from .outlet import Outlet
+from .scheduler import Scheduler
+from .states import SessionState, SourceState, Status, Tracker
+from .supervisor import Reconnect
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+#: Told the name of a source and its status, or None and that of the session.
+StateListener = Callable[[str | None, Status[Any]], None]
+
+_OVER = (SessionState.ENDED, SessionState.FAILED)
+#: The end waits so long for captures that are about to return from their drivers.
+_GRACE_S = 0.3
+
+
+class Session:
+    """Runs the frames of one or several sources through a model and hands the results to outlets, until it is stopped
+    or every source has ended.
+
+        source --> lane --\\
+        source --> lane ----> scheduler --> backend --> decode --> outlets
+        source --> lane --/
+
+    Live sources never wait: a frame that is replaced in its lane is counted as dropped. Files lose none; whatever may
+    block makes them wait. A source that fails ends alone, and the session with it when no other is left or went well;
+    an outlet that fails ends alone unless it is essential or the only one. A frame that the backend fails on ends the
+    session.
+
+    Threads: a capture per source, inference, decoding, and one per outlet; a live source has a driver's besides. The
+    handle may be used from any thread, from an outlet's, too. No thread waits for a driver: one that hangs is left
+    behind.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        sources: SourceLike | Mapping[str, SourceLike],
+        outlets: Sequence[Outlet] = (),
+        *,
+        level: PlanLike | Level | None = None,
+        activity: bool = False,
+        threshold: float = DEFAULT_THRESHOLD,
+        draw: Draw = draw_everything,
+        limit: int | None = None,
+        reconnect: Reconnect | None = None,
+    ) -> None:
+        """Opens the sources; nothing is read yet. The session closes them, also those that were open before.
+
+        Args:
+            runner: of the model.
+            sources: by name, or one that is called as it names itself; see `open_feed`.
+            outlets: what gets the results; each belongs to this session alone.
+            level: how much is computed, in any form `Plan.parse` reads; None for all windows, or the fixed plan of a
+                fixed export.
+            activity: results tell which windows were computed.
+            threshold: least score of a detection.
+            draw: draws the picture of a result, in an outlet's thread, for those that want pictures.
+            limit: frames run at most, all sources together; None for all.
+            reconnect: when live sources are opened anew; None for never.
+
+        Raises:
+            PlanError: the level does not fit the model.
+            SourceError, FrameError: a source cannot be opened, or is none.
+        """
+        self._runner = runner
+        self._activity, self._threshold = activity, threshold
+        self._request = self._requested(level)
+        self._outlets = tuple(outlets)
+        self._scheduler: Scheduler[PreparedFrame] = Scheduler(limit)
+        self._answers: Channel[Answer] = Channel(0)
+        self._captures = self._open(sources, reconnect)
+        self._inference = Inference(runner, self._scheduler, self._answers, lambda: self._request)
+        self._decoding = Decoding(runner, self._answers, self._outlets, draw, self._decoded_all)
+        self._tracker: Tracker[SessionState] = Tracker(SessionState.NEW)
+        self._lock = threading.RLock()
+        self._working = 0
+        self._started = self._closed = self._finishing = False
+        self._error: Exception | None = None
+        self._ended = threading.Event()
+
+    @property
+    def level(self) -> Level:
+        """How much is computed. May be set at any time, in any form `Plan.parse` reads, and holds from the next frame
+        that is submitted; every result says its own.
+
+        Raises:
+            PlanError: when set to what does not fit the model; the level in force stays.
+        """
+        return self._request.level
+
+    @level.setter
+    def level(self, level: PlanLike | Level | None) -> None:
+        # One assignment: whoever submits a frame finds the old request or the new one, whole.
+        self._request = self._requested(level)
+
+    @property
+    def state(self) -> SessionState:
+        return self._tracker.status.state
+
+    @property
+    def status(self) -> Status[SessionState]:
+        """The state, since when, and why."""
+        return self._tracker.status
+
+    @property
+    def sources(self) -> dict[str, Status[SourceState]]:
+        """What every source is doing, by name."""
+        return {name: capture.tracker.status for name, capture in self._captures.items()}
+
+    @property
+    def error(self) -> Exception | None:
+        """What the session failed with."""
+        return self._error
+
+    @property
+    def metrics(self) -> SessionMetrics:
+        """What was counted up to this moment."""
+        outlets: dict[str, OutletMetrics] = {}
+        for i, outlet in enumerate(self._outlets):
+            outlets[outlet.name if outlet.name not in outlets else f"{outlet.name} #{i}"] = outlet.metrics
+        return SessionMetrics({name: capture.metrics for name, capture in self._captures.items()}, outlets)
+
+    def listen(self, listener: StateListener) -> None:
+        """Has a listener told every change of a state from now on: the name of the source, or None for the session, and
+        the new status. It is called in the thread of the change and must return soon."""
+        self._tracker.listen(partial(listener, None))
+        for name, capture in self._captures.items():
+            capture.tracker.listen(partial(listener, name))
+
+    def start(self) -> None:
+        """Begins to read.
+
+        Raises:
+            SessionError: it was started or closed before.
+        """
+        if not self._tracker.change(SessionState.RUNNING, unless=(SessionState.STOPPING, *_OVER)):
+            raise SessionError(f"this session is {self.state.value}; make a new one for every start")
+        with self._lock:
+            if self._closed:
+                return
+            self._started = True
+            self._working = 1 + sum(outlet.start(self._outlet_ended, self.stop) for outlet in self._outlets)
+            self._decoding.start()
+            self._inference.start()
+            for capture in self._captures.values():
+                capture.start()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits until the session has ended and the outlets have written what they hold.
+
+        Args:
+            timeout_s: longest wait in seconds; None for any.
+
+        Returns:
+            Whether it has ended.
+
+        Raises:
+            SessionError: it was not started.
+            Exception: what it failed with: an error of the backend, of the last source, or of an outlet.
+        """
+        if self.state is SessionState.NEW:
+            raise SessionError("this session was not started; nothing will end it")
+        if not self._ended.wait(timeout_s):
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def stop(self) -> None:
+        """Takes no new frames; those in the backend are finished and written, those that wait for it are dropped.
+        Waits for nothing, safe to repeat; `wait` tells when it is done."""
+        if not self._started:
+            self.close()
+            return
+        self._tracker.change(SessionState.STOPPING, unless=_OVER)
+        self._scheduler.end()
+        for capture in self._captures.values():
+            capture.stop()
+
+    def close(self) -> None:
+        """Ends at once: whatever is under way is dropped. Waits for the run in the backend and for the sinks' writes in
+        progress, so that both may be closed afterwards, but for no driver. Safe to repeat."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self._started:
+            self._tracker.change(SessionState.STOPPING, "closed", unless=_OVER)
+            self._scheduler.end()
+            self._answers.close()
+            for outlet in self._outlets:
+                outlet.abandon()
+        for capture in self._captures.values():
+            capture.stop()
+        self._inference.join()
+        self._decoding.join()
+        for outlet in self._outlets:
+            outlet.join()
+        self._finish()
+
+    def __enter__(self) -> Self:
+        """Starts the session, unless that was done."""
+        if self.state is SessionState.NEW:
+            self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self, sources: SourceLike | Mapping[str, SourceLike], reconnect: Reconnect | None) -> dict[str, Capture]:
+        captures: dict[str, Capture] = {}
+        named = sources.items() if isinstance(sources, Mapping) else [("", sources)]
+        if not named:
+            raise SourceError("a session needs a source; name at least one")
+        try:
+            for name, source in named:
+                feed = open_feed(source, reconnect)
+                name = name or feed.name
+                captures[name] = Capture(name, feed, self._runner, self._scheduler)
+        except Exception:
+            for capture in captures.values():
+                close_quietly(capture.source)
+            raise
+        return captures
+
+    def _outlet_ended(self, outlet: Outlet) -> None:
+        if outlet.error is not None and (outlet.essential or all(each.error for each in self._outlets)):
+            self._error = self._error or outlet.error
+            self.stop()
+        self._part_ended()
+
+    def _decoded_all(self, error: Exception | None) -> None:
+        self._error = self._error or error
+        for outlet in self._outlets:
+            outlet.close(self._error)
+        self._part_ended()
+
+    def _part_ended(self) -> None:
+        with self._lock:
+            self._working -= 1
+            last = self._working == 0
+        if last:
+            self._finish()
+
+    def _finish(self) -> None:
+        """The end: by the last thread that works, or by `close`, whoever is first."""
+        with self._lock:
+            first, self._finishing = not self._finishing, True
+        if not first:
+            self._ended.wait(2 * _GRACE_S)
+            return
+        self._inference.join()
+        until = time.monotonic() + _GRACE_S
+        for capture in self._captures.values():
+            capture.stop()
+        for capture in self._captures.values():
+            capture.join(until)
+            capture.counters.seal()
+        state = SessionState.ENDED if self._error is None else SessionState.FAILED
+        self._tracker.change(state, "" if self._error is None else " ".join(str(self._error).split()), unless=_OVER)
+        self._ended.set()
+
+    def _requested(self, level: PlanLike | Level | None) -> Request:
+        runner = self._runner
+        return runner.request(runner.level(level), activity=self._activity, threshold=self._threshold)
