@@ -21,11 +21,11 @@ import onnxruntime
 import torch
 from rich.progress import track
 
-from sparsevit_apps.machine import read_machine
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_exporter.trace import quiet
 from sparsevit_runtime.backends import LoadOptions, open_backend
 from sparsevit_runtime.contract import feeds_of
+from sparsevit_runtime.diagnostics import read_machine
 from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.windows.macs import card_macs
 from sparsevit_runtime.windows.plan import Plan
@@ -48,7 +48,7 @@ def main() -> None:
         backends = {}
         for name, fixed in (("plain", Plan.dense(net.depths)), ("sparse", None)):
             path = Path(folder) / f"{name}.onnx"
-            report = export(net, path, ExportOptions(SIZE, SIZE, name=f"swin-t-{name}", fixed=fixed), progress=print)
+            report = export(net, path, ExportOptions(SIZE, SIZE, name=f"swin-t-{name}", fixed=fixed))
             if not report.holds:
                 raise SystemExit(f"the {name} export does not match PyTorch: {report.worst}")
             backends[name] = open_backend(path, options=LoadOptions(threads=arguments.threads))

@@ -27,7 +27,7 @@ from rich.console import Console
 from gpu_kernel_rows import kernel_rows, reason_of
 from gpu_latency_rows import latency_rows
 from gpu_tables import LEFT_OUT
-from sparsevit_apps.machine import installed_versions, read_machine
+from sparsevit_runtime.diagnostics.machine import installed_versions, read_machine
 from sparsevit_runtime.errors import BuildError
 from sparsevit_runtime.files import write_atomic
 from sparsevit_runtime.tensorrt import find_plugins

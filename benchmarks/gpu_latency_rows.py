@@ -18,13 +18,14 @@ import torch
 from rich.console import Console
 
 from gpu_kernel_rows import elapsed_us, missing_gpu, reason_of
-from sparsevit_apps.comparing import check_against
 from sparsevit_exporter import ExportOptions, SparseViT, export
-from sparsevit_runtime.backends import Backend, LoadOptions, open_backend
+from sparsevit_runtime.backends import Backend, open_backend
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.contract import feeds_of
+from sparsevit_runtime.diagnostics import compare
 from sparsevit_runtime.errors import SparseViTError
 from sparsevit_runtime.images.probe import probe_image
+from sparsevit_runtime.model import Model
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine
 from sparsevit_runtime.windows.geometry import stage_geometries
 from sparsevit_runtime.windows.macs import backbone_macs
@@ -164,13 +165,8 @@ def _maps(backend: Backend) -> list[str]:
 
 def agreement(backend: Backend, model: Path, batch: int, settings: Any) -> dict:
     """The feature maps of an engine against ONNX Runtime on the same file, dense and pruned: entries of its rows."""
-    reference = open_backend(model, "onnxruntime", LoadOptions(device="cpu"))
-    try:
-        ratios = settings.ratios[0], settings.ratios[-1]
-        names = backend.name, model.name
-        report = check_against(backend, reference, names, ratios, (batch, batch), _maps(reference))
-    finally:
-        reference.close()
+    ratios = settings.ratios[0], settings.ratios[-1]
+    report = compare(Model(backend), model, ratios=ratios, batches=(batch, batch), outputs=_maps(backend))
     worst = report.worst
     facts = {
         "correct": report.agrees,

@@ -1,4 +1,4 @@
-"""What does everything around inference cost? `sparsevit run` on a 1280x720 clip against the bare session.
+"""What does everything around inference cost? What `sparsevit run` does with a 1280x720 clip, against the bare session.
 
 The bare session runs the same letterboxed frames, already in memory, one after the other. Both are measured in turn,
 several times; the loss is the median over the pairs. The pipeline decodes the clip, letterboxes, infers, decodes the
@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from sparsevit_apps.machine import read_machine
-from sparsevit_apps.running import open_sinks, run_stream
-from sparsevit_runtime import load, open_source
+from sparsevit_runtime import draw_result, load, open_sink, open_source
 from sparsevit_runtime.contract import feeds_of
+from sparsevit_runtime.diagnostics import read_machine
 from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.windows.plan import Plan
 
@@ -55,9 +54,12 @@ def main() -> None:
         def pipeline(sparsity: float, sink_uri: str) -> float:
             with ExitStack() as stack:
                 source = stack.enter_context(open_source(arguments.clip))
-                sinks = open_sinks([sink_uri], stack, source, source.fps)
+                sink = stack.enter_context(open_sink(sink_uri, fps=source.fps))
                 stream = stack.enter_context(model.stream(source, sparsity))
-                return run_stream(stream, sinks, limit=len(images)).fps
+                start = time.perf_counter()
+                for _, result in zip(range(len(images)), stream):
+                    sink.write(result, draw_result(result.image, result) if sink.needs_image else None)
+                return len(images) / (time.perf_counter() - start)
 
         model.warm_up()
         sinks = {"null": "null://", "mp4": f"{folder}/annotated.mp4"}

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 #: Width of tables that go to a file or a pipe, where there is no terminal to ask.
 _PIPE_COLUMNS = 120
+#: Seconds after which it is told how long a piece of work will still take.
+_ESTIMATE_S = 5.0
 
 
 def stdout() -> Console:
@@ -39,37 +41,68 @@ def print_error(message: str) -> None:
     stderr().print(line, soft_wrap=True)
 
 
-@contextmanager
-def progress_bar(*fields: str) -> Iterator[Progress]:
-    """A bar on stderr; silent where stderr is no terminal.
+class ProgressBar:
+    """`sparsevit_runtime.progress.Progress` as a line: the piece of work at hand, its count, times and note."""
 
-    Args:
-        fields: rich text templates shown behind the count, e.g. ``{task.fields[fps]}``.
-    """
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._id = bar.add_task("", start=False, total=None, visible=False, begun=0.0, note="")
+
+    def start(self, title: str, total: float | None = None) -> None:
+        """See `Progress.start`. The time shown goes on from piece to piece."""
+        (task,) = self._bar.tasks
+        task.total = total  # `update` cannot take it back
+        self._bar.start_task(self._id)
+        self._bar.update(
+            self._id, description=title, completed=0, visible=True, begun=self._bar.get_time(), note="", refresh=True
+        )
+
+    def advance(self, done: float | None = None, note: str = "") -> None:
+        """See `Progress.advance`."""
+        if done is None:
+            self._bar.update(self._id, advance=1, note=note)
+        else:
+            self._bar.update(self._id, completed=done, note=note)
+
+
+class _Count(MofNCompleteColumn):
+    """``12/60``; the count alone where there is no number to reach."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None:
+            return Text(f"{task.completed:.0f}" if task.completed else "", style="progress.download")
+        return super().render(task)
+
+
+class _Left(ProgressColumn):
+    """The time that the piece of work at hand will still take, once it takes a while."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        taken = task.get_time() - task.fields["begun"]
+        if not task.total or not task.completed or taken < _ESTIMATE_S:
+            return Text()
+        left = taken * max(0.0, task.total - task.completed) / task.completed
+        return Text(f"{timedelta(seconds=round(left))} left", style="progress.remaining")
+
+
+@contextmanager
+def progress_bar() -> Iterator[ProgressBar]:
+    """A bar on stderr; silent where stderr is no terminal."""
     console = stderr()
     columns: Sequence[ProgressColumn] = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=16),
-        MofNCompleteColumn(),
+        _Count(),
         TimeElapsedColumn(),
-        *(TextColumn(field) for field in fields),
+        _Left(),
+        TextColumn("{task.fields[note]}", markup=False),
     )
-    # A few refreshes a second: drawing the bar takes the processor from the model.
+    # A few refreshes a second: drawing the bar takes CPU time from the model.
     bar = Progress(*columns, console=console, refresh_per_second=4, disable=not console.is_terminal, transient=True)
     with _warnings_on(console), bar:
-        yield bar
-
-
-@contextmanager
-def working(text: str) -> Iterator[Callable[[str], None]]:
-    """A line on stderr that says what is being done, for work of unknown length.
-
-    Yields:
-        A function that changes the line.
-    """
-    console = stderr()
-    with _warnings_on(console), console.status(escape(text)) as status:
-        yield lambda step: status.update(escape(step))
+        yield ProgressBar(bar)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from rich.table import Table
 from sparsevit_runtime.card import TrainingCard
 from sparsevit_runtime.dependencies import require
 from sparsevit_runtime.errors import CheckpointError, ExportError
+from sparsevit_runtime.progress import SILENT, Progress
 from sparsevit_runtime.sinks.paths import check_target
 from sparsevit_runtime.windows.plan import Plan
 
@@ -48,12 +48,12 @@ class ExportRequest:
     format: str = "auto"
 
 
-def export_checkpoint(request: ExportRequest, progress: Callable[[str], None]) -> ParityReport:
+def export_checkpoint(request: ExportRequest, progress: Progress = SILENT) -> ParityReport:
     """Loads, traces, compares and, where parity holds, writes.
 
     Args:
         request: what to do.
-        progress: told the name of each step before it starts.
+        progress: told the steps.
 
     Raises:
         SinkError: the output cannot be written; found out before the work starts.
@@ -61,12 +61,12 @@ def export_checkpoint(request: ExportRequest, progress: Callable[[str], None]) -
         CheckpointError, ExportError, PlanError: see the exporter.
     """
     check_target(request.output)
-    progress("starting PyTorch")
+    progress.start("starting PyTorch")
     for module in ("torch", "onnx", "onnxscript"):
         require(module)
     from sparsevit_exporter import ExportOptions, export, load_checkpoint
 
-    progress(f"reading {request.checkpoint}")
+    progress.start(f"reading {request.checkpoint}")
     loaded = load_checkpoint(request.checkpoint, format=request.format)
     network, classes = _network(loaded, request)
     height, width = _input_size(loaded, request)

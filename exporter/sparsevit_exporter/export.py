@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import sparsevit_runtime
+from sparsevit_runtime.agreement import RECORDED, Precision
 from sparsevit_runtime.card import (
     CARD_KEY,
     ArchitectureCard,
@@ -27,6 +28,7 @@ from sparsevit_runtime.card import (
 )
 from sparsevit_runtime.errors import ExportError
 from sparsevit_runtime.files import write_atomic
+from sparsevit_runtime.progress import SILENT, Progress
 from sparsevit_runtime.windows.geometry import StageGeometry, stage_geometries
 from sparsevit_runtime.windows.plan import Plan
 
@@ -88,7 +90,7 @@ def export(
     classes: Sequence[ClassCard] = (),
     training: TrainingCard | None = None,
     metrics: Sequence[MetricCard] = (),
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = SILENT,
 ) -> parity.ParityReport:
     """Writes the ONNX file, if it computes what the network computes.
 
@@ -97,7 +99,7 @@ def export(
         path: the file; written whole or not at all.
         options: geometry, precision and plan.
         classes, training, metrics: for the card.
-        progress: told the name of each step before it starts.
+        progress: told the steps.
 
     Returns:
         The parity report. Where it does not hold nothing is written.
@@ -121,7 +123,7 @@ def export(
         mean=tuple(options.mean),
         std=tuple(options.std),
     )
-    progress("tracing")
+    progress.start("tracing")
     proto = trace(_deploy(network, options, fixed, stages), stages)
     report = parity.compare(proto, network, input_card, stages, options.precision, fixed, progress)
     if options.half_weights and report.holds:
@@ -130,7 +132,7 @@ def export(
         report = parity.ParityReport(options.precision, report.rows + rounded.rows)
     if not report.holds:
         return report
-    progress("recording")
+    progress.start("recording")
     proto = without_outputs(proto, [o.name for o in proto.graph.output if _is_answer(o.name, network)])
     card = ModelCard(
         name=options.name,
@@ -156,7 +158,7 @@ def export(
     entry = proto.metadata_props.add()
     entry.key, entry.value = CARD_KEY, card.to_json()
     onnx.checker.check_model(proto)
-    progress("writing")
+    progress.start("writing")
     write_atomic(path, proto.SerializeToString())
     return report
 
@@ -187,7 +189,11 @@ def _is_answer(name: str, network: nn.Module) -> bool:
 
 
 def _record(
-    proto: onnx.ModelProto, input_card: InputCard, stages: Sequence[StageGeometry], fixed: Plan | None, precision: str
+    proto: onnx.ModelProto,
+    input_card: InputCard,
+    stages: Sequence[StageGeometry],
+    fixed: Plan | None,
+    precision: Precision,
 ) -> tuple[CheckCard, ...]:
     """Runs the file on a probe image and samples its outputs, for `sparsevit check`."""
     session = parity.open_session(proto)
@@ -201,7 +207,7 @@ def _record(
     return tuple(checks)
 
 
-def _record_output(name: str, value: np.ndarray, seed: int, precision: str) -> CheckCard.Output:
+def _record_output(name: str, value: np.ndarray, seed: int, precision: Precision) -> CheckCard.Output:
     """Samples one output.
 
     Another processor rounds differently, which may move a label at a class border or swap two windows of nearly equal
@@ -210,16 +216,13 @@ def _record_output(name: str, value: np.ndarray, seed: int, precision: str) -> C
     """
     positions = np.sort(np.random.RandomState(seed).permutation(value.size)[:_RECORDED])
     exact = value.dtype.kind in "iu"
-    if "windows" in name:
-        agreement = 0.9 if precision == "fp32" else 0.6
-    else:
-        agreement = 0.98
+    limits = RECORDED[precision]
     return CheckCard.Output(
         name=name,
         shape=value.shape,
         positions=tuple(positions.tolist()),
         values=tuple(float(f"{v:.6g}") for v in value.flatten()[positions].tolist()),
-        atol=0.0 if exact else 2e-3,
-        rtol=0.0 if exact else 2e-3,
-        min_agreement=agreement,
+        atol=0.0 if exact else limits.difference,
+        rtol=0.0 if exact else limits.difference,
+        min_agreement=limits.order if "windows" in name else limits.labels if exact else limits.within,
     )

@@ -7,7 +7,7 @@ own order, because two windows of equal score may legitimately change places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,10 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from sparsevit_runtime.agreement import PARITY
 from sparsevit_runtime.card import InputCard
 from sparsevit_runtime.images.probe import probe_image
+from sparsevit_runtime.progress import SILENT, Progress
 from sparsevit_runtime.windows.geometry import StageGeometry
 from sparsevit_runtime.windows.plan import Plan, dense_keep
 
@@ -26,9 +28,9 @@ from .heads.detection import RawDetections, decode_detections
 from .heads.segmentation import decode_labels
 
 #: Largest accepted difference per precision, relative to the largest magnitude of the tensor (at least 1).
-TOLERANCES = {"fp32": 1e-4, "fp16": 5e-2}
+TOLERANCES: dict[str, float] = {precision: limits.difference for precision, limits in PARITY.items()}
 #: Least accepted cosine similarity.
-COSINES = {"fp32": 0.999999, "fp16": 0.999}
+COSINES: dict[str, float] = {precision: limits.cosine for precision, limits in PARITY.items()}
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def compare(
     stages: Sequence[StageGeometry],
     precision: str,
     fixed: Plan | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = SILENT,
 ) -> ParityReport:
     """Runs both on probe images.
 
@@ -87,14 +89,15 @@ def compare(
         stages: window geometry.
         precision: of the graph, a key of `TOLERANCES`.
         fixed: the frozen plan; None to try several through `keep`.
-        progress: told the name of each run before it starts.
+        progress: told the runs.
     """
     session = open_session(proto)
     names = [o.name for o in session.get_outputs()]
     rows: list[ParityRow] = []
     runs = [("fixed", None, 1), ("fixed", None, 2)] if fixed is not None else _keep_runs(stages)
-    for name, keep, batch in runs:
-        progress(f"{name}, batch {batch}")
+    progress.start("comparing with PyTorch", len(runs))
+    for number, (name, keep, batch) in enumerate(runs):
+        progress.advance(number, f"{name}, batch {batch}")
         frames = probe_images(card_input, range(batch))
         images = normalize(frames, card_input)
         feed = feed_of(frames, card_input, keep)

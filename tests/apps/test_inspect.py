@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sparsevit_apps.inspection.report import InspectReport
+from sparsevit_runtime.diagnostics import InspectReport
 from sparsevit_runtime.model import bundled_models
 
 

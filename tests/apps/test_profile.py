@@ -4,26 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from sparsevit_apps.profiling.measure import profile_model
 from sparsevit_apps.profiling.plot import plot_profile
-from sparsevit_apps.profiling.report import ProfileReport, Stats
-from sparsevit_runtime.errors import PlanError
+from sparsevit_runtime.diagnostics import ProfileReport, profile
 from sparsevit_runtime.model import load
 
 STREET = "synthetic://street?size=96x64&frames=3"
-
-
-@pytest.mark.parametrize(
-    ("samples", "expected"),
-    [
-        ([4.0], {"count": 1, "mean": 4, "min": 4, "max": 4, "p50": 4, "p90": 4, "p95": 4, "p99": 4, "cov": 0}),
-        (range(101), {"count": 101, "mean": 50, "min": 0, "max": 100, "p50": 50, "p90": 90, "p95": 95, "p99": 99}),
-        ([1.0, 3.0], {"count": 2, "mean": 2, "p50": 2, "cov": 0.5}),
-        ([0.0, 0.0], {"mean": 0, "cov": 0}),
-    ],
-)
-def test_statistics(samples, expected):
-    assert Stats.of(list(samples)).model_dump(include=set(expected)) == expected
 
 
 def test_tables_json_and_plot(sparsevit, exported, tmp_path):
@@ -94,41 +79,8 @@ def test_fixed_export_has_one_plan_and_no_dense_run(sparsevit, tiny_model, tmp_p
     assert "leave --sweep out" in said.err
 
 
-def test_normalising_is_said_to_be_timed(tiny_model):
-    with load(tiny_model(layout="normalized"), threads=1) as model:
-        report = profile_model(model, "m.onnx", ["0"], iterations=1, warm_up=0, source=STREET)
-    assert "normalising the images in NumPy" in report.timed_region
-
-
-def test_every_round_runs_every_sparsity_once(tiny_model):
-    rounds = []
-    with load(tiny_model(), threads=1) as model:
-        runs = []
-        batch = model.batch
-        model.batch = lambda images, sparsity: runs.append(sparsity) or batch(images, sparsity)
-        profile_model(
-            model,
-            "m.onnx",
-            ["0", "0.3", "0.7"],
-            iterations=6,
-            warm_up=2,
-            source=STREET,
-            on_round=lambda done, total: rounds.append((done, total)),
-        )
-    assert rounds == [(i, 8) for i in range(1, 9)]
-    by_round = [tuple(runs[i : i + 3]) for i in range(0, len(runs), 3)]
-    assert len(by_round) == 8
-    assert all(sorted(r) == ["0", "0.3", "0.7"] for r in by_round)
-    assert len(set(by_round)) > 1  # not always in the same order
-
-
-def test_a_plan_that_does_not_fit(tiny_model):
-    with load(tiny_model(), threads=1) as model, pytest.raises(PlanError, match="3 stages"):
-        profile_model(model, "m.onnx", ["0", "[0,0,0]"], iterations=1, source=STREET)
-
-
 def test_plot_of_a_single_entry(tiny_model):
     with load(tiny_model(), threads=1) as model:
-        report = profile_model(model, "m.onnx", ["0"], iterations=1, source=STREET)
+        report = profile(model, ["0"], file="m.onnx", iterations=1, source=STREET)
     picture = cv2.imdecode(np.frombuffer(plot_profile(report), np.uint8), cv2.IMREAD_COLOR)
     assert 400 < picture.shape[1] < 1000  # one panel: there is nothing to compare

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from networks import randomize
 from sparsevit_apps.cli import app
-from sparsevit_apps.comparing import TRIES, compare_run
 from sparsevit_exporter import DetectionModel, ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_runtime import load
 from sparsevit_runtime.card import ClassCard
+from sparsevit_runtime.diagnostics.comparing import TRIES, compare_run
 from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.model import find_model
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine

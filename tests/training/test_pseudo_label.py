@@ -8,7 +8,7 @@ import detection_data
 from sparsevit_runtime.errors import DatasetError, SinkError
 from sparsevit_training.datasets import CocoBoxes
 from sparsevit_training.peers import open_peer
-from sparsevit_training.pseudo_label import ROAD_USERS, main, pseudo_label
+from sparsevit_training.pseudo_label import ROAD_USERS, pseudo_label
 
 OBJECTS = [((8.0, 8.0, 40.0, 40.0), 2, 0.8), ((30.0, 40.0, 60.0, 60.0), 0, 0.5), ((4.0, 4.0, 20.0, 50.0), 15, 0.9)]
 
@@ -59,12 +59,3 @@ def test_errors(peer_file, frames, tmp_path):
         pseudo_label([tmp_path / "nowhere"], peer, tmp_path / "out")
     with pytest.raises(SinkError, match="cannot make"):
         pseudo_label([frames], peer, peer_file / "out")
-
-
-def test_the_command_reports_threshold_and_counts(peer_file, frames, tmp_path, capsys):
-    arguments = [str(frames), "--model", str(peer_file), "--threshold", "0.6", "-o", str(tmp_path / "out")]
-    assert main(arguments) == 0
-    said = capsys.readouterr().out
-    assert "3 frames, 0 of them without an object; threshold 0.6" in said and "car: 3" in said and "person: 0" in said
-    assert main([*arguments[:2], str(tmp_path / "missing.onnx"), *arguments[3:]]) == 1
-    assert "error: " in capsys.readouterr().err

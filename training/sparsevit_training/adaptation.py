@@ -6,19 +6,18 @@ Afterwards one set of weights serves every sparsity (Chen et al., "SparseViT", C
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
 from torch import nn
 
 from sparsevit_exporter.backbone import SparseViT
 from sparsevit_exporter.networks import HeadedModel
 from sparsevit_runtime.errors import CheckpointError, DatasetError, SinkError, SparseViTError
+from sparsevit_runtime.progress import SILENT, Progress
 
 from .batch import Batch, normalize
 from .batches import BatchMaker, common_classes
@@ -43,7 +42,7 @@ class TrainingError(SparseViTError):
     """Training cannot go on."""
 
 
-def adapt(recipe: Recipe, resume: bool = True, progress: bool = False, stop_at: int | None = None) -> Path:
+def adapt(recipe: Recipe, resume: bool = True, progress: Progress = SILENT, stop_at: int | None = None) -> Path:
     """Runs a recipe to its end, or goes on where an earlier run of it stopped.
 
     Writes ``last.pth`` (everything, to go on from), ``model.pth`` (averaged weights, for the exporter) and ``log.csv``
@@ -52,7 +51,7 @@ def adapt(recipe: Recipe, resume: bool = True, progress: bool = False, stop_at: 
     Args:
         recipe: validated, see `recipe.load_recipe`.
         resume: go on from ``last.pth`` when there is one; False starts over.
-        progress: show bars on the terminal.
+        progress: told the samples read, then per cent of the training, with step, loss and scores.
         stop_at: stop, with a checkpoint, before this step.
 
     Returns:
@@ -72,9 +71,9 @@ def adapt(recipe: Recipe, resume: bool = True, progress: bool = False, stop_at: 
 class Adaptation:
     """One session of a run; arguments as for `adapt`."""
 
-    def __init__(self, recipe: Recipe, resume: bool = True, progress: bool = False) -> None:
+    def __init__(self, recipe: Recipe, resume: bool = True, progress: Progress = SILENT) -> None:
         self.recipe = recipe
-        self.show_progress = progress
+        self.progress = progress
         self.device = choose_device(recipe.device)
         self.dtype = choose_autocast(recipe.precision, self.device)
         if recipe.threads:
@@ -106,7 +105,7 @@ class Adaptation:
 
     def _open(self, data: TrainingData) -> Dataset:
         masks = self.recipe.task == "segmentation"
-        dataset = open_dataset(data, self.recipe.cache_mb, self._track("reading data"), masks)
+        dataset = open_dataset(data, self.recipe.cache_mb, self.progress, masks)
         self.task.check(dataset)
         return dataset
 
@@ -144,40 +143,38 @@ class Adaptation:
         csv_log = TrainingLog(recipe.output / "log.csv", columns, self.step, recipe.tensorboard)
         window = _Averages()
         saved_s = window_s = self.schedule.elapsed_s
-        bar = self._bar()
-        task = bar.add_task(recipe.name, total=1.0, completed=0.0, note="")
-        note = ""
+        self.progress.start(f"{recipe.name}, %", 100)
+        note, said = "", f"going on at step {self.step}" if self.step else ""
         try:
-            with bar:
-                ahead = self.device.type != "cpu"
-                for step, batch in self.batches.stream(self.step, end, ahead, recipe.workers):
-                    if batch.progress >= 1.0:
-                        break
-                    self._train_step(step, batch, window)
-                    self.step = step + 1
-                    elapsed = self.schedule.elapsed_s
-                    scores: dict[str, float] = {}
-                    if self.monitored is not None and self.step % recipe.monitor.every_steps == 0:
-                        scores = self._measure()
-                        note = " ".join(f"{k} {v:.1f}" for k, v in scores.items())
-                    if scores or self.step % recipe.log_every == 0:
-                        means = window.take()
-                        step_s = (elapsed - window_s) / max(means.pop("count"), 1)
-                        window_s = self.schedule.elapsed_s
-                        csv_log.write(
-                            step=step,
-                            progress=batch.progress,
-                            lr=self.optimizer.param_groups[0]["lr"],
-                            step_s=step_s,
-                            elapsed_s=elapsed,
-                            **means,
-                            **scores,
-                        )
-                        bar.update(task, note=f"step {self.step}  loss {means['loss']:.3f}  {note}")
-                    bar.update(task, completed=self.schedule.progress(self.step))
-                    if elapsed - saved_s > 60 * recipe.save_every_minutes:
-                        self.save()
-                        saved_s = elapsed
+            ahead = self.device.type != "cpu"
+            for step, batch in self.batches.stream(self.step, end, ahead, recipe.workers):
+                if batch.progress >= 1.0:
+                    break
+                self._train_step(step, batch, window)
+                self.step = step + 1
+                elapsed = self.schedule.elapsed_s
+                scores: dict[str, float] = {}
+                if self.monitored is not None and self.step % recipe.monitor.every_steps == 0:
+                    scores = self._measure()
+                    note = " ".join(f"{k} {v:.1f}" for k, v in scores.items())
+                if scores or self.step % recipe.log_every == 0:
+                    means = window.take()
+                    step_s = (elapsed - window_s) / max(means.pop("count"), 1)
+                    window_s = self.schedule.elapsed_s
+                    csv_log.write(
+                        step=step,
+                        progress=batch.progress,
+                        lr=self.optimizer.param_groups[0]["lr"],
+                        step_s=step_s,
+                        elapsed_s=elapsed,
+                        **means,
+                        **scores,
+                    )
+                    said = f"step {self.step}  loss {means['loss']:.3f}  {note}"
+                self.progress.advance(100 * self.schedule.progress(self.step), said)
+                if elapsed - saved_s > 60 * recipe.save_every_minutes:
+                    self.save()
+                    saved_s = elapsed
         finally:
             csv_log.close()
             if self.step:
@@ -320,25 +317,6 @@ class Adaptation:
         self.metrics = state["metrics"]
         self.schedule = Schedule(self.recipe.schedule, state["elapsed_s"])
         log.info("resumed %s at step %d", self._last, self.step)
-        if self.show_progress:
-            Console(stderr=True).print(f"going on at step {self.step} of {self._last}", markup=False, soft_wrap=True)
-
-    def _bar(self) -> Progress:
-        return Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>5.1f}%"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
-            disable=not self.show_progress,
-        )
-
-    def _track(self, what: str) -> Callable[[list], Iterable] | None:
-        if not self.show_progress:
-            return None
-        return lambda items: track(items, what, console=Console(stderr=True))
 
 
 class _Averages:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from sparsevit_runtime import Detections, Result
 from sparsevit_runtime.card import MetricCard
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.model import Model
-from sparsevit_runtime.results import Detections, Result
+from sparsevit_runtime.progress import SILENT, Progress, track
 from sparsevit_runtime.windows.plan import Plan, PlanLike
 
 from .average_precision import LEAST_SCORE, AveragePrecision, average_precision
@@ -23,8 +24,6 @@ from .peers import Peer
 
 #: Version of the dictionaries `Evaluation.to_dict` returns.
 EVALUATION_SCHEMA = 2
-
-Progress = Callable[[Sequence[int]], Iterable[int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +157,7 @@ def evaluate(
     dataset: Dataset,
     plans: Sequence[PlanLike | None] = (0.0,),
     name: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> list[Evaluation]:
     """Measures a model at several plans; each frame is read once and run at all of them.
 
@@ -168,7 +167,7 @@ def evaluate(
         plans: sparsities in any form that `Plan.parse` takes; None for the model's own (a `--fixed` export takes no
             other).
         name: of the data in the report; the dataset's own when None.
-        progress: given the indices, returns them while showing progress.
+        progress: told the frames.
 
     Returns:
         One evaluation per plan, in the same order.
@@ -189,7 +188,7 @@ def evaluate(
     def run(plan: PlanLike | None) -> Callable[[np.ndarray], Result]:
         return lambda frame: model(frame, plan, threshold=LEAST_SCORE)
 
-    _measure(dataset, [run(p) for p in plans], tallies, progress)
+    _measure(dataset, [run(p) for p in plans], tallies, "measuring", progress)
     return [
         tally.evaluation(
             model=model.card.name,
@@ -204,16 +203,14 @@ def evaluate(
     ]
 
 
-def evaluate_peer(
-    peer: Peer, dataset: Dataset, name: str | None = None, progress: Progress | None = None
-) -> Evaluation:
+def evaluate_peer(peer: Peer, dataset: Dataset, name: str | None = None, progress: Progress = SILENT) -> Evaluation:
     """Measures another project's detector on the same data and classes; arguments and errors as for `evaluate`."""
     classes = tuple(c.name for c in dataset.classes)
     unknown = [c for c in classes if c not in peer.class_names]
     if unknown:
         raise DatasetError(f"{peer.name} does not know {unknown} of {dataset.name}; it knows {list(peer.class_names)}")
     tally = _tally("detection", peer.name, classes, dataset)
-    _measure(dataset, [lambda frame: peer(frame, LEAST_SCORE)], [tally], progress)
+    _measure(dataset, [lambda frame: peer(frame, LEAST_SCORE)], [tally], f"measuring {peer.name}", progress)
     return tally.evaluation(
         model=peer.name,
         dataset=name or dataset.name,
@@ -229,10 +226,10 @@ def _measure(
     dataset: Dataset,
     runs: Sequence[Callable[[np.ndarray], Result]],
     tallies: Sequence[_Tally],
-    progress: Progress | None,
+    title: str,
+    progress: Progress,
 ) -> None:
-    indices = range(len(dataset))
-    for index in progress(indices) if progress else indices:
+    for index in track(range(len(dataset)), title, progress):
         sample = dataset[index]
         for run, tally in zip(runs, tallies, strict=True):
             result = run(sample.image)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from sparsevit_runtime.errors import DatasetError
+from sparsevit_runtime.progress import SILENT, Progress
 
 from .datasets import CocoBoxes, CocoMasks, Dataset, SemanticFolder, read_classes
 
@@ -20,9 +21,6 @@ _COCO_LAYOUT = (
     "expected DATA/annotations/instances_SPLIT.json with DATA/SPLIT/*.jpg, or DATA/annotations.json with "
     "DATA/images/*.jpg (COCO JSON)"
 )
-
-
-Progress = Callable[[list], Iterable]
 
 
 class Evaluated(Protocol):
@@ -40,7 +38,7 @@ def open_evaluation_data(
     data: str | Path,
     split: str | Sequence[str] | None = None,
     cache_mb: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Dataset:
     """Opens the data that a model of this task and these classes is measured on.
 
@@ -53,7 +51,7 @@ def open_evaluation_data(
         data: the folder.
         split: its part, for segmentation also several; ``test``, or ``val`` where there is no test, when None.
         cache_mb: decoded samples kept in memory, MiB; worth it where the data is gone through many times.
-        progress: given the samples, returns them while showing progress.
+        progress: told the samples read.
 
     Returns:
         The data, named after its folder and split.
@@ -73,7 +71,7 @@ def open_evaluation_data(
 
 
 def _semantic(
-    model: Evaluated, root: Path, split: str | Sequence[str] | None, cache_mb: int, progress: Progress | None
+    model: Evaluated, root: Path, split: str | Sequence[str] | None, cache_mb: int, progress: Progress
 ) -> SemanticFolder:
     classes = read_classes(root / "classes.txt")
     void = [c.name for c in classes.values() if c.name not in model.class_names]

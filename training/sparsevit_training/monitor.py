@@ -10,8 +10,8 @@ import torch
 from sparsevit_exporter.heads.detection import decode_detections
 from sparsevit_exporter.heads.segmentation import decode_labels
 from sparsevit_exporter.networks import DetectionModel, SegmentationModel
+from sparsevit_runtime import Detections
 from sparsevit_runtime.images.letterbox import Letterbox
-from sparsevit_runtime.results import Detections
 from sparsevit_runtime.windows.geometry import stage_geometries
 
 from .average_precision import LEAST_SCORE, MOST_BOXES, average_precision

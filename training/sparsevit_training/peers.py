@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 import onnxruntime
 
+from sparsevit_runtime import Detections, Timings
 from sparsevit_runtime.errors import ModelError
 from sparsevit_runtime.images.letterbox import Letterbox
-from sparsevit_runtime.results import Detections, Timings
 
 #: Classes of the detectors, in their order.
 # fmt: off

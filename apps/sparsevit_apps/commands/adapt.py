@@ -31,7 +31,10 @@ def adapt(
     from sparsevit_training.adaptation import adapt as run
     from sparsevit_training.recipe import load_recipe
 
-    path = run(load_recipe(recipe, changes), resume=not restart, progress=True)
+    from ..console import progress_bar
+
+    with progress_bar() as progress:
+        path = run(load_recipe(recipe, changes), resume=not restart, progress=progress)
     typer.echo(f"wrote {path}; export it with: sparsevit export {path} -o model.onnx")
 
 

@@ -84,13 +84,9 @@ def build(
         flavour=None if flavour is None else flavour.value,
         force=force,
     )
-    with progress_bar() as bar:
-        task = bar.add_task("building", total=None)
-
-        def show(phase: str, done: int, total: int) -> None:
-            bar.update(task, description=phase, completed=done, total=total)
-
-        report = build_engine(find_model(model), output, options, show)
+    with progress_bar() as progress:
+        progress.start("building")
+        report = build_engine(find_model(model), output, options, progress)
     if not report.reasons:
         typer.echo(f"{output} is up to date: same model, plugins, TensorRT, GPU, precision and profile")
         return

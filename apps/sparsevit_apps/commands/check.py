@@ -12,11 +12,9 @@ from .. import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sparsevit_runtime import Backend
+    from sparsevit_runtime import Model
+    from sparsevit_runtime.diagnostics import CheckReport, ComparisonReport
     from sparsevit_runtime.tensorrt import EngineCard
-
-    from ..checking import CheckReport
-    from ..comparing import ComparisonReport
 
 
 def check(
@@ -39,23 +37,23 @@ def check(
     Exit code 1 when they differ.
     """
     from sparsevit_runtime import load
+    from sparsevit_runtime.diagnostics.probes import engine_card
     from sparsevit_runtime.model import find_model
 
     path = find_model(model)
     with load(path, backend, threads=threads, device=device) as loaded:
-        engine = loaded.backend.engine_card if loaded.backend.name == "tensorrt" else None
+        engine = engine_card(loaded.backend)
         other = _other_file(path, engine, against)
         if other is None:
-            _check_recorded(loaded.backend, engine, json)
+            _check_recorded(loaded, json)
         else:
-            _check_against(path, loaded.backend, engine, other, json)
+            _check_against(path, loaded, engine is not None, other, json)
 
 
 def _other_file(path: Path, engine: EngineCard | None, against: str | None) -> Path | None:
     """What to compare with: the file named, or the one an engine was built from; None for the recorded outputs."""
+    from sparsevit_runtime.diagnostics.comparing import find_source
     from sparsevit_runtime.model import find_model
-
-    from ..comparing import find_source
 
     if against is not None:
         return find_model(against)
@@ -73,15 +71,13 @@ def _other_file(path: Path, engine: EngineCard | None, against: str | None) -> P
     return source
 
 
-def _check_recorded(backend: Backend, engine: EngineCard | None, json: bool) -> None:
-    from ..checking import check_model
-    from ..comparing import batch_sizes
+def _check_recorded(model: Model, json: bool) -> None:
+    from sparsevit_runtime import diagnostics
+
     from ..console import print_error, progress_bar, stdout
 
-    with progress_bar() as bar:
-        task = bar.add_task("checking", total=None)
-        least, _ = batch_sizes(engine)
-        report = check_model(backend, least, lambda done, total: bar.update(task, completed=done, total=total))
+    with progress_bar() as progress:
+        report = diagnostics.check(model, progress)
     if json:
         typer.echo(report.model_dump_json(indent=2))
     else:
@@ -100,27 +96,13 @@ def _check_recorded(backend: Backend, engine: EngineCard | None, json: bool) -> 
         )
 
 
-def _check_against(path: Path, backend: Backend, engine: EngineCard | None, other: Path, json: bool) -> None:
-    from sparsevit_runtime import LoadOptions, open_backend
+def _check_against(path: Path, model: Model, is_engine: bool, other: Path, json: bool) -> None:
+    from sparsevit_runtime import diagnostics
 
-    from ..comparing import batch_sizes, check_against, limits_of
     from ..console import print_error, progress_bar, stdout
 
-    # On the processor: on a GPU, ONNX Runtime's own products may be rounded to TF32.
-    reference = open_backend(other, "onnxruntime", LoadOptions(device="cpu"))
-    try:
-        with progress_bar() as bar:
-            task = bar.add_task("comparing", total=None)
-            report = check_against(
-                backend,
-                reference,
-                (path.name, other.name),
-                batches=batch_sizes(engine),
-                precision=None if engine is None else limits_of(engine, reference.card),
-                on_run=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-    finally:
-        reference.close()
+    with progress_bar() as progress:
+        report = diagnostics.compare(model, other, file=path.name, progress=progress)
     if json:
         typer.echo(report.model_dump_json(indent=2))
     else:
@@ -129,9 +111,9 @@ def _check_against(path: Path, backend: Backend, engine: EngineCard | None, othe
     where = f"{report.library} ({report.processor})"
     if not report.agrees:
         advice = (
-            "Try another device or number of threads, or copy the file again"
-            if engine is None
-            else "Build the engine again; if it still differs, with --portable, which leaves the plugins out"
+            "Build the engine again; if it still differs, with --portable, which leaves the plugins out"
+            if is_engine
+            else "Try another device or number of threads, or copy the file again"
         )
         print_error(
             f"{report.model} on {where} does not compute what {report.against} does: {worst.tensor} is the worst, "

@@ -78,21 +78,16 @@ def evaluate(
         others = [open_peer(path, threads) for path in peer or []]
         if others and loaded.task != "detection":
             raise typer.BadParameter(f"{loaded.card.name} is a {loaded.task} model, peers detect", param_hint="--peer")
-        with progress_bar() as bar:
-            dataset = open_evaluation_data(
-                loaded, data, split, progress=lambda samples: bar.track(samples, description="reading the data")
-            )
+        with progress_bar() as progress:
+            dataset = open_evaluation_data(loaded, data, split, progress=progress)
         if sweep is not None or loaded.card.windows.fixed is None:
             plans: list[str | None] = list(options.parse_sweep(sweep or "0,0.3,0.5,0.6,0.7"))
         else:
             plans = [None]
         loaded.warm_up()
-        with progress_bar() as bar:
-            figures = measure(loaded, dataset, plans, name, lambda i: bar.track(i, description="measuring"))
-            beside = [
-                evaluate_peer(p, dataset, name, lambda i, p=p: bar.track(i, description=f"measuring {p.name}"))
-                for p in others
-            ]
+        with progress_bar() as progress:
+            figures = measure(loaded, dataset, plans, name, progress)
+            beside = [evaluate_peer(p, dataset, name, progress) for p in others]
         note = f"{loaded.backend.name}, input {loaded.input_hw[1]}x{loaded.input_hw[0]}"
     stdout().print(_table(figures, beside))
     if json is not None:

@@ -73,7 +73,7 @@ def export(
         raise typer.BadParameter(f"{str(output)!r}: the model file is an .onnx file", param_hint="--output")
     input_hw = None if size is None else options.parse_size(size)
 
-    from ..console import file_size, stdout, working
+    from ..console import file_size, progress_bar, stdout
     from ..exporting import ExportRequest, export_checkpoint, failure, parity_table
 
     request = ExportRequest(
@@ -89,8 +89,8 @@ def export(
         name=name or output.stem,
         format=format,
     )
-    with working("export") as say:
-        report = export_checkpoint(request, lambda step: say(f"export: {step}"))
+    with progress_bar() as progress:
+        report = export_checkpoint(request, progress)
     stdout().print(parity_table(report, every_row=verbose))
     if not report.holds:
         raise failure(report, output)

@@ -19,11 +19,10 @@ def inspect(
     json: options.JsonFlag = False,
 ) -> None:
     """Show a model's card: task, input, windows, multiply-accumulates, classes, quality, training."""
-    from sparsevit_runtime import bundled_models, load
+    from sparsevit_runtime import bundled_models, diagnostics, load
     from sparsevit_runtime.model import find_model
 
     from ..console import stdout
-    from ..inspection.report import inspect_model
     from ..inspection.view import bundled_view, inspect_view
 
     out = stdout()
@@ -35,7 +34,7 @@ def inspect(
             out.print(bundled_view(bundled))
         return
     with load(model, threads=1) as loaded:
-        report = inspect_model(loaded, find_model(model))
+        report = diagnostics.inspect(loaded, find_model(model))
     if json:
         typer.echo(report.model_dump_json(indent=2))
         return

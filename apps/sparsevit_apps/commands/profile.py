@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +13,8 @@ from .. import options
 
 if TYPE_CHECKING:
     from sparsevit_runtime import Model
-
-    from ..profiling.report import ProfileReport
+    from sparsevit_runtime.diagnostics import ProfileReport
+    from sparsevit_runtime.power import PowerMeter
 
 _DEFAULT_SWEEP = "0,0.3,0.5,0.6,0.7,0.8"
 
@@ -66,9 +68,8 @@ def profile(
     """
     from sparsevit_runtime import load
     from sparsevit_runtime.dependencies import require
+    from sparsevit_runtime.diagnostics.frames import DEFAULT_SOURCE
     from sparsevit_runtime.sinks.paths import check_target
-
-    from ..profiling.measure import DEFAULT_SOURCE
 
     seconds = None if soak is None else options.parse_duration(soak)
     if seconds is not None and (sweep or layers or plot):
@@ -94,24 +95,34 @@ def profile(
 
 
 def _profile(model: Model, file: str, entries: list[str] | None, energy_seconds: float, common: dict) -> ProfileReport:
-    from ..console import progress_bar
-    from ..profiling.energy import find_meter
-    from ..profiling.measure import profile_model
+    from sparsevit_runtime import diagnostics
 
-    meter, why = find_meter(model) if energy_seconds > 0 else (None, "")
-    with progress_bar() as bar:
-        task = bar.add_task("measuring", total=None)
-        return profile_model(
+    from ..console import progress_bar
+
+    with _meter_of(model, energy_seconds > 0) as (meter, why), progress_bar() as progress:
+        return diagnostics.profile(
             model,
-            file,
             entries,
+            file=file,
             **common,
             meter=meter,
             energy_seconds=energy_seconds,
             no_meter=why,
-            on_round=lambda done, total: bar.update(task, completed=done, total=total),
-            on_step=lambda step, done, total: bar.update(task, description=step, completed=done, total=total),
+            progress=progress,
         )
+
+
+@contextmanager
+def _meter_of(model: Model, wanted: bool) -> Iterator[tuple[PowerMeter | None, str]]:
+    """The meter of what runs the model, and why there is none; neither where none is wanted."""
+    from sparsevit_runtime.diagnostics import find_meter
+
+    meter, why = find_meter(model) if wanted else (None, "")
+    try:
+        yield meter, why
+    finally:
+        if meter is not None:
+            meter.close()
 
 
 def _show(report: ProfileReport, json_path: Path | None, plot: Path | None) -> None:
@@ -141,27 +152,20 @@ def _soak(
     common: dict,
     json_path: Path | None,
 ) -> None:
+    from sparsevit_runtime.diagnostics import Soak
     from sparsevit_runtime.files import write_atomic
 
     from ..console import progress_bar, stderr, stdout
-    from ..profiling.energy import find_meter
-    from ..profiling.soak import Soak
     from ..profiling.soak_view import soak_view
 
-    meter, why = find_meter(model) if energy else (None, "")
     stop: KeyboardInterrupt | None = None
-    soak = Soak(model, file, sparsity, **common, meter=meter, no_meter=why)
-    with progress_bar("{task.fields[last]}") as bar:
-        task = bar.add_task("soaking, s", total=int(seconds), last="")
-        try:
-            soak.run(
-                seconds,
-                lambda done, interval: bar.update(
-                    task, completed=int(done), last="" if interval is None else f"p50 {interval.latency.p50:.2f} ms"
-                ),
-            )
-        except KeyboardInterrupt as pressed:
-            stop = pressed
+    with _meter_of(model, energy) as (meter, why):
+        soak = Soak(model, sparsity, file=file, **common, meter=meter, no_meter=why)
+        with progress_bar() as progress:
+            try:
+                soak.run(seconds, progress)
+            except KeyboardInterrupt as pressed:
+                stop = pressed
     report = soak.report()
     if report is not None:
         out = stdout()

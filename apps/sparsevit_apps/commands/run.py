@@ -79,9 +79,8 @@ def run(
         warm_ms = _warm_up(loaded, sparsity, activity)
         rate = playback_fps(feed, warm_ms)
         targets = open_sinks(sinks or ["display://"], opened, feed, rate)
-        bar = opened.enter_context(progress_bar("{task.fields[note]}"))
-        total = min((n for n in (frames, feed.frame_count) if n is not None), default=None)
-        task = bar.add_task(_short(feed.name), total=total, note="")
+        progress = opened.enter_context(progress_bar())
+        progress.start(_short(feed.name), min((n for n in (frames, feed.frame_count) if n is not None), default=None))
         updated = start = time.monotonic()
 
         def show(result: Result, done: int) -> None:
@@ -91,7 +90,7 @@ def run(
                 updated = now
                 note = f"{done / (now - start):.1f} fps, {result.timings.inference_ms:.0f} ms"
                 note += f", {result.dropped} dropped" if feed.live else ""
-                bar.update(task, completed=done, note=note)
+                progress.advance(done, note)
 
         summary = run_model(
             loaded,

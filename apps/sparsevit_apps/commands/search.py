@@ -12,9 +12,6 @@ import typer
 from .. import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.progress import Progress
     from rich.table import Table
 
     from sparsevit_training.search import SearchReport
@@ -125,11 +122,9 @@ def search(
     if restart:
         state.unlink(missing_ok=True)
 
-    with load(model, backend, threads=threads, device=device) as loaded, progress_bar("{task.fields[best]}") as bar:
-        reading = bar.add_task("reading the data", total=None, best="")
-        validation = open_evaluation_data(loaded, data, split, _CACHE_MB)
-        tested = None if test is None else open_evaluation_data(loaded, data, test, _CACHE_MB)
-        bar.remove_task(reading)
+    with load(model, backend, threads=threads, device=device) as loaded, progress_bar() as progress:
+        validation = open_evaluation_data(loaded, data, split, _CACHE_MB, progress)
+        tested = None if test is None else open_evaluation_data(loaded, data, test, _CACHE_MB, progress)
         frames = [validation[i].image for i in range(min(_FRAMES, len(validation)))]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         pairs = sum(stage.pairs for stage in loaded.card.stages)
@@ -145,7 +140,7 @@ def search(
             test=tested,
             cost_model=None if cost is None else CostModel.load(cost, digest, pairs),
             state_path=state,
-            progress=_shown_on(bar),
+            progress=progress,
         )
     report.best.plan.save(output, report.provenance())
     stdout().print(_table(report))
@@ -163,10 +158,9 @@ def search(
 
 
 def _gauge(model: object, frames: list, energy: bool) -> object:
+    from sparsevit_runtime.diagnostics import find_meter
     from sparsevit_runtime.errors import BackendError
     from sparsevit_training.search import EnergyGauge, LatencyGauge
-
-    from ..profiling.energy import find_meter
 
     if not energy:
         return LatencyGauge(model, frames)
@@ -177,20 +171,10 @@ def _gauge(model: object, frames: list, energy: bool) -> object:
 
 
 def _device(model: object) -> str:
-    from ..machine import read_machine
+    from sparsevit_runtime.diagnostics import read_machine
 
     details, machine = model.backend.details, read_machine()
     return f"{machine.jetson or machine.cpu}, {details.get('library', '')}, threads {details.get('threads', 'auto')}"
-
-
-def _shown_on(bar: Progress) -> Callable[[str, int, int, float | None], None]:
-    task = bar.add_task("searching", total=None, best="")
-
-    def show(phase: str, done: int, total: int, best: float | None) -> None:
-        text = "" if best is None else f"best {100 * best:.2f}"
-        bar.update(task, description=phase, completed=done, total=total, best=text)
-
-    return show
 
 
 def _table(report: SearchReport) -> Table:

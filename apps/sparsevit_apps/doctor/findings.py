@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ..machine import MachineInfo
+from sparsevit_runtime.diagnostics.machine import MachineInfo
 
 DOCTOR_SCHEMA = 1
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import glob
 import importlib.util
 import os
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from sparsevit_runtime.dependencies import missing
+from sparsevit_runtime.diagnostics.accelerators import find_cuda, find_nvidia_gpu, find_tensorrt, jetson_release
+from sparsevit_runtime.diagnostics.machine import MachineInfo, installed_versions, read_machine
+from sparsevit_runtime.diagnostics.proc import system_text
 
-from ..machine import MachineInfo, installed_versions, read_machine
 from .findings import DoctorReport, Finding
 
 _OPENCV = (
@@ -87,8 +86,7 @@ def _system(machine: MachineInfo) -> Iterator[Finding]:
             advice=f"for full speed: {advice}" if slow else "",
         )
     if machine.jetson:
-        release = _first_line("/etc/nv_tegra_release")
-        value = ", ".join(p for p in (machine.jetson, machine.power_mode, release) if p)
+        value = ", ".join(p for p in (machine.jetson, machine.power_mode, jetson_release()) if p)
         yield Finding(area=area, name="jetson", status="ok", value=value)
 
 
@@ -211,7 +209,7 @@ def _onnxruntime(machine: MachineInfo) -> Iterator[Finding]:
         else "",
         required=True,
     )
-    if "CUDA" not in providers and _gpu() is not None:
+    if "CUDA" not in providers and find_nvidia_gpu() is not None:
         advice = (
             "NVIDIA's onnxruntime-gpu wheel for your JetPack runs models on the GPU"
             if machine.jetson
@@ -228,7 +226,7 @@ def _onnxruntime(machine: MachineInfo) -> Iterator[Finding]:
 
 def _accelerators(machine: MachineInfo) -> Iterator[Finding]:
     area = "inference"
-    gpu = machine.jetson or _gpu()
+    gpu = machine.jetson or find_nvidia_gpu()
     yield Finding(
         area=area,
         name="gpu",
@@ -236,7 +234,7 @@ def _accelerators(machine: MachineInfo) -> Iterator[Finding]:
         value=gpu or "no NVIDIA GPU or driver found",
         advice="" if gpu else "not needed: models run on the CPU",
     )
-    cuda = _cuda_version()
+    cuda = find_cuda()
     yield Finding(
         area=area,
         name="cuda",
@@ -246,7 +244,7 @@ def _accelerators(machine: MachineInfo) -> Iterator[Finding]:
         if cuda or not gpu
         else "install CUDA from JetPack (sudo apt install nvidia-jetpack) or NVIDIA's repository",
     )
-    tensorrt = _tensorrt_version()
+    tensorrt = find_tensorrt()
     yield Finding(
         area=area,
         name="tensorrt",
@@ -260,7 +258,7 @@ def _devices() -> Iterator[Finding]:
     area = "devices"
     cameras = sorted(glob.glob("/dev/video*"), key=lambda name: (len(name), name))
     denied = [c for c in cameras if not os.access(c, os.R_OK | os.W_OK)]
-    names = [f"{c} ({_first_line(f'/sys/class/video4linux/{Path(c).name}/name') or 'unnamed'})" for c in cameras]
+    names = [f"{c} ({system_text(f'/sys/class/video4linux/{Path(c).name}/name') or 'unnamed'})" for c in cameras]
     yield Finding(
         area=area,
         name="cameras",
@@ -312,42 +310,3 @@ def _extras() -> Iterator[Finding]:
             else " ".join(f"{m} {versions.get(m, '')}".strip() for m in modules),
             advice=f"for {purpose}: pip install 'sparsevit-edge[{extra}]'" if absent else "",
         )
-
-
-def _gpu() -> str | None:
-    """Name and driver of the first GPU that nvidia-smi lists."""
-    if shutil.which("nvidia-smi") is None:
-        return None
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else None
-
-
-def _cuda_version() -> str | None:
-    toolkit = re.search(r'"cuda"\s*:\s*{[^}]*"version"\s*:\s*"([^"]+)"', _text("/usr/local/cuda/version.json"))
-    if toolkit:
-        return f"{toolkit[1]} in /usr/local/cuda"
-    return ctypes.util.find_library("cudart")
-
-
-def _tensorrt_version() -> str | None:
-    """Found without importing it: loading TensorRT starts a CUDA context."""
-    versions = installed_versions(("tensorrt",))
-    module = importlib.util.find_spec("tensorrt") is not None
-    library = ctypes.util.find_library("nvinfer")
-    parts = [f"python module {versions.get('tensorrt', '')}".strip()] if module else []
-    return ", ".join(parts + ([library] if library else [])) or None
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _first_line(path: str) -> str:
-    return _text(path).partition("\n")[0].strip("\0 ")

@@ -1,1 +1,1 @@
-"""What a model file says about itself, and what follows from it."""
+"""What a model file says about itself, as tables."""

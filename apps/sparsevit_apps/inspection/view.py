@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsevit_runtime import ModelCard
+from sparsevit_runtime.diagnostics.inspection import InspectReport
 
 from ..console import facts, file_size
-from .report import InspectReport
 
 
 def inspect_view(report: InspectReport) -> Iterator[RenderableType]:

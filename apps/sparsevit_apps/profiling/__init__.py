@@ -1,1 +1,1 @@
-"""The latency profiler: measure, report, show."""
+"""Profiles and soaks as tables and pictures."""

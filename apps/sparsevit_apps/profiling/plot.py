@@ -7,8 +7,8 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from sparsevit_runtime.dependencies import require
+from sparsevit_runtime.diagnostics.profile_report import Entry, ProfileReport, StageName
 
-from .report import Entry, ProfileReport, StageName
 from .view import machine_line, pruned_label
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sparsevit_runtime.diagnostics.soak_report import SoakInterval, SoakReport
+
 from ..console import facts
-from .report import SoakInterval, SoakReport
 from .view import machine_line, number_or_dash, ranges, throttling
 
 #: Drift of the median above which the last interval is told to be slower.

@@ -8,11 +8,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sparsevit_runtime.diagnostics.machine import MachineInfo
+from sparsevit_runtime.diagnostics.measurement import EnergyUse
+from sparsevit_runtime.diagnostics.profile_report import Entry, ProfileReport, SpanName
 from sparsevit_runtime.graph.parts import OTHER, PARTS
 
 from ..console import facts
-from ..machine import MachineInfo
-from .report import EnergyUse, Entry, ProfileReport, SpanName
 
 #: Load per processor above which the milliseconds say little about the machine at rest.
 _BUSY = 0.5

@@ -14,6 +14,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
+from sparsevit_runtime.agreement import READ_BACK
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.errors import CheckpointError
 
@@ -31,7 +32,7 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 #: Of values beyond it the shift mask's -100 has been added to a relative position bias.
 _MASKED = -50.0
 #: Share of the answers to a probe image in which network and file must agree, and how closely where they are numbers.
-_AGREEMENT, _CLOSE = 0.98, 0.02
+_AGREEMENT, _CLOSE = READ_BACK.within, READ_BACK.difference
 
 
 def load(proto: onnx.ModelProto, card: ModelCard) -> LoadedCheckpoint:

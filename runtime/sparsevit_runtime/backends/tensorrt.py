@@ -305,7 +305,10 @@ class _Announcement:
     def __init__(self, model: Path) -> None:
         self._text: str | None = f"building an engine from {model.name}: this takes minutes, once"
 
-    def __call__(self, phase: str, done: int, steps: int) -> None:
+    def start(self, title: str, total: float | None = None) -> None:
         if self._text is not None:
             _log.warning(self._text)
             self._text = None
+
+    def advance(self, done: float | None = None, note: str = "") -> None:
+        pass

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..agreement import Limits, TensorAgreement, compare_values
 from ..contract import GraphContract, TensorSpec
 from ..images.letterbox import Letterbox
 from .results import Result
@@ -57,3 +58,16 @@ class Task(ABC):
         Returns:
             The fields of `result_type` beyond those of `Result`.
         """
+
+    def agreement(
+        self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], limits: Limits
+    ) -> list[TensorAgreement]:
+        """Do the answers of two runs agree? Each by itself, as its type is compared, unless a task knows better.
+
+        Args:
+            ours: by name, (B, ...) each: what is checked.
+            theirs: what it should be; answers that it does not have are not compared.
+            limits: what is accepted.
+        """
+        names = [spec.name for spec in self.answers if spec.name in theirs]
+        return [compare_values(name, ours[name], theirs[name], limits) for name in names]

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +21,7 @@ from ..errors import BuildError, SinkError
 from ..files import write_atomic
 from ..graph.onnx_file import OnnxFile, read_onnx, without_functions
 from ..graph.parts import name_by_part
+from ..progress import SILENT, Progress
 from .cache import TimingCache, engine_file, reasons_to_build, sole_builder
 from .capabilities import FLAVOURS, has_aliased_plugins, has_timing_cache, launch_environment
 from .device import Gpu, find_gpu, workspace_bytes
@@ -33,8 +33,6 @@ from .profile import make_profile
 
 _MIB = 1 << 20
 _SHOWN_LINES = 5
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class BuildReport:
 
 
 def build_engine(
-    model: str | Path, engine: str | Path, options: BuildOptions | None = None, progress: Progress | None = None
+    model: str | Path, engine: str | Path, options: BuildOptions | None = None, progress: Progress = SILENT
 ) -> BuildReport:
     """Builds a TensorRT engine from an exported model, unless the one that is there was built from the same things.
 
@@ -103,7 +101,7 @@ def build_engine(
         model: .onnx file of `sparsevit export`.
         engine: file to write; its card is written beside it (`sidecar_path`).
         options: how to build.
-        progress: called with (phase, steps done, steps) from this thread; phases nest.
+        progress: told TensorRT's phases from this thread; a phase goes on after those within it.
 
     Raises:
         ModelError, CardError: the model file is broken, or not one of ours.
@@ -124,9 +122,7 @@ def build_engine(
     return _build(job, engine, progress, reasons)
 
 
-def build_cached(
-    model: str | Path, options: BuildOptions | None = None, progress: Progress | None = None
-) -> BuildReport:
+def build_cached(model: str | Path, options: BuildOptions | None = None, progress: Progress = SILENT) -> BuildReport:
     """The engine of a model file in the cache folder, built when there is none of the same content.
 
     Its name is made from everything that decides what it is. Several processes may ask for the same engine: one builds,
@@ -209,7 +205,7 @@ def _find_tensorrt(flavour: str | None) -> ModuleType:
     raise missing(flavour or FLAVOURS[0])
 
 
-def _build(job: _Job, engine: Path, progress: Progress | None, reasons: list[str]) -> BuildReport:
+def _build(job: _Job, engine: Path, progress: Progress, reasons: list[str]) -> BuildReport:
     file, inputs, plugins, gpu, options = job.file, job.inputs, job.plugins, job.gpu, job.options
     workspace = workspace_bytes(gpu) if options.workspace_mib is None else options.workspace_mib * _MIB
     flavour = inputs.tensorrt.split()[0]
@@ -271,12 +267,13 @@ def _timing_cache(job: _Job) -> TimingCache | None:
     return TimingCache.default(job.inputs.tensorrt, job.inputs.gpu) if has_timing_cache(flavour) else None
 
 
-def _run_worker(request: Request, environment: dict[str, str], progress: Progress | None) -> Built:
+def _run_worker(request: Request, environment: dict[str, str], progress: Progress) -> Built:
     packages = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(p for p in packages if p)
     command = [sys.executable, "-m", f"{__package__}.worker"]
     pipe = subprocess.PIPE
     answer: dict[str, Any] = {}
+    piece: tuple[str, int] | None = None
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, text=True, env=environment) as worker:
             given, answers = worker.stdin, worker.stdout
@@ -288,8 +285,12 @@ def _run_worker(request: Request, environment: dict[str, str], progress: Progres
                     given.close()
                 for line in answers:
                     answer = json.loads(line)
-                    if progress is not None and "progress" in answer:
-                        progress(*answer["progress"])
+                    if "progress" in answer:
+                        phase, done, steps = answer["progress"]
+                        if piece != (phase, steps):
+                            piece = phase, steps
+                            progress.start(phase, steps)
+                        progress.advance(done)
             except BaseException:
                 worker.kill()
                 raise

@@ -310,7 +310,8 @@ def test_a_model_file_runs_as_the_engine_that_the_cache_has_of_it(tmp_path, monk
     def build(model, options, progress):
         assert model == exported
         for step in range(2):
-            progress("tactics", step, 2)
+            progress.start("tactics", 2)
+            progress.advance(step)
         return SimpleNamespace(engine=machine.engine, reasons=next(reasons))
 
     monkeypatch.setattr(tensorrt, "build_cached", build)

@@ -13,6 +13,7 @@ from sparsevit_training.evaluate import evaluate
 from sparsevit_training.evaluation_data import open_evaluation_data
 from sparsevit_training.search import Budget, CostModel, SearchError, SearchSettings, Space, StateError, search
 from sparsevit_training.search.space import LEVELS
+from told import Told
 
 SETTINGS = SearchSettings(evaluations=40, population=8, rounds=2, seed=1)
 SPACE = Space(searchable.DEPTHS)
@@ -121,12 +122,12 @@ def test_stopped_anywhere_and_started_again_it_ends_the_same(opened, tmp_path):
         path = tmp_path / f"{after}.json"
         steps = iter(range(after))
 
-        def stop(*_, steps=steps):
+        def stop(steps=steps):
             if next(steps, None) is None:
                 raise Stop
 
         with pytest.raises(Stop):
-            run(opened, Budget(ratio=0.6), settings, state_path=path, progress=stop)
+            run(opened, Budget(ratio=0.6), settings, state_path=path, progress=Told(stop))
         assert run(opened, Budget(ratio=0.6), settings, state_path=path).rows == unbroken.rows
         assert json.loads(path.read_text())["answers"] == answers
     device = Device()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from sparsevit_runtime.progress import SILENT, Progress
 
 from ..recipe import CocoData, SemanticFolderData, StreetData, TrainingData
 from .base import IGNORE, Boxes, ClassInfo, Dataset, Sample, SkippedSample
@@ -32,7 +32,7 @@ __all__ = [
 def open_dataset(
     recipe: TrainingData,
     cache_mb: int = 2048,
-    progress: Callable[[list], Iterable] | None = None,
+    progress: Progress = SILENT,
     masks: bool = False,
 ) -> Dataset:
     """Opens what a recipe describes.

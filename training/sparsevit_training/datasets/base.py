@@ -14,6 +14,7 @@ import numpy as np
 
 from sparsevit_runtime.errors import DatasetError, ImageError
 from sparsevit_runtime.images.image_files import read_image
+from sparsevit_runtime.progress import SILENT, Progress, track
 
 #: Label of pixels that take no part in loss and metrics.
 IGNORE = 255
@@ -133,7 +134,7 @@ class CachedSamples:
         keys: what the reader understands, one per sample.
         read: decodes one sample; raises BadSample when it is unusable.
         cache_mb: decoded samples kept in memory, in MiB; the rest are read again at each use.
-        progress: called with the keys, returns them while showing progress; None shows nothing.
+        progress: told the samples read.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class CachedSamples:
         keys: Iterable,
         read: Callable[[object], Sample],
         cache_mb: int,
-        progress: Callable[[list], Iterable] | None = None,
+        progress: Progress = SILENT,
     ) -> None:
         self._read = read
         self._keys: list = []
@@ -149,7 +150,7 @@ class CachedSamples:
         skipped = []
         room = cache_mb * 2**20
         keys = list(keys)
-        for key in progress(keys) if progress else keys:
+        for key in track(keys, "reading the data", progress):
             try:
                 sample = read(key)
             except BadSample as error:

@@ -8,7 +8,7 @@ import json
 import math
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from sparsevit_runtime.dependencies import require
 from sparsevit_runtime.errors import DatasetError
+from sparsevit_runtime.progress import SILENT, Progress
 
 from .base import IGNORE, BadSample, Boxes, CachedSamples, ClassInfo, Dataset, Sample, Subset, decode
 
@@ -56,7 +57,7 @@ class _CocoDataset(Dataset):
         images: str | Path,
         categories: Sequence[str] | None = None,
         cache_mb: int = 2048,
-        progress: Callable[[list], Iterable] | None = None,
+        progress: Progress = SILENT,
     ) -> None:
         self._folder = Path(images)
         path = Path(annotations)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from sparsevit_runtime.errors import DatasetError
+from sparsevit_runtime.progress import SILENT, Progress
 
 from .base import CachedSamples, Dataset, Sample, SkippedSample, decode
 from .semantic_folder import IMAGE_SUFFIXES
@@ -39,7 +40,7 @@ class UnlabelledImages(Dataset):
         frames_per_clip: int = 48,
         longest_side: int = 960,
         cache_mb: int = 2048,
-        progress: Callable[[list], Iterable] | None = None,
+        progress: Progress = SILENT,
     ) -> None:
         self.name = "unlabelled"
         self._longest_side = longest_side

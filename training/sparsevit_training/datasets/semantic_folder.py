@@ -7,7 +7,7 @@ ROOT/SPLIT/labels/NAME.png       8-bit grey, pixel value = class id
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from sparsevit_runtime.errors import DatasetError
+from sparsevit_runtime.progress import SILENT, Progress
 
 from .base import IGNORE, BadSample, CachedSamples, ClassInfo, Dataset, Sample, decode
 
@@ -83,7 +84,7 @@ class SemanticFolder(Dataset):
         offset: int = 0,
         exclude: bool = False,
         cache_mb: int = 2048,
-        progress: Callable[[list], Iterable] | None = None,
+        progress: Progress = SILENT,
         names: Sequence[str] | None = None,
     ) -> None:
         root = Path(root)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import numpy as np
 
+from sparsevit_runtime.progress import SILENT, Progress, track
 from sparsevit_street import StreetScene
 from sparsevit_street.classes import STREET_CLASSES
 
@@ -31,14 +30,14 @@ class SyntheticStreet(Dataset):
         size_wh: tuple[int, int],
         seed: int,
         span: int = 600,
-        progress: Callable[[list], Iterable] | None = None,
+        progress: Progress = SILENT,
     ) -> None:
         self.name = "synthetic street"
         self.classes = tuple(ClassInfo(name, color) for name, color in STREET_CLASSES)
         moments = np.random.default_rng(seed).integers(0, span, (scenes, frames_per_scene))
         self._samples = []
         numbered = list(enumerate(moments.tolist(), start=seed))
-        for scene_seed, row in progress(numbered) if progress else numbered:
+        for scene_seed, row in track(numbered, "rendering streets", progress):
             scene = StreetScene(size_wh, scene_seed)
             for moment in row:
                 image, truth = scene.render(moment)

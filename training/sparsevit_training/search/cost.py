@@ -21,6 +21,7 @@ from sparsevit_runtime.errors import SparseViTError
 from sparsevit_runtime.files import write_atomic
 from sparsevit_runtime.model import Model
 from sparsevit_runtime.power import EnergySampler, PowerMeter
+from sparsevit_runtime.progress import SILENT, Progress
 from sparsevit_runtime.windows.plan import Plan
 
 from .space import LEVELS, Space
@@ -119,13 +120,15 @@ def measure(
     plans: Sequence[Plan],
     rounds: int,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
+    title: str = "measuring",
 ) -> list[Measurement]:
     """Runs the plans and the dense model round by round, in an order drawn anew each round.
 
     Args:
         rounds: timed; one more goes before to warm up.
-        progress: told the runs done, and all of them.
+        progress: told the runs.
+        title: of the work, for the progress.
 
     Returns:
         One measurement per plan.
@@ -134,12 +137,12 @@ def measure(
         return []
     dense = Plan.dense([len(stage) for stage in plans[0].ratios])
     everything = [dense, *(plan for plan in plans if plan != dense)]
+    progress.start(title, (rounds + 1) * len(everything))
     rng = np.random.default_rng(seed)
     samples = np.empty((rounds, len(everything)))
     for number in range(-1, rounds):
         for done, position in enumerate(rng.permutation(len(everything)), (number + 1) * len(everything)):
-            if progress is not None:
-                progress(done, (rounds + 1) * len(everything))
+            progress.advance(done)
             samples[max(number, 0), position] = gauge(everything[position])
     ratios = np.median(samples / samples[:, :1], axis=0)  # of dense: 1
     absolute = np.median(samples, axis=0)
@@ -234,7 +237,7 @@ def calibrate(
     seed: int,
     model: str,
     device: str,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> CostModel:
     """Fits a cost model to measured plans: every stage's tail pruned alone, everything pruned, and random ones.
 
@@ -256,7 +259,7 @@ def calibrate(
         start += pairs
     genomes += [space.random(rng) for _ in range(2 * sum(space.pairs))]
     plans = [space.plan(genome) for genome in genomes]
-    measured = measure(gauge, plans, rounds, seed, progress)
+    measured = measure(gauge, plans, rounds, seed, progress, "calibrating")
     features = np.array([[1.0, *shares_of(plan)] for plan in plans])
     ratios = np.array([m.ratio for m in measured])
     weights, _ = nnls(features, ratios)

@@ -12,6 +12,7 @@ import numpy as np
 
 from sparsevit_runtime.errors import SparseViTError
 from sparsevit_runtime.model import Model
+from sparsevit_runtime.progress import SILENT, Progress, track
 from sparsevit_runtime.windows.plan import Plan, dense_keep
 
 from ..datasets import Dataset
@@ -36,8 +37,6 @@ _UNIFORM_STEPS = 100
 
 #: What decides, by task.
 METRICS = {"segmentation": "mIoU", "detection": "AP"}
-
-Progress = Callable[[str, int, int, "float | None"], None]
 
 
 class SearchError(SparseViTError):
@@ -109,7 +108,7 @@ def search(
     test: Dataset | None = None,
     cost_model: CostModel | None = None,
     state_path: str | None = None,
-    progress: Progress = lambda phase, done, total, best: None,
+    progress: Progress = SILENT,
 ) -> tuple[SearchReport, CostModel]:
     """Finds the plan of the best validation metric inside a budget.
 
@@ -124,7 +123,7 @@ def search(
         cost_model: goes by its predictions in place of measurements (for a device that is not here): then the outcome
             depends on the seed alone. None measures: the cost model fitted here only spares hopeless measurements.
         state_path: answers are kept there after every step; a search started again with the same arguments goes on.
-        progress: told phase, steps done, steps in all, and the best metric so far.
+        progress: told the phases, and the best metric so far.
 
     Returns:
         The report, with the plan found first, and the cost model used.
@@ -144,6 +143,10 @@ def _measurements(kept: list[dict[str, Any]], count: int) -> list[Measurement]:
     if len(kept) != count:
         raise ValueError(f"{len(kept)} measurements of {count} plans")
     return [Measurement(ratio=float(entry["ratio"]), absolute=float(entry["absolute"])) for entry in kept]
+
+
+def _best_note(best: float) -> str:
+    return f"best {100 * best:.2f}"
 
 
 class _Search:
@@ -176,7 +179,7 @@ class _Search:
         count = min(settings.samples or len(validation), len(validation))
         chosen = np.random.default_rng([settings.seed, 0]).permutation(len(validation))[:count]
         self.subset: Dataset = validation if count == len(validation) else validation.subset(sorted(chosen.tolist()))
-        progress("reading the data", 0, 1, None)
+        progress.start("reading the data")
         self.state = SearchState(state_path, self._identity())
 
     def run(self) -> tuple[SearchReport, CostModel]:
@@ -213,14 +216,11 @@ class _Search:
 
     def _calibrate(self) -> CostModel:
         def find() -> dict[str, Any]:
-            rounds, seed, told = self.settings.rounds, self.settings.seed, self._rounds_of("calibrating")
-            found = calibrate(self.gauge, self.space, self._shares, rounds, seed, self.file_sha256, self.device, told)
+            rounds, seed, who = self.settings.rounds, self.settings.seed, (self.file_sha256, self.device)
+            found = calibrate(self.gauge, self.space, self._shares, rounds, seed, *who, self.progress)
             return asdict(found)
 
         return self.state.recall("calibration", "", find, CostModel.of)
-
-    def _rounds_of(self, phase: str) -> Callable[[int, int], None]:
-        return lambda done, total: self.progress(phase, done, total, None)
 
     def _budget_ratio(self) -> float:
         if self.budget_plan is not None:
@@ -233,10 +233,11 @@ class _Search:
     def _measure(self, plans: Sequence[Plan], finely: bool = True) -> list[Measurement]:
         rounds = self.settings.rounds * (_FINE if finely else 1)
         key = json.dumps([rounds, *(self._key(plan) for plan in plans)])
-        told = self._rounds_of("measuring the finalists") if finely else None
+        told = self.progress if finely else SILENT  # quick ones are a part of the search, which shows its own
 
         def find() -> list[dict[str, Any]]:
-            return [asdict(m) for m in measure(self.gauge, plans, rounds, self.settings.seed, told)]
+            seed, title = self.settings.seed, "measuring the finalists"
+            return [asdict(m) for m in measure(self.gauge, plans, rounds, seed, told, title)]
 
         return self.state.recall("measured", key, find, lambda kept: _measurements(kept, len(plans)))
 
@@ -275,12 +276,13 @@ class _Search:
     def _pool(self, phase: str) -> Pool:
         limit = self.settings.evaluations
         best = -math.inf
+        self.progress.start(phase, limit)
 
         def score(genome: Genome) -> float:
             nonlocal best
             value = self._score(self.subset, self.space.plan(genome))
             best = max(best, value)
-            self.progress(phase, len(pool) + 1, limit, best)
+            self.progress.advance(len(pool) + 1, _best_note(best))
             return value
 
         pool = Pool(lambda g: tuple(self._key(self.space.plan(g))), self._admit, score, limit)
@@ -324,8 +326,8 @@ class _Search:
             self.limit = cost(self.budget_plan)  # measured beside the plans that it is compared with
         chosen = {name: self._best(plans, cost) for name, plans in candidates.items()}
         rows = []
-        for name, plan in {**chosen, "uniform": uniform, "dense": dense}.items():
-            self.progress("comparing", len(rows), 4, None)
+        results = [*chosen.items(), ("uniform", uniform), ("dense", dense)]
+        for name, plan in track(results, "comparing", self.progress):
             found = measured[str(self._key(plan))]
             rows.append(
                 Row(
@@ -346,10 +348,11 @@ class _Search:
         inside = [plan for plan in plans if cost(plan) <= self.limit][:_FINALISTS]
         if not inside:
             return min(plans, key=cost)
-        scores = []
+        scores: list[float] = []
+        self.progress.start("finalists", len(inside))
         for plan in inside:
             scores.append(self._score(self.validation, plan))
-            self.progress("finalists", len(scores), len(inside), max(scores))
+            self.progress.advance(len(scores), _best_note(max(scores)))
         return inside[scores.index(max(scores))]
 
     def _measure_together(self, plans: Sequence[Plan]) -> dict[str, Measurement]:

@@ -1,19 +1,13 @@
 from __future__ import annotations
 
-import os
-
-import numpy as np
 import pytest
 
-import sparsevit_runtime
-from sparsevit_apps.machine import (
-    MachineInfo,
-    installed_versions,
+from sparsevit_runtime.diagnostics.proc import (
     parse_cpu_limit,
     parse_cpu_name,
     parse_memory,
     parse_physical_cores,
-    read_machine,
+    system_text,
 )
 
 X86_CORE = """processor\t: {0}
@@ -52,7 +46,7 @@ UNKNOWN_ARM = "processor\t: 0\nmodel name\t: ARMv9 rev 1\nCPU implementer\t: 0x9
         (UNKNOWN_ARM, "ARMv9 rev 1", 1),
     ],
 )
-def test_processor(cpuinfo, name, cores):
+def test_cpu(cpuinfo, name, cores):
     assert parse_cpu_name(cpuinfo) == name
     assert parse_physical_cores(cpuinfo) == cores
 
@@ -69,14 +63,9 @@ def test_memory():
     }
 
 
-def test_versions_of_what_is_installed():
-    assert installed_versions(("numpy", "no-such-distribution")) == {"numpy": np.__version__}
-
-
-def test_this_machine():
-    machine = read_machine()
-    assert machine.cpu
-    assert 1 <= machine.physical_cores <= machine.logical_cores == os.cpu_count()
-    assert 0 < machine.usable_cores <= machine.logical_cores
-    assert machine.versions["sparsevit-edge"] == sparsevit_runtime.__version__
-    assert MachineInfo.model_validate_json(machine.model_dump_json()) == machine
+def test_system_files(tmp_path):
+    (tmp_path / "model").write_bytes(b"NVIDIA Jetson Orin Nano\0")
+    (tmp_path / "compatible").write_bytes(b"nvidia,p3768\0nvidia,tegra234\0")
+    assert system_text(tmp_path / "model") == "NVIDIA Jetson Orin Nano"
+    assert system_text(tmp_path / "compatible") == "nvidia,p3768 nvidia,tegra234"
+    assert system_text(tmp_path / "absent") == system_text(tmp_path) == ""

@@ -5,23 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from sparsevit_runtime import Model, ModelCard, Plan
-from sparsevit_runtime.errors import PlanError
-from sparsevit_runtime.windows.geometry import PATCH_SIZE
-from sparsevit_runtime.windows.macs import card_macs
+from ..card import ModelCard
+from ..errors import PlanError
+from ..model import Model
+from ..windows.geometry import PATCH_SIZE
+from ..windows.macs import card_macs
+from ..windows.plan import Plan
+from .measurement import ReportPart
 
 INSPECT_SCHEMA = 1
 #: Uniform sparsities whose multiply-accumulates are told.
 _RATIOS = (0.0, 0.3, 0.5, 0.6, 0.7)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StageInfo(_Part):
+class StageInfo(ReportPart):
     """One stage.
 
     Attributes:
@@ -45,7 +42,7 @@ class StageInfo(_Part):
     channels: int
 
 
-class PlanCost(_Part):
+class PlanCost(ReportPart):
     """Backbone multiply-accumulates of one image under a plan.
 
     Attributes:
@@ -61,7 +58,7 @@ class PlanCost(_Part):
     share: float
 
 
-class InspectReport(_Part):
+class InspectReport(ReportPart):
     """Schema-versioned inspection."""
 
     schema_version: Literal[1] = INSPECT_SCHEMA
@@ -73,7 +70,7 @@ class InspectReport(_Part):
     card: ModelCard
 
 
-def inspect_model(model: Model, path: Path) -> InspectReport:
+def inspect(model: Model, path: Path) -> InspectReport:
     """Describes a loaded model.
 
     Args:

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from sparsevit_runtime import Backend, ModelCard, Plan
-from sparsevit_runtime.contract import feeds_of
-from sparsevit_runtime.errors import ModelError
-from sparsevit_runtime.model import bundled_models
-from sparsevit_runtime.windows.plan import kept_windows
-
-from .agreement import LIMITS, TensorAgreement, compare_tensors, windows_apart, worst_first
-from .checking import CHECK_SCHEMA, probe_batch
+from ..agreement import (
+    COMPARED,
+    Limits,
+    Precision,
+    TensorAgreement,
+    compare_order,
+    compare_values,
+    precision_of,
+    windows_apart,
+    worst_first,
+)
+from ..backends import Backend
+from ..card import ModelCard
+from ..contract import feeds_of
+from ..errors import ModelError
+from ..model import Model, bundled_models, find_model, load
+from ..progress import SILENT, Progress, track
+from ..tasks import Task
+from ..windows.plan import Plan, kept_windows
+from .checking import CHECK_SCHEMA
+from .probes import batch_sizes, engine_card, probe_batch
 
 if TYPE_CHECKING:
-    from sparsevit_runtime.tensorrt import EngineCard
+    from ..tensorrt import EngineCard
 
 #: Shares of windows pruned: dense, and two that the recorded outputs have as well.
 RATIOS = (0.0, 0.3, 0.6)
-#: Images in the largest batch compared; more would only take longer.
-MOST_IMAGES = 4
 #: Where two windows score about the same, one side may compute the one and the other the other, and what follows
 #: differs with good reason. Then other images are taken, so many times, and those with the fewest such windows decide.
 TRIES = 4
@@ -52,7 +63,7 @@ class ComparisonReport(BaseModel):
     against: str
     against_library: str
     against_processor: str
-    precision: Literal["fp32", "fp16"]
+    precision: Precision
     runs: tuple[str, ...]
     agrees: bool
     tensors: tuple[TensorAgreement, ...]
@@ -62,45 +73,64 @@ class ComparisonReport(BaseModel):
         return self.tensors[0]
 
 
-def check_against(
+def compare(
+    model: Model,
+    against: Model | str | Path,
+    *,
+    file: str = "",
+    ratios: Sequence[float] = RATIOS,
+    batches: tuple[int, int] | None = None,
+    outputs: Sequence[str] | None = None,
+    progress: Progress = SILENT,
+) -> ComparisonReport:
+    """Runs a model and what it should compute on the same probe images, and compares every output, all of it.
+
+    Args:
+        model: loaded; what is checked.
+        against: what it should compute: loaded, or a model file or bundled name, which is opened in ONNX Runtime on the
+            CPU. On a GPU, ONNX Runtime's own products may be rounded to TF32.
+        file: the model's, for the report; its card's name unless given.
+        ratios: windows pruned, alike in every block; a fixed export has its own plan.
+        batches: the plans take turns with them; the least that the model takes and a larger one unless given.
+        outputs: to compare; None for all of the model's.
+        progress: told the runs.
+
+    Returns:
+        The report; limits are those of the less exact of both (`agreement.COMPARED`).
+
+    Raises:
+        ModelError: the two are not the same network at the same size, or `against` is no model file.
+        BackendError: a run failed.
+    """
+    if not isinstance(against, Model):
+        path = find_model(against)
+        with load(path, "onnxruntime", device="cpu") as reference:
+            names = file or model.card.name, path.name
+            return _compare(model.backend, reference.backend, names, ratios, batches, outputs, progress)
+    names = file or model.card.name, against.card.name
+    return _compare(model.backend, against.backend, names, ratios, batches, outputs, progress)
+
+
+def _compare(
     candidate: Backend,
     reference: Backend,
     names: tuple[str, str],
-    ratios: Sequence[float] = RATIOS,
-    batches: tuple[int, int] = (1, 2),
-    outputs: Sequence[str] | None = None,
-    precision: Literal["fp32", "fp16"] | None = None,
-    on_run: Callable[[int, int], None] = lambda done, total: None,
+    ratios: Sequence[float],
+    batches: tuple[int, int] | None,
+    outputs: Sequence[str] | None,
+    progress: Progress,
 ) -> ComparisonReport:
-    """Runs both on the same probe images and compares every output, all of it.
-
-    Args:
-        candidate: what is checked.
-        reference: what it should compute.
-        names: of the two, for the report.
-        ratios: windows pruned, alike in every block; a fixed export has its own plan.
-        batches: the least that the candidate takes, and a larger one; the plans take turns with them.
-        outputs: to compare; None for all of the candidate's.
-        precision: whose limits apply; None for that of the less exact of both.
-        on_run: told runs done and in total.
-
-    Raises:
-        ModelError: the two are not the same network at the same size.
-        BackendError: a run failed.
-    """
-    card = candidate.card
+    card, engine = candidate.card, engine_card(candidate)
     outputs = tuple(candidate.output_names if outputs is None else outputs)
     _check_same_network(card, reference, outputs, names)
-    if precision is None:
-        precision = "fp16" if "fp16" in (card.precision, reference.card.precision) else "fp32"
-    runs = _runs(card, ratios, batches)
+    precisions = {card.precision, reference.card.precision, *(() if engine is None else (engine.inputs.precision,))}
+    precision = precision_of(precisions, tf32=engine is not None and engine.inputs.tf32)
+    runs = _runs(card, ratios, batch_sizes(candidate) if batches is None else batches)
     rows: list[TensorAgreement] = []
-    for number, (title, keep, batch) in enumerate(runs):
-        on_run(number, len(runs))
+    for number, (title, keep, batch) in enumerate(track(runs, "comparing", progress)):
         seeds = (range(first, first + batch) for first in range(100 * number, 100 * number + TRIES * batch, batch))
         images = (probe_batch(card.input, those) for those in seeds)
         rows += compare_run(candidate, reference, images, keep, outputs, precision, title)
-    on_run(len(runs), len(runs))
     tensors = worst_first(rows)
     return ComparisonReport(
         model=names[0],
@@ -122,13 +152,13 @@ def compare_run(
     batches: Iterable[np.ndarray],
     keep: np.ndarray | None,
     outputs: Sequence[str],
-    precision: Literal["fp32", "fp16"],
+    precision: Precision,
     title: str,
 ) -> list[TensorAgreement]:
     """One plan at one batch size: a row per output, two for an engine (`_answers`).
 
     Args:
-        candidate, reference: see `check_against`.
+        candidate, reference: see `compare`.
         batches: images as both take them; the next ones are taken where the two computed other windows, see `TRIES`.
         keep: (pairs,) windows computed per block pair; None for a fixed export.
         outputs: to compare.
@@ -144,33 +174,44 @@ def compare_run(
         apart = max(windows_apart(found, wanted, kept) for found in answers)
         compared = {name: wanted[name] for name in outputs}
         if apart < best[0]:
-            best = apart, [row for a in answers for row in compare_tensors(a, compared, LIMITS[precision], title)]
+            rows = [
+                row
+                for found in answers
+                for row in compare_outputs(candidate.task, found, compared, COMPARED[precision])
+            ]
+            best = apart, [row.model_copy(update={"run": title}) for row in rows]
         if apart == 0.0:
             break
     return best[1]
 
 
-def batch_sizes(card: EngineCard | None) -> tuple[int, int]:
-    """The least batch that a backend takes, and one to compare with beside it.
+def compare_outputs(
+    task: Task, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], limits: Limits
+) -> list[TensorAgreement]:
+    """Compares every output of `theirs` with ours of the same name.
 
     Args:
-        card: of an engine; None for what takes any batch.
+        task: of the model, which knows what its answers stand for.
+        ours: by name, (B, ...) each: what is checked.
+        theirs: what it should be.
+        limits: what is accepted.
     """
-    if card is None:
-        return 1, 2
-    image = card.inputs.profile["image"]
-    return image.min[0], min(image.max[0], max(image.min[0], MOST_IMAGES))
-
-
-def limits_of(card: EngineCard, reference: ModelCard) -> Literal["fp32", "fp16"]:
-    """Whose limits apply to an engine: TF32 has no more bits of mantissa than half precision."""
-    exact = card.inputs.precision == reference.precision == "fp32" and not card.inputs.tf32
-    return "fp32" if exact else "fp16"
+    answers = {row.tensor: row for row in task.agreement(ours, theirs, limits)}
+    orders = task.contract.orders
+    rows = []
+    for name, wanted in theirs.items():
+        if name in answers:
+            rows.append(answers[name])
+        elif name in orders:
+            rows.append(compare_order(name, ours[name], wanted, limits))
+        else:
+            rows.append(compare_values(name, ours[name], wanted, limits))
+    return rows
 
 
 def find_source(engine: Path, card: EngineCard) -> Path | None:
     """The model file that an engine was built from, told by the hash in its card: beside the engine, or bundled."""
-    from sparsevit_runtime.tensorrt.engine_card import sha256
+    from ..tensorrt.engine_card import sha256
 
     beside = sorted(engine.parent.glob("*.onnx"), key=lambda path: path.stem != engine.stem)  # its namesake first
     for path in (*beside, *bundled_models().values()):

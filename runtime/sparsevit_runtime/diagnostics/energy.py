@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from sparsevit_runtime import Model
-from sparsevit_runtime.power import Energy, EnergySampler, PowerMeter, open_meter
-
-from .report import EnergyUse
+from ..model import Model
+from ..power import Energy, EnergySampler, PowerMeter, open_meter
+from ..progress import SILENT, Progress, track
+from .measurement import EnergyUse
 
 _IDLE_SECONDS = 2.0
 
 
 def find_meter(model: Model) -> tuple[PowerMeter | None, str]:
-    """The meter of what runs the model, and the line that says why there is none."""
+    """The meter of what runs the model, for the caller to close, and the line that says why there is none."""
     reasons: list[str] = []
     meter = open_meter(kind=model.backend.device.kind, why_not=reasons.append)
     return meter, "" if meter else f"no energy figures, there is no power meter: {'; '.join(reasons)}"
@@ -38,7 +38,7 @@ def measure_energy(
     seconds: float = 3.0,
     batch: int = 1,
     idle: float | None = None,
-    on_stretch: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = SILENT,
 ) -> list[EnergyUse]:
     """Energy per frame of each sparsity, from the frame to the answer.
 
@@ -51,15 +51,14 @@ def measure_energy(
         seconds: per sparsity.
         batch: frames per run.
         idle: watts at idle.
-        on_stretch: told stretches done and in total.
+        progress: told the stretches.
 
     Raises:
         PlanError, BackendError: as the model's calls.
     """
     order = [*range(len(sparsities)), *reversed(range(len(sparsities)))]
     stretches: list[list[tuple[Energy, int]]] = [[] for _ in sparsities]
-    for done, position in enumerate(order):
-        on_stretch(done, len(order))
+    for position in track(order, "measuring energy", progress):
         images = [frames[i % len(frames)] for i in range(batch)]
         model.batch(images, sparsities[position])  # what this sparsity allocates is not energy of its frames
         count, end = 0, time.monotonic() + seconds / 2
@@ -69,7 +68,6 @@ def measure_energy(
                 model.batch(images, sparsities[position])
                 count += batch
         stretches[position].append((sampler.energy, count))
-    on_stretch(len(order), len(order))
     return [EnergyUse.of(_sum([e for e, _ in pair]), sum(n for _, n in pair), idle) for pair in stretches]
 
 

@@ -6,43 +6,26 @@ slows all of them, so the ratios hold where the milliseconds do not.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from itertools import islice
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
-from sparsevit_runtime import Model, open_source
-from sparsevit_runtime.errors import BackendError, PlanError, SourceError
-from sparsevit_runtime.power import PowerMeter
-from sparsevit_runtime.runner import Request, Runner
-from sparsevit_runtime.windows.macs import card_macs
-
-from ..machine import MachineInfo, read_machine
+from ..errors import BackendError, PlanError
+from ..model import Model
+from ..power import PowerMeter
+from ..progress import SILENT, Progress, track
+from ..runner import Request, Runner
+from ..windows.macs import card_macs
 from .energy import idle_watts, measure_energy
+from .frames import DEFAULT_SOURCE, read_frames
 from .layers import time_parts
-from .report import (
-    EnergyUse,
-    Entry,
-    ModelInfo,
-    PartTime,
-    PowerInfo,
-    ProfileReport,
-    Settings,
-    SpanName,
-    StageName,
-    Stats,
-)
-
-#: Frames when no source is named: a street at the size of a common camera.
-DEFAULT_SOURCE = "synthetic://street?size=1280x720"
-DENSE, FIXED = "dense", "fixed"
-#: Frames held in memory; the rounds go through them again and again.
-_FRAMES = 8
+from .machine import read_load_average, read_machine
+from .measurement import EnergyUse, ModelInfo, PowerInfo, Stats, threads_used
+from .profile_report import DENSE, FIXED, Entry, PartTime, ProfileReport, Settings, SpanName, StageName
 
 
 @dataclass(slots=True)
@@ -62,11 +45,11 @@ class _Timing:
     parts: tuple[PartTime, ...] | None = None
 
 
-def profile_model(
+def profile(
     model: Model,
-    file: str | Path,
     sweep: Sequence[str] | None = None,
     *,
+    file: str | Path = "",
     iterations: int = 50,
     warm_up: int = 5,
     batch: int = 1,
@@ -75,25 +58,24 @@ def profile_model(
     energy_seconds: float = 3.0,
     no_meter: str = "",
     layers: bool = False,
-    on_round: Callable[[int, int], None] = lambda done, total: None,
-    on_step: Callable[[str, int, int], None] = lambda step, done, total: None,
+    progress: Progress = SILENT,
 ) -> ProfileReport:
     """Profiles a model.
 
     Args:
         model: loaded.
-        file: it was loaded from, for the report.
-        sweep: sparsities in any form `Plan.parse` reads, "0" among them; None for a fixed export's own plan.
+        sweep: sparsities in any form `Plan.parse` reads, "0" for the dense run that the ratios need; None for that run
+            alone, or a fixed export's own plan.
+        file: the model was loaded from, for the report.
         iterations: timed rounds.
         warm_up: rounds before, not timed.
         batch: images per run.
         source: URI whose first frames are used.
-        meter: measures the energy of each entry after the rounds; None for none.
+        meter: open (`find_meter`); measures the energy of each entry after the rounds. None for none.
         energy_seconds: per entry.
         no_meter: why there is none, for the report.
         layers: also time the parts of the network, at each entry.
-        on_round: told rounds done and in total.
-        on_step: told what is measured after the rounds, with entries done and in total.
+        progress: told the rounds, and the entries of what is measured after them.
 
     Raises:
         PlanError: an entry does not fit the model, or a sweep was asked of a fixed export.
@@ -101,7 +83,7 @@ def profile_model(
         BackendError: a run failed, or the backend cannot time layers.
     """
     if layers and not model.backend.capabilities.layers:
-        raise BackendError(f"the {model.backend.name} backend cannot time single layers; leave --layers out")
+        raise BackendError(f"the {model.backend.name} backend cannot time single layers; leave layers (--layers) out")
     timings = _timings(model, sweep)
     for timing in timings:
         timing.request = model.runner.request(model.level(timing.sparsity))
@@ -111,24 +93,22 @@ def profile_model(
     spans = model.backend.capabilities.measure
     random = np.random.RandomState(0)
     rounds = warm_up + iterations
-    for number in range(rounds):
+    for number in track(range(rounds), "measuring", progress):
         images = [frames[(number * batch + i) % len(frames)] for i in range(batch)]
         for position in random.permutation(len(timings)):
             _run_once(model, timings[position], images, timed=number >= warm_up)
             if spans:
                 chosen = np.arange(number * batch, (number + 1) * batch) % len(frames)
                 _measure_once(model, timings[position], letterboxed[chosen], timed=number >= warm_up)
-        on_round(number + 1, rounds)
-    load_after = read_machine().load_average
+    load_after = read_load_average()
     if layers:
-        for done, timing in enumerate(timings):
-            on_step("timing layers", done, len(timings))
+        for timing in track(timings, "timing layers", progress):
             timing.parts = time_parts(model.runner, timing.request, letterboxed[np.arange(batch) % len(frames)])
     power = None
     if meter is not None:
-        on_step("measuring energy", 0, len(timings))
+        progress.start("measuring idle power")
         idle = idle_watts(meter)
-        power = PowerInfo(meter=meter.name, scope=meter.scope, idle_watts=None if idle is None else round(idle, 3))
+        power = PowerInfo.of(meter, idle)
         used = measure_energy(
             model,
             frames,
@@ -137,14 +117,14 @@ def profile_model(
             seconds=energy_seconds,
             batch=batch,
             idle=idle,
-            on_stretch=lambda done, total: on_step("measuring energy", done, total),
+            progress=progress,
         )
         for timing, energy in zip(timings, used, strict=True):
             timing.energy = energy
     details = model.backend.details
     return ProfileReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        model=describe_model(model, file),
+        model=ModelInfo.of(model, file),
         settings=Settings(
             iterations=iterations,
             warm_up=warm_up,
@@ -170,18 +150,10 @@ def _timings(model: Model, sweep: Sequence[str] | None) -> list[_Timing]:
         return [_Timing(DENSE if s == "0" else s, s) for s in sweep or ("0",)]
     if sweep is not None:
         raise PlanError(
-            f"{model.card.name} is a fixed export and has one plan only; leave --sweep out, or export without --fixed"
+            f"{model.card.name} is a fixed export and has one plan only: give no sweep (leave --sweep out), or export "
+            "without --fixed"
         )
     return [_Timing(FIXED, None)]
-
-
-def read_frames(uri: str) -> tuple[str, list[np.ndarray]]:
-    """Name of the source and its first frames, all of one size."""
-    with open_source(uri) as source:
-        frames = [frame.image for frame in islice(source, _FRAMES)]
-        if not frames:
-            raise SourceError(f"{uri} has no frames; name another source")
-        return source.name, [f for f in frames if f.shape == frames[0].shape]
 
 
 def _letterboxed(runner: Runner, frames: Sequence[np.ndarray]) -> np.ndarray:
@@ -236,24 +208,6 @@ def _entries(model: Model, timings: Sequence[_Timing]) -> tuple[Entry, ...]:
             )
         )
     return tuple(entries)
-
-
-def describe_model(model: Model, file: str | Path) -> ModelInfo:
-    """The model as reports name it."""
-    card = model.card
-    return ModelInfo(
-        name=card.name,
-        file=os.path.basename(file),
-        task=card.task,
-        precision=card.precision,
-        input_hw=model.input_hw,
-        parameters=card.architecture.parameters,
-        fixed=card.windows.fixed is not None,
-    )
-
-
-def threads_used(asked: str, machine: MachineInfo) -> str:
-    return f"auto ({machine.physical_cores} physical cores)" if asked == "auto" else asked
 
 
 def _timed_region(model: Model, batch: int, spans: bool) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from sparsevit_runtime import Backend, probe_image
-from sparsevit_runtime.card import CheckCard, InputCard
-from sparsevit_runtime.contract import feeds_of
-from sparsevit_runtime.errors import ModelError
-
-from .agreement import count_not_finite
+from ..agreement import count_not_finite
+from ..card import CheckCard
+from ..contract import feeds_of
+from ..errors import ModelError
+from ..model import Model
+from ..progress import SILENT, Progress, track
+from .probes import batch_sizes, probe_batch
 
 CHECK_SCHEMA = 1
 
@@ -67,37 +67,33 @@ class CheckReport(BaseModel):
         return min(self.outputs, key=lambda o: (o.agrees, o.agreement - o.required, -(o.difference or 0.0)))
 
 
-def check_model(
-    backend: Backend, least_batch: int = 1, on_run: Callable[[int, int], None] = lambda done, total: None
-) -> CheckReport:
-    """Runs every record of the card.
+def check(model: Model, progress: Progress = SILENT) -> CheckReport:
+    """Runs every record of a model's card, at the smallest batch it takes: copies of the image recorded.
 
     Args:
-        backend: open.
-        least_batch: images that it takes at least; a record is of one, the others are copies.
-        on_run: told runs done and in total.
+        model: loaded.
+        progress: told the runs.
 
     Raises:
         ModelError: the card holds no records.
         BackendError: a run failed.
     """
-    card = backend.card
+    backend, card = model.backend, model.card
     if not card.checks:
         raise ModelError(
             f"the card of {card.name} holds no recorded outputs, so there is nothing to compare; export the model again"
         )
+    least, _ = batch_sizes(backend)
     outputs: list[OutputCheck] = []
-    for run, check in enumerate(card.checks):
-        on_run(run, len(card.checks))
+    for run, record in enumerate(track(card.checks, "checking", progress)):
         arrays = backend.run(
             feeds_of(
-                probe_batch(card.input, [check.seed] * least_batch),
-                None if check.keep is None else np.array(check.keep, np.int64),
+                probe_batch(card.input, [record.seed] * least),
+                None if record.keep is None else np.array(record.keep, np.int64),
             ),
-            [output.name for output in check.outputs],
+            [output.name for output in record.outputs],
         )
-        outputs += [_compare(run, check, expected, arrays[expected.name][:1]) for expected in check.outputs]
-    on_run(len(card.checks), len(card.checks))
+        outputs += [_compare(run, record, expected, arrays[expected.name][:1]) for expected in record.outputs]
     return CheckReport(
         model=card.name,
         library=backend.details.get("library", backend.name),
@@ -107,16 +103,7 @@ def check_model(
     )
 
 
-def probe_batch(card: InputCard, seeds: Iterable[int]) -> np.ndarray:
-    """Probe images as the graph takes them, one per seed: (B, H, W, 3) uint8, or (B, 3, H, W) float32 normalised."""
-    images = np.stack([probe_image(card.height, card.width, seed) for seed in seeds])
-    if card.layout == "camera":
-        return images
-    rgb = images[..., ::-1].astype(np.float32)
-    return ((rgb - np.float32(card.mean)) / np.float32(card.std)).transpose(0, 3, 1, 2)
-
-
-def _compare(run: int, check: CheckCard, expected: CheckCard.Output, value: np.ndarray) -> OutputCheck:
+def _compare(run: int, record: CheckCard, expected: CheckCard.Output, value: np.ndarray) -> OutputCheck:
     wanted = np.array(expected.values, np.float64)
     agreement, difference, problem = 0.0, None, None
     if value.shape != expected.shape:
@@ -133,7 +120,7 @@ def _compare(run: int, check: CheckCard, expected: CheckCard.Output, value: np.n
             problem = f"{agreement:.1%} of its {found.size} values agree, {expected.min_agreement:.1%} must"
     return OutputCheck(
         run=run,
-        keep=check.keep,
+        keep=record.keep,
         output=expected.name,
         values=wanted.size,
         agreement=round(agreement, 6),

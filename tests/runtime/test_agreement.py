@@ -5,13 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparsevit_apps.agreement import LIMITS, compare_tensors, order_agreement, windows_apart, worst_first
+from sparsevit_runtime.agreement import (
+    COMPARED,
+    PARITY,
+    RECORDED,
+    compare_labels,
+    compare_order,
+    compare_real,
+    compare_values,
+    order_agreement,
+    precision_of,
+    windows_apart,
+    worst_first,
+)
 
-FP32, FP16 = LIMITS["fp32"], LIMITS["fp16"]
+FP32, FP16 = COMPARED["fp32"], COMPARED["fp16"]
 RNG = np.random.default_rng(0)
 MAP = RNG.standard_normal((2, 3, 8, 8)).astype(np.float32)
 LABELS = RNG.integers(0, 9, (2, 50, 40)).astype(np.uint8)
 ORDER = np.stack([RNG.permutation(200), RNG.permutation(200)])
+KINDS = {"stage": compare_real, "label": compare_labels, "windo": compare_order, "shift": compare_order}
 
 
 def put(array, *changes):
@@ -23,7 +36,7 @@ def put(array, *changes):
 
 
 def one_row(name, ours, theirs, limits=FP32):
-    (row,) = compare_tensors({name: ours}, {name: theirs}, limits)
+    row = KINDS[name[:5]](name, ours, theirs, limits)
     assert row.agrees == (row.problem is None)
     return row
 
@@ -78,6 +91,33 @@ def test_one_tensor(name, ours, theirs, limits, problem):
         assert row.of_limit is None or row.of_limit > 1
 
 
+def test_values_are_compared_as_their_type_says():
+    assert compare_values("maps", MAP, MAP, FP32).cosine == pytest.approx(1.0)
+    assert compare_values("labels", LABELS, LABELS, FP32).agreement == 1.0
+
+
+@pytest.mark.parametrize(
+    ("precisions", "tf32", "expected"),
+    [
+        (["fp32"], False, "fp32"),
+        (["fp32", "fp32"], False, "fp32"),
+        (["fp32", "fp16"], False, "fp16"),
+        (["fp16", "fp32"], False, "fp16"),
+        (["fp32", "fp32"], True, "fp16"),  # ten bits of mantissa, as half precision
+    ],
+)
+def test_the_least_exact_decides_whose_limits_apply(precisions, tf32, expected):
+    assert precision_of(precisions, tf32=tf32) == expected
+
+
+def test_half_precision_is_never_held_to_more_than_single():
+    for table in (COMPARED, PARITY, RECORDED):
+        exact, half = table["fp32"], table["fp16"]
+        assert half.difference >= exact.difference and half.same >= exact.same
+        for share in ("within", "cosine", "labels", "order", "detections"):
+            assert getattr(half, share) <= getattr(exact, share), share
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "agreement"),
     [
@@ -108,65 +148,14 @@ def test_windows_that_only_one_side_computes(ours, kept, apart):
     assert windows_apart({"windows0": np.array(ours)}, {"windows0": theirs}, {"windows0": kept}) == apart
 
 
-def detections(boxes, scores, classes):
-    return {
-        "boxes": np.array([boxes], np.float32),
-        "scores": np.array([scores], np.float32),
-        "classes": np.array([classes], np.int64),
-    }
-
-
-BOXES = [(float(10 * i), 5.0, 10.0 * i + 40, 300.0) for i in range(6)]
-SCORES = [0.9, 0.8, 0.8, 0.6, 0.3, 0.2]
-CLASSES = [0, 1, 2, 0, 1, 2]
-FOUND = detections(BOXES, SCORES, CLASSES)
-ORDERED = [0, 2, 1, 3, 4, 5]
-
-
-@pytest.mark.parametrize(
-    ("ours", "worst", "problem"),
-    [
-        (FOUND, "boxes", None),
-        # Two boxes of one score change places.
-        (detections([BOXES[i] for i in ORDERED], SCORES, [CLASSES[i] for i in ORDERED]), "boxes", None),
-        # The last of the list is another of about its score.
-        (detections([*BOXES[:5], (1, 1, 2, 2)], SCORES, CLASSES), "boxes", None),
-        # So near that it is the same box.
-        (detections([(0.2, 5.0, 40.0, 300.0), *BOXES[1:]], SCORES, CLASSES), "boxes", None),
-        (detections([(0.9, 5.0, 40.0, 300.0), *BOXES[1:]], SCORES, CLASSES), "boxes", "83.3% of it agrees"),
-        # Boxes of other scores change places.
-        (detections([BOXES[3], *BOXES[1:3], BOXES[0], *BOXES[4:]], SCORES, CLASSES), "boxes", "66.7% of it agrees"),
-        # One box many times: each of ours is among theirs, not each of theirs among ours.
-        (detections([BOXES[1]] * 6, [0.8] * 6, [1] * 6), "scores", "of its scale"),
-        (detections([BOXES[0], BOXES[1], BOXES[1], *BOXES[3:]], SCORES, CLASSES), "boxes", "83.3% of it agrees"),
-        (detections(BOXES, SCORES, [1, *CLASSES[1:]]), "classes", "of it agrees"),
-        (detections(BOXES, [0.7, *SCORES[1:]], CLASSES), "scores", "of its scale"),
-        (detections(BOXES, [np.nan, *SCORES[1:]], CLASSES), "scores", "1 of its 6 values are not finite"),
-        (detections([(np.nan, 5, 40, 300), *BOXES[1:]], SCORES, CLASSES), "boxes", "1 of its 24 values are not finite"),
-        (detections(BOXES[:5], SCORES[:5], CLASSES[:5]), "boxes", "its shape is (1, 5, 4)"),
-    ],
-)
-def test_detections(ours, worst, problem):
-    rows = worst_first(compare_tensors(ours, FOUND, FP32))
-    assert all(row.agrees for row in rows) == (problem is None), rows
-    assert problem is None or (rows[0].tensor == worst and problem in rows[0].problem), rows[0]
-
-
-def test_detections_that_all_tie_are_compared_all_the_same():
-    ties = detections(BOXES, [0.5] * 6, CLASSES)
-    assert all(row.agrees for row in compare_tensors(ties, ties, FP32))
-    moved = detections([(200, 1, 210, 9)] * 6, [0.5] * 6, CLASSES)
-    assert not compare_tensors(moved, ties, FP32)[0].agrees
-
-
 def test_nothing_hides_behind_what_comes_later():
     """A tensor that is not finite stays the worst, whatever is compared after it and in whichever order."""
     broken, wrong, near = np.full_like(MAP, np.nan), MAP + 1, MAP + 1e-5
     for order in ([broken, wrong, near], [near, wrong, broken], [wrong, broken, near]):
         rows = [
-            row
+            compare_real(name, found, MAP, FP16).model_copy(update={"run": str(run)})
             for run, ours in enumerate(order)
-            for row in compare_tensors({"stage0": ours, "stage1": near}, {"stage0": MAP, "stage1": MAP}, FP16, str(run))
+            for name, found in (("stage0", ours), ("stage1", near))
         ]
         first, second = worst_first(rows)
         assert first.tensor == "stage0" and "384 of its 384 values are not finite" in first.problem

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from sparsevit_runtime import Model
-from sparsevit_runtime.power import EnergySampler, HostSensors, PowerMeter
-
-from ..machine import read_machine
+from ..model import Model
+from ..power import EnergySampler, HostSensors, PowerMeter
+from ..progress import SILENT, Progress
+from ..tasks import Result
 from .energy import idle_watts
-from .measure import DEFAULT_SOURCE, DENSE, FIXED, describe_model, read_frames
-from .report import EnergyUse, PowerInfo, SoakInterval, SoakReport, Stats
+from .frames import DEFAULT_SOURCE, read_frames
+from .machine import read_machine
+from .measurement import EnergyUse, ModelInfo, PowerInfo, Stats
+from .profile_report import DENSE, FIXED
+from .soak_report import SoakInterval, SoakReport
 
 #: Seconds summed up together; shorter soaks have four intervals.
 INTERVAL = 60.0
@@ -26,7 +28,7 @@ class Soak:
     """A soak that can be stopped at any moment and still reports.
 
     Usage:
-        soak = Soak(model, "model.onnx", "0.6")
+        soak = Soak(model, "0.6")
         try:
             soak.run(600)
         except KeyboardInterrupt:
@@ -37,9 +39,9 @@ class Soak:
     def __init__(
         self,
         model: Model,
-        file: str | Path,
         sparsity: str | None = None,
         *,
+        file: str | Path = "",
         batch: int = 1,
         source: str = DEFAULT_SOURCE,
         meter: PowerMeter | None = None,
@@ -49,11 +51,11 @@ class Soak:
         """
         Args:
             model: loaded.
-            file: it was loaded from, for the report.
             sparsity: in any form `Plan.parse` reads; None for dense, or a fixed export's own plan.
+            file: the model was loaded from, for the report.
             batch: images per run.
             source: URI whose first frames are used.
-            meter: open; None watches clocks and temperatures alone.
+            meter: open (`find_meter`); None watches clocks and temperatures alone.
             no_meter: why there is none, for the report.
             warm_up: runs before, not timed.
 
@@ -69,26 +71,24 @@ class Soak:
         self._machine = read_machine()
         for _ in range(max(1, warm_up)):
             self._keep = self._run()[0].keep
-        self._power = None
+        self._power: PowerInfo | None = None
         if meter is not None:
-            idle = idle_watts(meter)
-            self._power = PowerInfo(
-                meter=meter.name, scope=meter.scope, idle_watts=None if idle is None else round(idle, 3)
-            )
+            self._power = PowerInfo.of(meter, idle_watts(meter))
         self._asked = 0.0
         self._intervals: list[SoakInterval] = []
 
-    def run(self, seconds: float, on_interval: Callable[[float, SoakInterval | None], None] = lambda *_: None) -> None:
+    def run(self, seconds: float, progress: Progress = SILENT) -> None:
         """Runs frames until the time is over.
 
         Args:
             seconds: above zero.
-            on_interval: told seconds done and the last complete interval, after every run.
+            progress: told the seconds done and the median of the last complete interval, after every run.
 
         Raises:
             BackendError: a run failed.
         """
         self._asked = seconds
+        progress.start("soaking, s", seconds)
         length = INTERVAL if seconds >= 4 * INTERVAL else seconds / 4
         begin = time.monotonic()
         number = 0
@@ -96,7 +96,7 @@ class Soak:
             number += 1
             # The last interval takes what rounding leaves.
             until = begin + (seconds if (number + 1) * length > seconds + length / 2 else number * length)
-            self._interval(begin, until, on_interval)
+            self._interval(begin, until, progress)
 
     def report(self) -> SoakReport | None:
         """What was measured so far; None before the first run ended."""
@@ -114,7 +114,7 @@ class Soak:
         fixed = self._model.card.windows.fixed is not None
         return SoakReport(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            model=describe_model(self._model, self._file),
+            model=ModelInfo.of(self._model, self._file),
             machine=self._machine,
             backend=self._model.backend.name,
             library=details.get("library", ""),
@@ -135,10 +135,10 @@ class Soak:
             intervals=tuple(self._intervals),
         )
 
-    def _interval(self, begin: float, until: float, on_interval: Callable[[float, SoakInterval | None], None]) -> None:
+    def _interval(self, begin: float, until: float, progress: Progress) -> None:
         start = time.monotonic()
         samples: list[float] = []
-        complete = self._intervals[-1] if self._intervals else None
+        note = f"p50 {self._intervals[-1].latency.p50:.2f} ms" if self._intervals else ""
         sampler = EnergySampler(self._sensors, _RATE_HZ)
         try:
             with sampler:
@@ -146,7 +146,7 @@ class Soak:
                     run_start = time.perf_counter()
                     self._run()
                     samples.append((time.perf_counter() - run_start) * 1e3)
-                    on_interval(time.monotonic() - begin, complete)
+                    progress.advance(time.monotonic() - begin, note)
         finally:  # Ctrl-C keeps what was measured
             if samples:
                 idle = None if self._power is None else self._power.idle_watts
@@ -160,7 +160,7 @@ class Soak:
                     )
                 )
 
-    def _run(self) -> list:
+    def _run(self) -> list[Result]:
         return self._model.batch([self._frames[i % len(self._frames)] for i in range(self._batch)], self._sparsity)
 
 

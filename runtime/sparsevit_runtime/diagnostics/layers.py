@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sparsevit_runtime.graph.parts import part_of_layer
-from sparsevit_runtime.runner import Request, Runner
-
-from .report import PartTime
+from ..graph.parts import part_of_layer
+from ..runner import Request, Runner
+from .profile_report import PartTime
 
 #: Runs per sparsity; each is slower than a usual one.
 RUNS = 5

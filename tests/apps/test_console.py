@@ -1,0 +1,58 @@
+"""The progress bar on a terminal of a test: what it draws, and that a pipe gets nothing."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from sparsevit_apps.console import progress_bar
+from sparsevit_runtime.progress import track
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def on_terminal(monkeypatch) -> Terminal:
+    """Within a test: between its phases pytest puts streams of its own there."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    return terminal
+
+
+def test_pieces_of_work_follow_one_another_on_one_line(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    with progress_bar() as progress:
+        progress.start("looking")
+        for _ in track(range(3), "measuring", progress):
+            pass
+        progress.start("searching", 40)
+        progress.advance(7, "best 41.20")
+        progress.start("soaking, s", 2.5)
+        progress.advance(1.25)
+    drawn = terminal.getvalue()
+    for words in ("looking", "measuring", "0/3", "searching", "0/40", "soaking, s"):
+        assert words in drawn, words
+    last = drawn.rpartition("soaking, s")[2]
+    assert "1/2" in last and "best" not in last
+
+
+def test_what_has_no_end_is_counted(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    with progress_bar() as progress:
+        progress.start("/dev/video0")
+        progress.advance(12, "30.1 fps")
+    last = terminal.getvalue().rpartition("/dev/video0")[2]
+    assert "12" in last and "12/" not in last and "30.1 fps" in last
+
+
+def test_a_pipe_gets_nothing(monkeypatch):
+    pipe = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", pipe)
+    with progress_bar() as progress:
+        for _ in track(range(3), "measuring", progress):
+            pass
+    assert pipe.getvalue() == ""

@@ -1,0 +1,32 @@
+"""Progress that remembers what it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Told:
+    """
+    Attributes:
+        pieces: title and total of each piece of work.
+        done: after each advance, of the piece at hand.
+        notes: those that said something.
+    """
+
+    def __init__(self, every: Callable[[], None] = lambda: None) -> None:
+        """`every` is called each time that anything is told."""
+        self._every = every
+        self.pieces: list[tuple[str, float | None]] = []
+        self.done: list[float] = []
+        self.notes: list[str] = []
+
+    def start(self, title: str, total: float | None = None) -> None:
+        self._every()
+        self.pieces.append((title, total))
+        self.done = []
+
+    def advance(self, done: float | None = None, note: str = "") -> None:
+        self._every()
+        self.done.append(done if done is not None else (self.done[-1] if self.done else 0) + 1)
+        if note:
+            self.notes.append(note)
