@@ -30,7 +30,8 @@ def paint_sky(random: np.random.RandomState, layout: Layout, canvas: Canvas) -> 
         sky = sky * 1.25
     canvas.image[:] = np.clip(sky, 0, 255).astype(np.uint8)
     canvas.ids[:] = SKY
-    canvas.depth[:] = 1e6
+    if canvas.depth is not None:
+        canvas.depth[:] = 1e6
     canvas.z = 1e5
     x = -0.1 * width
     while x < 1.1 * width:
@@ -107,7 +108,8 @@ def paint_ground(random: np.random.RandomState, layout: Layout, canvas: Canvas) 
     seen = albedo * np.array(light.gain, np.float32) * haze + np.array(light.haze, np.float32) * (1 - haze)
     canvas.image[first:] = np.clip(seen, 0, 255).astype(np.uint8)
     canvas.ids[first:] = ids
-    canvas.depth[first:] = 1e6
+    if canvas.depth is not None:
+        canvas.depth[first:] = 1e6
 
 
 def _markings(

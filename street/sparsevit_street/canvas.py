@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 Color = tuple[float, float, float]
 
@@ -46,13 +47,13 @@ class View:
             horizon=self.horizon * factor,
         )
 
-    def project(self, points: np.ndarray) -> np.ndarray:
+    def project(self, points: ArrayLike) -> np.ndarray:
         """(N, 3) metres to (N, 2) float pixels; points behind the near plane are moved onto it."""
-        points = np.asarray(points, np.float64)
-        z = np.maximum(points[:, 2], _NEAR)
-        out = np.empty((len(points), 2))
-        out[:, 0] = self.center_x + self.focal * ((points[:, 0] - self.x) / z + self.bend * z)
-        out[:, 1] = self.horizon + self.focal * (self.y - points[:, 1]) / z
+        metres = np.asarray(points, np.float64)
+        z = np.maximum(metres[:, 2], _NEAR)
+        out = np.empty((len(metres), 2))
+        out[:, 0] = self.center_x + self.focal * ((metres[:, 0] - self.x) / z + self.bend * z)
+        out[:, 1] = self.horizon + self.focal * (self.y - metres[:, 1]) / z
         return np.clip(out, -_FAR_PIXEL, _FAR_PIXEL)
 
     def scale_at(self, z: float) -> float:
@@ -79,9 +80,10 @@ class Light:
     def color(self, bgr: Color, z: float = 0.0, shade: float = 1.0) -> Color:
         """The BGR colour seen at distance z of a surface that receives `shade` of the light."""
         fade = float(np.exp(-z / self.haze_distance_m))
-        return tuple(
+        blue, green, red = (
             min(255.0, max(0.0, c * g * shade * fade + h * (1.0 - fade))) for c, g, h in zip(bgr, self.gain, self.haze)
         )
+        return blue, green, red
 
     def image(self, texture: np.ndarray, z: float, shade: float = 1.0) -> np.ndarray:
         """Same for a (H, W, 3) uint8 texture."""

@@ -130,9 +130,9 @@ class StreetScene:
                 items.append((seen[1], _parked_item(actor, layout, _FIRST_INSTANCE + i, seen[1])))
         for _, draw in sorted(items, key=lambda item: -item[0]):
             draw(canvas)
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.35, 0.7))
-        return image, np.ascontiguousarray(ids[::s, ::s]), np.ascontiguousarray(depth[::s, ::s])
+        seen_image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        seen_image = cv2.GaussianBlur(seen_image, (0, 0), random.uniform(0.35, 0.7))
+        return np.asarray(seen_image), np.ascontiguousarray(ids[::s, ::s]), np.ascontiguousarray(depth[::s, ::s])
 
     def _add_noise(self, image: np.ndarray, index: int) -> None:
         width, height = self.size_wh

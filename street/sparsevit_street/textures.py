@@ -52,7 +52,8 @@ def facade(random: np.random.RandomState, length_m: float, height_m: float, pixe
     bays = max(1, round(length_m / random.uniform(1.9, 3.4)))
     bay_px = width / bays
     window_w, window_h = bay_px * random.uniform(0.38, 0.72), floor_px * random.uniform(0.45, 0.66)
-    frame = (225, 228, 230) if random.rand() < 0.7 else tuple(float(c) for c in base * 0.5)
+    blue, green, red = (float(c) for c in base * 0.5)
+    frame: Color = (225, 228, 230) if random.rand() < 0.7 else (blue, green, red)
     band = random.rand() < 0.4
     shop = random.rand() < 0.6
     for floor in range(floors):
@@ -134,13 +135,13 @@ def railing(random: np.random.RandomState, length_m: float, height_m: float, pix
             cv2.line(out, (0, int(y * height)), (width, int(y * height)), metal, max(1, int(0.07 * p)))
         return out
     base = np.array([75, 105, 135] if kind == 1 else [130, 140, 148]) * random.uniform(0.7, 1.3)
-    out = np.empty((height, width, 3), np.float32)
-    out[:] = base
-    out *= 1.0 + 0.12 * fractal_noise(random, (width, height), max(2, int(p)), 4)[..., None]
+    wall: np.ndarray = np.empty((height, width, 3), np.float32)
+    wall[:] = base
+    wall *= 1.0 + 0.12 * fractal_noise(random, (width, height), max(2, int(p)), 4)[..., None]
     if kind == 1:
         for x in np.arange(0, width, 0.18 * p):
-            out[:, int(x) : int(x) + max(1, int(0.03 * p))] *= 0.6
+            wall[:, int(x) : int(x) + max(1, int(0.03 * p))] *= 0.6
     else:
-        out[:: max(2, int(0.25 * p))] *= 0.85
-        out[: max(1, int(0.08 * p))] *= 1.2
-    return np.clip(out, 0, 255).astype(np.uint8)
+        wall[:: max(2, int(0.25 * p))] *= 0.85
+        wall[: max(1, int(0.08 * p))] *= 1.2
+    return np.clip(wall, 0, 255).astype(np.uint8)
