@@ -13,13 +13,12 @@ import argparse
 import json
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from rich.progress import Progress
 
-from sparsevit_runtime import draw_result, load, open_sink, open_source
+from sparsevit_runtime import Outlet, Session, load, open_sink, open_source
 from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.diagnostics import read_machine
 from sparsevit_runtime.images.letterbox import Letterbox
@@ -52,13 +51,12 @@ def main() -> None:
             return len(images) / (time.perf_counter() - start)
 
         def pipeline(sparsity: float, sink_uri: str) -> float:
-            with ExitStack() as stack:
-                source = stack.enter_context(open_source(arguments.clip))
-                sink = stack.enter_context(open_sink(sink_uri, fps=source.fps))
-                stream = stack.enter_context(model.stream(source, sparsity))
+            with open_source(arguments.clip) as source, open_sink(sink_uri, fps=source.fps) as sink:
+                outlet = Outlet(sink, essential=True)
+                session = Session(model.runner, source, [outlet], level=sparsity, limit=len(images))
                 start = time.perf_counter()
-                for _, result in zip(range(len(images)), stream):
-                    sink.write(result, draw_result(result.image, result) if sink.needs_image else None)
+                with session:
+                    session.wait()
                 return len(images) / (time.perf_counter() - start)
 
         model.warm_up()

@@ -121,7 +121,7 @@ def run_model(
         level=sparsity,
         activity=activity,
         threshold=threshold,
-        draw=partial(_drawn, stage=stage) if draw else _as_it_came,
+        draw=partial(draw_result, stage=stage) if draw else lambda image, result: image,
         limit=limit,
     )
     done: list[Result] = []
@@ -151,14 +151,6 @@ def run_model(
     seconds = time.perf_counter() - start
     dropped, share = (done[0].dropped, done[0].window_share) if done else (0, 1.0)
     return RunSummary(len(inference_ms), seconds, np.array(inference_ms), dropped, share, interrupted)
-
-
-def _drawn(result: Result, stage: int | None) -> np.ndarray:
-    return draw_result(result.image, result, stage=stage)
-
-
-def _as_it_came(result: Result) -> np.ndarray:
-    return result.image
 
 
 def written_files(sinks: Sequence[Sink]) -> list[tuple[str, int]]:

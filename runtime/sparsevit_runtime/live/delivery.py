@@ -10,15 +10,9 @@ import numpy as np
 from ..errors import FrameError
 from ..tasks import Result
 
-#: Draws the annotated picture of a result: (H, W, 3) uint8 BGR.
-Draw = Callable[[Result], np.ndarray]
-
-
-def draw_everything(result: Result) -> np.ndarray:
-    """The frame of a result with whatever the result holds; see `draw_result`."""
-    from ..draw import draw_result  # detections draw with a library that not every user has
-
-    return draw_result(result.image, result)
+#: Draws the annotated picture of a frame, (H, W, 3) uint8 BGR, and its result: another image of that shape, or the
+#: frame itself.
+Draw = Callable[[np.ndarray, Result], np.ndarray]
 
 
 class Delivery:
@@ -44,10 +38,11 @@ class Delivery:
         """
         with self._lock:
             if self._picture is None:
-                if self.result.image is None:
+                image = self.result.image
+                if image is None:
                     raise FrameError(
                         f"frame {self.result.frame_index} is on the GPU, where nothing is drawn; leave out what wants "
                         "pictures, or stream frames of the host"
                     )
-                self._picture = self._draw(self.result)
+                self._picture = self._draw(image, self.result)
             return self._picture

@@ -43,6 +43,8 @@ class Outlet:
         error: what it failed with; None while it works.
     """
 
+    _patience_s: float | None
+
     def __init__(
         self,
         target: Sink | Callable[[Result, np.ndarray | None], None],
@@ -65,18 +67,23 @@ class Outlet:
         Raises:
             SinkError: the sink has to be written in the main thread, which is the caller's to do (`Pull`).
         """
-        sink = target if isinstance(target, Sink) else None
-        if sink and sink.main_thread:
-            raise SinkError(f"{sink.name} is written in the main thread: pull the results there, and write them to it")
-        self.name = name or (sink.name if sink else getattr(target, "__name__", type(target).__name__))
+        self._write: Callable[[Result, np.ndarray | None], None]
+        if isinstance(target, Sink):
+            if target.main_thread:
+                raise SinkError(
+                    f"{target.name} is written in the main thread: pull the results there, and write them to it"
+                )
+            self.name, self._write, self._patience_s = name or target.name, target.write, None
+            may_block = target.may_block if may_block is None else may_block
+            pictures = target.needs_image if pictures is None else pictures
+        else:
+            self.name = name or str(getattr(target, "__name__", type(target).__name__))
+            self._write, self._patience_s = target, _GRACE_S
         self.essential = essential
         self.error: Exception | None = None
-        self._write = sink.write if sink else target
-        self._pictures = pictures if pictures is not None else bool(sink and sink.needs_image)
-        may_block = may_block if may_block is not None else bool(sink and sink.may_block)
+        self._pictures = bool(pictures)
         self._deliveries: Channel[Delivery] = Channel(_AHEAD) if may_block else Channel(1, replace=True)
         self._written = 0
-        self._patience_s = None if sink else _GRACE_S
         self._thread: threading.Thread | None = None
 
     @property

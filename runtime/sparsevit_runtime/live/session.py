@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ..draw import draw_result
 from ..errors import SessionError, SourceError
 from ..runner import DEFAULT_THRESHOLD, Request, Runner
 from ..windows.level import Level
@@ -16,7 +17,7 @@ from ..windows.plan import PlanLike
 from .capture import Capture, PreparedFrame
 from .channel import Channel
 from .decoding import Decoding
-from .delivery import Draw, draw_everything
+from .delivery import Draw
 from .driver import close_quietly
 from .feeds import SourceLike, open_feed
 from .inference import Answer, Inference
@@ -64,7 +65,7 @@ class Session:
         level: PlanLike | Level | None = None,
         activity: bool = False,
         threshold: float = DEFAULT_THRESHOLD,
-        draw: Draw = draw_everything,
+        draw: Draw = draw_result,
         limit: int | None = None,
         reconnect: Reconnect | None = None,
     ) -> None:
@@ -78,7 +79,7 @@ class Session:
                 fixed export.
             activity: results tell which windows were computed.
             threshold: least score of a detection.
-            draw: draws the picture of a result, in an outlet's thread, for those that want pictures.
+            draw: draws the picture of a frame and its result, in an outlet's thread, for those that want pictures.
             limit: frames run at most, all sources together; None for all.
             reconnect: when live sources are opened anew; None for never.
 
@@ -235,13 +236,13 @@ class Session:
 
     def _open(self, sources: SourceLike | Mapping[str, SourceLike], reconnect: Reconnect | None) -> dict[str, Capture]:
         captures: dict[str, Capture] = {}
-        named = sources.items() if isinstance(sources, Mapping) else [("", sources)]
+        named: Mapping[str, SourceLike] = sources if isinstance(sources, Mapping) else {"": sources}
         if not named:
             raise SourceError("a session needs a source; name at least one")
         try:
-            for name, source in named:
+            for given, source in named.items():
                 feed = open_feed(source, reconnect)
-                name = name or feed.name
+                name = given or feed.name
                 captures[name] = Capture(name, feed, self._runner, self._scheduler)
         except Exception:
             for capture in captures.values():

@@ -82,7 +82,7 @@ class Tracker(Generic[S]):
             state: at first.
         """
         self._lock = threading.RLock()
-        self._status = Status(state, time.time_ns())
+        self._status: Status[S] = Status(state, time.time_ns())
         self._listeners: list[Callable[[Status[S]], None]] = []
 
     @property

@@ -46,7 +46,7 @@ class Reconnect:
 
     def wait_s(self, attempt: int) -> float:
         """Seconds before an attempt, counted from 1."""
-        wait = min(self.longest_wait_s, self.first_wait_s * 2 ** min(attempt - 1, _MOST_DOUBLINGS))
+        wait = min(self.longest_wait_s, self.first_wait_s * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS))
         return wait * random.uniform(1 - self.jitter, 1 + self.jitter)
 
 

@@ -407,9 +407,9 @@ def test_a_session_without_outlets_counts(open_session):
 def test_pictures_are_drawn_once_for_all_who_want_them(open_session):
     drawn, taken = [], {"a": [], "b": [], "c": []}
 
-    def draw(result):
+    def draw(image, result):
         drawn.append((result.frame_index, threading.current_thread().name))
-        return result.image + 1
+        return image + 1
 
     outlets = [
         Outlet(lambda r, p, key=key: taken[key].append(p), name=key, may_block=True, pictures=key != "c")
