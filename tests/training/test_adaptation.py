@@ -273,7 +273,7 @@ def test_windows_learn_to_score_by_what_their_pixels_weigh(recipe_of, tmp_path):
         for batch in map(session.batches.make, range(100, 110)):
             with torch.no_grad(), stage_inputs(session.model.backbone) as inputs:
                 session.model(normalize(batch.images, session.recipe.input.mean, session.recipe.input.std))
-            values.append(importance_loss(inputs, session.task.pixel_weights(batch), size, (2, 2)).item())
+            values.append(importance_loss(inputs, session.objective.pixel_weights(batch), size, (2, 2)).item())
         distance[weight] = np.mean(values)
     assert distance[2.0] < 0.8 * distance[0.0]
 
@@ -282,9 +282,9 @@ def test_pixels_weigh_as_in_the_loss_and_void_ones_nothing(recipe_of):
     session = Adaptation(recipe_of())
     labels = torch.tensor([[[0, 2, IGNORE], [1, 0, IGNORE]]], dtype=torch.uint8)
     batch = replace(session.batches.make(0), labels=labels)
-    common, thing, rare = session.task._loss.weights.tolist()
+    common, thing, rare = session.objective._loss.weights.tolist()
     assert rare > thing > common > 0
-    assert session.task.pixel_weights(batch).tolist() == [[[common, rare, 0.0], [thing, common, 0.0]]]
+    assert session.objective.pixel_weights(batch).tolist() == [[[common, rare, 0.0], [thing, common, 0.0]]]
 
 
 def test_what_does_not_decay(recipe_of):

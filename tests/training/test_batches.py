@@ -7,7 +7,7 @@ from sparsevit_runtime.windows.geometry import stage_geometries
 from sparsevit_training.batch import normalize
 from sparsevit_training.batches import BatchMaker, common_classes
 from sparsevit_training.datasets import IGNORE, ClassInfo, Dataset, Sample, open_dataset
-from sparsevit_training.tasks import open_task
+from sparsevit_training.tasks import trained_task
 from sparsevit_training.teacher import Teacher
 
 
@@ -27,11 +27,15 @@ class Made(Dataset):
         return self.sample
 
 
+def objective(recipe):
+    return trained_task(recipe.task).objective(recipe)
+
+
 @pytest.fixture
 def maker_of(recipe_of):
     def build(progress=lambda step: step / 8, **changes):
         recipe = recipe_of(**changes)
-        return BatchMaker(recipe, open_task(recipe), [open_dataset(d) for d in recipe.data], progress)
+        return BatchMaker(recipe, objective(recipe), [open_dataset(d) for d in recipe.data], progress)
 
     return build
 
@@ -60,7 +64,7 @@ def test_workers_ask_the_teacher_as_one_process_does(recipe_of, teacher_file):
     teacher = {"path": str(teacher_file), "features": [["s4", "r4"], ["s8"]], "strides": [4, 8]}
     recipe = recipe_of(teacher=teacher)
     data = [open_dataset(d) for d in recipe.data]
-    maker = BatchMaker(recipe, open_task(recipe), data, lambda step: step / 8, Teacher(recipe.teacher))
+    maker = BatchMaker(recipe, objective(recipe), data, lambda step: step / 8, Teacher(recipe.teacher))
     for step, batch in maker.stream(0, 4, True, workers=2):
         for one, other in zip(batch.targets.features, maker.make(step).targets.features, strict=True):
             assert torch.equal(one, other)
@@ -102,7 +106,7 @@ def test_crops_and_data_follow_the_progress(recipe_of):
         ],
         augmentation={"color": 0, "scale": [2, 2], "rotation_degrees": 0},
     )
-    maker = BatchMaker(recipe, open_task(recipe), [Made("early", 50), Made("always", 200)], lambda step: step / 100)
+    maker = BatchMaker(recipe, objective(recipe), [Made("early", 50), Made("always", 200)], lambda step: step / 100)
     early = [maker.make(s) for s in range(0, 50, 5)]
     late = [maker.make(s) for s in range(51, 100, 5)]
     assert {b.images.shape[1] for b in early} == {32} and {b.images.shape[1] for b in late} == {64}
@@ -114,7 +118,7 @@ def test_crops_and_data_follow_the_progress(recipe_of):
 def test_no_data_left_is_an_error(recipe_of):
     recipe = recipe_of(data=[{"kind": "street", "until": 0.5}])
     with pytest.raises(DatasetError, match="until"):
-        BatchMaker(recipe, open_task(recipe), [Made("x", 9)], lambda step: 0.9).make(0)
+        BatchMaker(recipe, objective(recipe), [Made("x", 9)], lambda step: 0.9).make(0)
 
 
 def test_normalised_rgb():

@@ -68,6 +68,16 @@ def test_classes_must_agree(tiny_model):
         evaluate(tiny_model, Blues(classes=tiny.CLASSES[::-1]))
 
 
+def test_a_frame_without_a_label_map_is_named(tiny_model):
+    class Gaps(Blues):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            return Sample(sample.image, sample.label if index == 0 else None, f"frame {index}")
+
+    with pytest.raises(DatasetError, match="frame 1 has no label map"):
+        evaluate(tiny_model, Gaps())
+
+
 def test_plans_must_fit(tiny_model):
     with pytest.raises(PlanError):
         evaluate(tiny_model, Blues(), [[0.1, 0.2, 0.3]])
@@ -145,6 +155,11 @@ class TestDetection:
             evaluate(model, self.dataset(data, ("person", "car")))
         with pytest.raises(DatasetError, match="needs boxes in COCO JSON"):
             evaluate(model, Blues())
+
+    def test_boxes_are_no_label_maps(self, data, tiny_model):
+        told = r"needs label maps \(CamVid layout\); annotations has none"
+        with pytest.raises(DatasetError, match=told):
+            evaluate(tiny_model, self.dataset(data, ("person", "car")))
 
     def test_peers(self, data, tmp_path):
         # The 48x32 frame is stretched to 64x64; a cat is no class of the data.

@@ -55,6 +55,7 @@ def test_overrides_reach_lists_and_missing_parents(tmp_path):
         ({"seed": -1}, "seed"),
         ({"model": {"depths": [2, 2]}}, "one entry per stage"),
         ({"model": {"embed_dim": 8, "depths": [2, 2], "num_heads": [3, 2]}}, "3 heads cannot share"),
+        ({"task": "karaoke"}, r"task: .*'karaoke'; a recipe can name segmentation or detection"),
         ({"task": "detection", "model": {"depths": [2, 2], "num_heads": [1, 2]}}, "4 stages"),
         ({"task": "detection", "loss": {"importance": 0.5}}, "loss.importance is for segmentation"),
     ],

@@ -28,7 +28,8 @@ from .freezing import freeze
 from .importance import importance_loss, stage_inputs
 from .recipe import Recipe, TrainingData, changed_keys
 from .schedule import Schedule
-from .tasks import open_task
+from .tasks import trained_task
+from .tasks.evaluation import metric_key
 from .teacher import FeatureDistillation, Teacher
 from .training_log import TrainingLog
 
@@ -83,7 +84,8 @@ class Adaptation:
         self._last = recipe.output / "last.pth"
         self._exportable = recipe.output / "model.pth"
 
-        self.task = open_task(recipe)
+        self.task = trained_task(recipe.task)
+        self.objective = self.task.objective(recipe)
         self.datasets = [self._open(d) for d in recipe.data]
         self.classes = common_classes(self.datasets)
         check_rare_classes(recipe, len(self.classes))
@@ -94,7 +96,9 @@ class Adaptation:
 
         self.schedule = Schedule(recipe.schedule)
         teacher = Teacher(recipe.teacher, recipe.threads) if recipe.teacher else None
-        self.batches = BatchMaker(recipe, self.task, self.datasets, lambda step: self.schedule.progress(step), teacher)
+        self.batches = BatchMaker(
+            recipe, self.objective, self.datasets, lambda step: self.schedule.progress(step), teacher
+        )
         self._build()
         self.step = 0
         self.metrics: list[dict] = []
@@ -104,9 +108,8 @@ class Adaptation:
             self._restore()
 
     def _open(self, data: TrainingData) -> Dataset:
-        masks = self.recipe.task == "segmentation"
-        dataset = open_dataset(data, self.recipe.cache_mb, self.progress, masks)
-        self.task.check(dataset)
+        dataset = open_dataset(data, self.recipe.cache_mb, self.progress, self.task.wants_masks)
+        self.objective.check(dataset)
         return dataset
 
     def _build(self) -> None:
@@ -123,7 +126,7 @@ class Adaptation:
             first = recipe.teacher.first_stage
             channels = self.model.backbone.channels[first : first + len(self.batches.teacher_channels)]
             self.distillation = FeatureDistillation(channels, self.batches.teacher_channels).to(self.device)
-        self.task.prepare(self.datasets, self.classes, self.device)
+        self.objective.prepare(self.datasets, self.classes, self.device)
         self.ema = ModelEma(self.model, recipe.optimizer.ema_decay)
         self.optimizer = build_optimizer([self.model, self.distillation], recipe)
         # Small gradients vanish in fp16 unless the loss is scaled up; other types need no scale.
@@ -137,7 +140,7 @@ class Adaptation:
             self._exportable.unlink(missing_ok=True)
         self.schedule.begin()
         end = recipe.schedule.steps if stop_at is None else min(stop_at, recipe.schedule.steps)
-        columns = ["step", "progress", "lr", "loss", *self.task.terms, "distillation", "self_distillation"]
+        columns = ["step", "progress", "lr", "loss", *self.objective.terms, "distillation", "self_distillation"]
         columns += ["importance", "pruned", "step_s", "elapsed_s"]
         columns += [self._column(r) for r in recipe.monitor.ratios]
         csv_log = TrainingLog(recipe.output / "log.csv", columns, self.step, recipe.tensorboard)
@@ -206,12 +209,12 @@ class Adaptation:
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             with stage_inputs(self.model.backbone) as inputs:
                 maps = self.model.backbone(images, keep=batch.keep)
-            predictions = self.task.predict(self.model.head, maps)
+            predictions = self.objective.predict(self.model.head, maps)
             if self.distillation is not None:
                 first = recipe.teacher.first_stage
                 targets = [t.to(self.device) for t in batch.targets.features]
                 distilled = self.distillation(maps[first : first + len(targets)], targets)
-        terms = self.task.losses(predictions, batch)
+        terms = self.objective.losses(predictions, batch)
         weight = _between(recipe.teacher.weight, recipe.teacher.final_weight, batch.progress) if recipe.teacher else 0.0
         pruned = batch.keep is not None
         matched = self._match_dense(images, predictions) if pruned else torch.zeros((), device=self.device)
@@ -251,7 +254,7 @@ class Adaptation:
         loss, model = self.recipe.loss, self.recipe.model
         if not loss.importance:
             return torch.zeros((), device=self.device)
-        weights = self.task.pixel_weights(batch)
+        weights = self.objective.pixel_weights(batch)
         return importance_loss(inputs, weights, model.window_size, model.depths, batch.keep, loss.passed_over)
 
     def _match_dense(self, images: torch.Tensor, predictions: Any) -> torch.Tensor:
@@ -260,10 +263,10 @@ class Adaptation:
             return torch.zeros((), device=self.device)
         with torch.no_grad(), torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             dense = self.ema.model(images)
-        return self.task.match_dense(predictions, dense)
+        return self.objective.match_dense(predictions, dense)
 
     def _measure(self) -> dict[str, float]:
-        found = self.task.scores(self.ema.model, self.monitored, self.recipe.monitor.ratios, self.dtype)
+        found = self.objective.scores(self.ema.model, self.monitored, self.recipe.monitor.ratios, self.dtype)
         name = f"{self.monitored.name} monitor"
         self.metrics = [
             {"name": self.task.metric, "dataset": name, "ratio": r, "value": 100 * v, "unit": "%"}
@@ -272,7 +275,7 @@ class Adaptation:
         return {self._column(r): 100 * v for r, v in found.items()}
 
     def _column(self, ratio: float) -> str:
-        return f"{self.task.column}_{round(100 * ratio)}"
+        return f"{metric_key(self.task.metric)}_{round(100 * ratio)}"
 
     def save(self) -> None:
         """Writes both checkpoints; not while the loss is not finite, for then the weights may not be either."""
@@ -345,7 +348,7 @@ def build_model(recipe: Recipe, num_classes: int) -> HeadedModel:
     """The network of a recipe with fresh weights."""
     m = recipe.model
     backbone = SparseViT(m.embed_dim, m.depths, m.num_heads, m.window_size, m.drop_path_rate)
-    return open_task(recipe).network(backbone, num_classes, m.head_channels)
+    return trained_task(recipe.task).objective(recipe).network(backbone, num_classes, m.head_channels)
 
 
 def build_optimizer(modules: Iterable[nn.Module | None], recipe: Recipe) -> torch.optim.AdamW:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from .datasets.base import IGNORE, Boxes, Sample
-from .recipe import AugmentationRecipe
+from .recipe_parts import AugmentationRecipe
 
 #: A box of which a crop shows less than this share, or a shorter side in pixels, is not taught.
 _LEAST_VISIBLE = 0.2

@@ -21,9 +21,9 @@ from sparsevit_runtime.windows.geometry import stage_geometries
 from .augmentation import jitter_colors
 from .batch import Batch
 from .datasets import ClassInfo, Dataset, Sample
+from .objectives.base import Objective
 from .plan_sampler import keep_of_ratios, sample_ratios
 from .recipe import Recipe
-from .tasks import Task
 from .teacher import Teacher
 
 
@@ -52,7 +52,7 @@ class BatchMaker:
 
     Args:
         recipe: of the run.
-        task: makes the views and collates their truth.
+        objective: makes the views and collates their truth.
         datasets: one per entry of `recipe.data`.
         progress_of: progress of the training at a step, 0..1.
         teacher: optional; calibrated here.
@@ -61,13 +61,13 @@ class BatchMaker:
     def __init__(
         self,
         recipe: Recipe,
-        task: Task,
+        objective: Objective,
         datasets: Sequence[Dataset],
         progress_of: Callable[[int], float],
         teacher: Teacher | None = None,
     ) -> None:
         self._recipe = recipe
-        self._task = task
+        self._objective = objective
         self._datasets = list(datasets)
         self._progress_of = progress_of
         self._teacher = teacher
@@ -93,7 +93,7 @@ class BatchMaker:
         flat = [r for stage in ratios for r in stage]
         return Batch(
             images=torch.from_numpy(images),
-            labels=self._task.collate([truth for _, truth in views]),
+            labels=self._objective.collate([truth for _, truth in views]),
             targets=self._teacher(images) if self._teacher else None,
             keep=keep_of_ratios(ratios, stages),
             pruned=sum(flat) / len(flat),
@@ -115,7 +115,7 @@ class BatchMaker:
             dataset = pool[_weighted(rng, [share for _, share in pool])][0]
             return dataset[int(rng.integers(len(dataset)))]
 
-        return self._task.view(draw, size, rng)
+        return self._objective.view(draw, size, rng)
 
     def stream(self, first: int, end: int, ahead: bool, workers: int = 0) -> Iterator[tuple[int, Batch]]:
         """Batches of steps `first` to `end` - 1.

@@ -79,6 +79,8 @@ class SegmentationLoss(torch.nn.Module):
         lovasz: weight of the Lovasz term.
     """
 
+    weights: Tensor
+
     def __init__(self, weights: Tensor, label_smoothing: float, lovasz: float) -> None:
         super().__init__()
         self.register_buffer("weights", weights)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from sparsevit_exporter.heads.detection import decode_detections
 from sparsevit_exporter.heads.segmentation import decode_labels
-from sparsevit_exporter.networks import DetectionModel, SegmentationModel
+from sparsevit_exporter.networks import HeadedModel
 from sparsevit_runtime import Detections
 from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.windows.geometry import stage_geometries
@@ -19,19 +20,19 @@ from .batch import normalize
 from .datasets import CocoBoxes, Dataset, Sample
 from .metrics import ConfusionMatrix
 from .plan_sampler import keep_of_ratios
-from .recipe import InputRecipe
+from .recipe_parts import InputRecipe
 
 
 @torch.no_grad()
 def _outputs(
-    model: SegmentationModel | DetectionModel,
+    model: HeadedModel,
     dataset: Dataset,
     recipe: InputRecipe,
     ratio: float,
     device: torch.device,
     dtype: torch.dtype | None,
     batch: int,
-) -> Iterator[tuple[list[int], list[Sample], list[Letterbox], object]]:
+) -> Iterator[tuple[list[int], list[Sample], list[Letterbox], Any]]:
     """Indices, samples, letterboxes and raw outputs, batch by batch, every block pruned by `ratio`."""
     backbone = model.backbone
     stages = stage_geometries(recipe.height, recipe.width, backbone.depths, backbone.window_size)
@@ -48,7 +49,7 @@ def _outputs(
 
 
 def confusion_at(
-    model: SegmentationModel,
+    model: HeadedModel,
     dataset: Dataset,
     recipe: InputRecipe,
     ratio: float,
@@ -59,7 +60,7 @@ def confusion_at(
     """Confusion matrix of a model on a labelled data set, every block pruned by `ratio`.
 
     Args:
-        model: in eval mode.
+        model: a segmenter in eval mode.
         dataset: labelled; frames are letterboxed into the deployed input, labels come back as from an exported file.
         recipe: input size and normalisation.
         ratio: share of windows pruned, everywhere.
@@ -72,12 +73,12 @@ def confusion_at(
         label_hw = -(-recipe.height // 2), -(-recipe.width // 2)
         labels = decode_labels(logits.float(), 2, *label_hw).cpu().numpy()
         for sample, box, label in zip(samples, boxes, labels, strict=True):
-            result.update(sample.label, box.map_to_frame(label))
+            result.update(sample.require_label(), box.map_to_frame(label))
     return result
 
 
 def miou_at(
-    model: SegmentationModel,
+    model: HeadedModel,
     dataset: Dataset,
     recipe: InputRecipe,
     ratios: Sequence[float],
@@ -89,7 +90,7 @@ def miou_at(
 
 
 def average_precision_at(
-    model: DetectionModel,
+    model: HeadedModel,
     dataset: CocoBoxes,
     recipe: InputRecipe,
     ratios: Sequence[float],
@@ -97,7 +98,7 @@ def average_precision_at(
     dtype: torch.dtype | None,
     batch: int = 4,
 ) -> dict[float, float]:
-    """COCO AP (0..1) per uniform ratio; arguments as for `confusion_at`."""
+    """COCO AP (0..1) of a detector per uniform ratio; other arguments as for `confusion_at`."""
     found = {}
     for ratio in ratios:
         records = []

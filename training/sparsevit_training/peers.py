@@ -21,6 +21,7 @@ import onnxruntime
 from sparsevit_runtime import Detections, Timings
 from sparsevit_runtime.errors import ModelError
 from sparsevit_runtime.images.letterbox import Letterbox
+from sparsevit_runtime.tasks.detection import DetectionTask
 
 #: Classes of the detectors, in their order.
 # fmt: off
@@ -49,9 +50,11 @@ class Peer(ABC):
 
     Attributes:
         name: of the file.
+        task: as model cards name it.
         class_names: COCO's 80.
     """
 
+    task = DetectionTask.name
     class_names = COCO_CLASSES
 
     def __init__(self, path: Path, session: onnxruntime.InferenceSession) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from sparsevit_runtime.windows.geometry import StageGeometry
 from sparsevit_runtime.windows.plan import kept_windows
 
-from .recipe import PlanRecipe
+from .recipe_parts import PlanRecipe
 
 
 def sample_ratios(depths: Sequence[int], recipe: PlanRecipe, rng: np.random.Generator) -> list[list[float]]:

@@ -3,290 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from sparsevit_runtime.errors import SparseViTError
-
-
-class RecipeError(SparseViTError, ValueError):
-    """A recipe cannot be read, or says something impossible."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-
-
-class _DataPart(_Part):
-    """What all training data sets share.
-
-    Attributes:
-        share: weight with which samples are drawn, relative to the other data sets.
-        until: progress of the training (0 to 1) after which no more samples are drawn.
-    """
-
-    share: float = Field(default=1.0, gt=0)
-    until: float = Field(default=1.0, gt=0, le=1)
-
-
-class SemanticFolderData(_DataPart):
-    """Labelled folder in CamVid layout; see `datasets.SemanticFolder`."""
-
-    kind: Literal["semantic_folder"]
-    root: Path
-    splits: tuple[str, ...] = Field(min_length=1)
-    void: tuple[int, ...] = ()
-    every: int = Field(default=1, ge=1)
-    offset: int = Field(default=0, ge=0)
-    exclude: bool = False
-
-
-class StreetData(_DataPart):
-    """Rendered street with CamVid's classes; see `datasets.SyntheticStreet`."""
-
-    kind: Literal["street"]
-    scenes: int = Field(default=48, ge=1)
-    frames_per_scene: int = Field(default=6, ge=1)
-    width: int = Field(default=640, ge=32)
-    height: int = Field(default=480, ge=32)
-    seed: int = 1000
-
-
-class UnlabelledData(_DataPart):
-    """Images and clips without labels, used by distillation alone; see `datasets.UnlabelledImages`."""
-
-    kind: Literal["unlabelled"]
-    paths: tuple[Path, ...] = Field(min_length=1)
-    frames_per_clip: int = Field(default=48, ge=1)
-
-
-class CocoData(_DataPart):
-    """COCO JSON: its boxes for detection (`datasets.CocoBoxes`), its masks for segmentation (`datasets.CocoMasks`).
-
-    Attributes:
-        background: for segmentation, name of the class of pixels that are of no category; it comes first.
-    """
-
-    kind: Literal["coco"]
-    annotations: Path
-    images: Path
-    categories: tuple[str, ...] = Field(min_length=1)
-    background: str = "background"
-
-
-TrainingData = Annotated[
-    SemanticFolderData | StreetData | UnlabelledData | CocoData,
-    Field(discriminator="kind"),
-]
-
-
-class ModelRecipe(_Part):
-    """Architecture; the number of classes comes from the data.
-
-    Attributes:
-        start: what to fine-tune from: see `start_from`.
-        frozen: modules that keep the weights of `start`, such as ``backbone`` or ``head.pyramid``.
-    """
-
-    embed_dim: int = Field(default=32, ge=1)
-    depths: tuple[Count, ...] = Field(default=(2, 2, 6, 2), min_length=2)
-    num_heads: tuple[Count, ...] = (1, 2, 4, 8)
-    window_size: int = Field(default=7, ge=2)
-    drop_path_rate: float = Field(default=0.1, ge=0, lt=1)
-    head_channels: int = Field(default=64, ge=1)
-    start: Path | None = None
-    frozen: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _frozen_has_a_start(self):
-        if self.frozen and self.start is None:
-            raise ValueError(f"frozen {list(self.frozen)} would keep random weights; name what to `start` from")
-        return self
-
-    @model_validator(mode="after")
-    def _stages_agree(self):
-        if len(self.depths) != len(self.num_heads):
-            raise ValueError(f"depths {self.depths} and num_heads {self.num_heads} must have one entry per stage")
-        for i, heads in enumerate(self.num_heads):
-            if (self.embed_dim << i) % heads:
-                raise ValueError(f"stage {i} has {self.embed_dim << i} channels, which {heads} heads cannot share")
-        return self
-
-
-class InputRecipe(_Part):
-    """What the deployed network sees: input size and RGB normalisation."""
-
-    height: int = Field(ge=32)
-    width: int = Field(ge=32)
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[Positive, Positive, Positive] = (58.395, 57.12, 57.375)
-
-
-class CropRecipe(_Part):
-    """A crop size in pixels, the batch size that goes with it, and how often it is drawn from progress `since` on."""
-
-    height: int = Field(ge=32)
-    width: int = Field(ge=32)
-    batch: int = Field(ge=1)
-    share: float = Field(default=1.0, gt=0)
-    since: float = Field(default=0.0, ge=0, lt=1)
-    until: float = Field(default=1.0, gt=0, le=1)
-
-
-class AugmentationRecipe(_Part):
-    """Ranges of the random views.
-
-    Attributes:
-        scale: least and greatest size of a view's pixels against the image's.
-        fit: `scale` is against the image letterboxed into the deployed input instead: 1 shows objects as large as they
-            will be seen.
-        aspect: greatest log ratio of horizontal to vertical scale.
-        color: strength of the photometric jitter; 0 turns it off.
-        rare_classes: class ids that some crops are centred on; in segmentation also pasted between views.
-        mosaic_probability: in detection, of a view put together from four of half its size.
-    """
-
-    scale: tuple[float, float] = (0.7, 2.1)
-    fit: bool = False
-    aspect: float = Field(default=0.1, ge=0)
-    rotation_degrees: float = Field(default=3.0, ge=0)
-    flip_probability: Share = 0.5
-    color: float = Field(default=1.0, ge=0)
-    blur_probability: Share = 0.1
-    noise_probability: Share = 0.1
-    rare_classes: tuple[int, ...] = ()
-    rare_crop_probability: Share = 0.0
-    paste_probability: Share = 0.0
-    mosaic_probability: Share = 0.0
-    pad_value: int = Field(default=114, ge=0, le=255)
-
-    @model_validator(mode="after")
-    def _ordered(self):
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale {self.scale} must be two positive numbers in ascending order")
-        return self
-
-
-class PlanRecipe(_Part):
-    """Which plans are drawn.
-
-    Attributes:
-        ratios: drawn from for every block pair, sorted within a stage.
-        dense_share: share of the steps that prune nothing.
-        uniform_share: share of the others that prune every block alike, as a ratio given to the deployed model does.
-    """
-
-    ratios: tuple[Share, ...] = Field(default=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), min_length=1)
-    dense_share: Share = 0.3
-    uniform_share: Share = 0.0
-
-
-class LossRecipe(_Part):
-    """Weights of the terms.
-
-    Attributes:
-        weight_power, label_smoothing: of segmentation's cross-entropy, whose class weights are
-            ``frequency ** -weight_power``.
-        lovasz: weight of the Lovasz-softmax term.
-        box: weight of detection's box term against its class term.
-        one_to_one: weight of the branch that is deployed against the auxiliary one.
-        self_distillation: weight, at steps with a pruned plan, of the distance to the averaged weights' dense answers;
-            unlabelled images count too.
-        importance: weight of what has windows score by the class weights of their pixels (see `importance`);
-            segmentation only.
-        passed_over: how much more a pixel weighs in `importance` that the earlier stages of a pass did not compute.
-    """
-
-    weight_power: float = Field(default=0.4, ge=0, le=1)
-    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
-    lovasz: float = Field(default=0.0, ge=0)
-    box: float = Field(default=4.0, ge=0)
-    one_to_one: float = Field(default=1.0, gt=0)
-    self_distillation: float = Field(default=0.0, ge=0)
-    importance: float = Field(default=0.0, ge=0)
-    passed_over: float = Field(default=0.0, ge=0)
-
-
-class TeacherRecipe(_Part):
-    """Feature distillation from a convolutional ONNX network.
-
-    Attributes:
-        path: the ONNX file; its one input is (1, 3, H, W) float32 BGR 0..255.
-        features: for each student stage from `first_stage` on, the names of inner tensors to match, concatenated.
-        strides: pixels per cell of those tensors.
-        weight, final_weight: of the loss at the start and at the end, linear in between.
-        grid: for detection, one tensor per stride 8, 16, 32 with the teacher's answers, (B, 5 + N, h, w) as YOLOX
-            concatenates them: box, objectness and class probabilities. Empty: no distillation of answers.
-        grid_classes: the teacher's class index of each of the student's classes.
-        grid_weight, final_grid_weight: of that loss, likewise.
-    """
-
-    path: Path
-    features: tuple[tuple[str, ...], ...] = Field(min_length=1)
-    strides: tuple[int, ...]
-    first_stage: int = Field(default=1, ge=0)
-    weight: float = Field(default=1.0, ge=0)
-    final_weight: float = Field(default=0.1, ge=0)
-    grid: tuple[str, ...] = ()
-    grid_classes: tuple[int, ...] = ()
-    grid_weight: float = Field(default=1.0, ge=0)
-    final_grid_weight: float = Field(default=1.0, ge=0)
-
-    @model_validator(mode="after")
-    def _same_length(self):
-        if len(self.grid) not in (0, 3) or bool(self.grid) != bool(self.grid_classes):
-            raise ValueError("grid names one tensor per stride 8, 16 and 32 and comes with grid_classes")
-        if len(self.features) != len(self.strides):
-            raise ValueError(f"{len(self.features)} groups of features but {len(self.strides)} strides")
-        return self
-
-
-class OptimizerRecipe(_Part):
-    """AdamW; norms, biases and bias tables do not decay."""
-
-    lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
-    clip_norm: float = Field(default=1.0, gt=0)
-    ema_decay: float = Field(default=0.999, ge=0, lt=1)
-
-
-class ScheduleRecipe(_Part):
-    """Linear warm-up, then a cosine to `final_lr` of the peak.
-
-    Attributes:
-        steps: of the whole training.
-        budget_minutes: when given, progress is the larger of the shares of steps done and of minutes spent, so that the
-            schedule ends in time on a machine of unknown speed. Such a run is not reproducible to the bit.
-    """
-
-    steps: int = Field(ge=1)
-    warmup_steps: int = Field(default=300, ge=0)
-    final_lr: float = Field(default=0.01, ge=0, le=1)
-    budget_minutes: float | None = Field(default=None, gt=0)
-
-
-class MonitorRecipe(_Part):
-    """What is watched while training, at which ratios, and how often."""
-
-    data: Annotated[SemanticFolderData | CocoData, Field(discriminator="kind")] | None = None
-    ratios: tuple[Share, ...] = Field(default=(0.0, 0.5), min_length=1)
-    every_steps: int = Field(default=1000, ge=1)
-
-
-class Recipe(_Part):
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from . import tasks
+from .recipe_parts import (
+    AugmentationRecipe,
+    CropRecipe,
+    InputRecipe,
+    LossRecipe,
+    ModelRecipe,
+    MonitorRecipe,
+    OptimizerRecipe,
+    Part,
+    PlanRecipe,
+    RecipeError,
+    ScheduleRecipe,
+    TeacherRecipe,
+    TrainingData,
+)
+
+
+class Recipe(Part):
     """A complete training run.
 
     Attributes:
         name: of the run and of its folder.
+        task: one that can be trained, see `tasks`.
         seed: of everything random.
         output: folder of checkpoints and log.
         save_every_minutes: wall-clock time between checkpoints.
@@ -299,7 +44,7 @@ class Recipe(_Part):
     """
 
     name: str
-    task: Literal["segmentation", "detection"] = "segmentation"
+    task: str = tasks.DEFAULT
     seed: int = Field(default=0, ge=0)
     output: Path
     input: InputRecipe
@@ -324,20 +69,23 @@ class Recipe(_Part):
     data_note: str = ""
     licence_note: str = ""
 
-    @model_validator(mode="after")
-    def _detects_at_three_strides(self):
-        if self.task == "detection" and len(self.model.depths) != 4:
-            raise ValueError(f"a detector has 4 stages, for strides 8, 16 and 32; model.depths is {self.model.depths}")
-        return self
+    @field_validator("task")
+    @classmethod
+    def _task_is_known(cls, name: str) -> str:
+        tasks.trained_task(name)
+        return name
 
     @model_validator(mode="after")
-    def _weighs_pixels(self):
-        if self.task != "segmentation" and self.loss.importance:
-            raise ValueError("loss.importance is for segmentation: no other task weighs pixels")
+    def _suits_its_task(self) -> Recipe:
+        task = tasks.trained_task(self.task)
+        if self.loss.importance and not task.weighs_pixels:
+            those = " and ".join(t.name for t in tasks.trained_tasks() if t.weighs_pixels)
+            raise ValueError(f"loss.importance is for {those}: no other task weighs pixels")
+        task.check_recipe(self)
         return self
 
 
-def load_recipe(path: str | Path, overrides: dict | None = None) -> Recipe:
+def load_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
     """Reads a YAML recipe.
 
     Args:
@@ -358,7 +106,7 @@ def load_recipe(path: str | Path, overrides: dict | None = None) -> Recipe:
     return parse_recipe(document, str(path))
 
 
-def parse_recipe(document: dict, origin: str = "the recipe") -> Recipe:
+def parse_recipe(document: dict[str, Any], origin: str = "the recipe") -> Recipe:
     """Validates a recipe given as plain dictionaries; raises RecipeError as `load_recipe`."""
     try:
         return Recipe.model_validate(document)
@@ -374,9 +122,9 @@ def changed_keys(before: Recipe, after: Recipe) -> list[str]:
     return [k for k in type(after).model_fields if k not in places and getattr(before, k) != getattr(after, k)]
 
 
-def _assign(document: dict, key: str, value: object) -> None:
+def _assign(document: dict[str, Any], key: str, value: object) -> None:
     *parents, last = key.split(".")
-    node: object = document
+    node: Any = document
     try:
         for part in parents:
             node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from .recipe import ScheduleRecipe
+from .recipe_parts import ScheduleRecipe
 
 
 class Schedule:

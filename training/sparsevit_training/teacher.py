@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sparsevit_runtime.errors import ModelError
 
 from .peers import decode_yolox_level
-from .recipe import TeacherRecipe
+from .recipe_parts import TeacherRecipe
 
 _GRID_STRIDES = (8, 16, 32)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sparsevit_runtime.progress import SILENT, Progress
 
-from ..recipe import CocoData, SemanticFolderData, StreetData, TrainingData
+from ..recipe_parts import CocoData, SemanticFolderData, StreetData, TrainingData
 from .base import IGNORE, Boxes, ClassInfo, Dataset, Sample, SkippedSample
 from .coco import BACKGROUND, CocoBoxes, CocoMasks
 from .images import UnlabelledImages

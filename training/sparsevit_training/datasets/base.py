@@ -62,6 +62,12 @@ class Sample:
     name: str
     boxes: Boxes | None = None
 
+    def require_label(self) -> np.ndarray:
+        """`label`. Raises DatasetError where there is none."""
+        if self.label is None:
+            raise DatasetError(f"{self.name} has no label map; take data in which every image has one")
+        return self.label
+
 
 @dataclass(frozen=True, slots=True)
 class SkippedSample:

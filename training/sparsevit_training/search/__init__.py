@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from .cost import CostError, CostModel, EnergyGauge, Gauge, LatencyGauge, calibrate, measure
 from .report import Row, SearchReport
-from .search import METRICS, Budget, SearchError, SearchSettings, search
+from .search import Budget, SearchError, SearchSettings, search
 from .space import Space
 from .state import SearchState, StateError
 
 __all__ = [
-    "METRICS",
     "Budget",
     "CostError",
     "CostModel",

@@ -17,6 +17,7 @@ from sparsevit_runtime.windows.plan import Plan, dense_keep
 
 from ..datasets import Dataset
 from ..evaluate import evaluate
+from ..tasks import measured_task
 from .cost import CostModel, Gauge, Measurement, calibrate, measure
 from .evolution import Pool, evolve, fill_randomly
 from .report import Row, SearchReport
@@ -33,10 +34,6 @@ _FINALISTS = 5
 _FINE = 5
 #: Steps of the uniform ratio that is compared with.
 _UNIFORM_STEPS = 100
-
-
-#: What decides, by task.
-METRICS = {"segmentation": "mIoU", "detection": "AP"}
 
 
 class SearchError(SparseViTError):
@@ -196,7 +193,7 @@ class _Search:
         rows = self._results({"search": self._plans(found), "random": self._plans(random)}, self._uniform())
         report = SearchReport(
             rows=tuple(rows),
-            metric=METRICS[self.model.task],
+            metric=measured_task(self.model.task).metric,
             dataset=self.validation.name,
             test_dataset=None if self.test is None else self.test.name,
             budget=self.limit,

@@ -1,87 +1,77 @@
-"""The interface between the training loop and a task."""
+"""What the training package asks of a task: to be measured, and to be trained."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import torch
-from torch import Tensor
+from sparsevit_runtime.errors import DatasetError
+from sparsevit_runtime.progress import Progress
 
-from sparsevit_exporter.networks import HeadedModel
+from ..datasets import Dataset
+from ..datasets.layout import Split
+from .evaluation import Tally
 
-from ..batch import Batch
-from ..datasets import ClassInfo, Dataset, Sample
-from ..recipe import Recipe
-
-
-class Draw(Protocol):
-    """Draws a random sample of the recipe's data."""
-
-    def __call__(self, labelled_only: bool = False) -> Sample: ...
+if TYPE_CHECKING:
+    from ..objectives.base import Objective
+    from ..recipe import Recipe
 
 
 class Task(ABC):
-    """Views, loss and metric of one task.
+    """A task whose models are measured on labelled data.
 
-    Args:
-        recipe: of the run.
+    A new task is a subclass in a file of its own, and `tasks.register`; one that is trained here, too, is a
+    `TrainedTask`.
 
     Attributes:
-        network: class of the whole network.
-        metric: its name, as a model card has it.
-        column: the metric's name in the log.
-        terms: names of the loss terms that `losses` returns.
+        name: as model cards say it.
+        metric: name of the figure that decides, as a model card has it.
+        least_score: objects of a lower score are not asked for; tasks without scores ignore it.
     """
 
-    network: ClassVar[type[HeadedModel]]
+    name: ClassVar[str]
     metric: ClassVar[str]
-    column: ClassVar[str]
-    terms: ClassVar[tuple[str, ...]]
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+    least_score: ClassVar[float] = 0.0
 
     @abstractmethod
-    def view(self, draw: Draw, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, Any]:
-        """One training view (h, w, 3) uint8 BGR before colour jitter, and its truth."""
+    def open_evaluation_data(
+        self, root: Path, class_names: Sequence[str], split: Split, cache_mb: int, progress: Progress
+    ) -> Dataset:
+        """Opens what a model of these classes is measured on; see `evaluation_data.open_evaluation_data`."""
 
     @abstractmethod
-    def collate(self, truths: Sequence[Any]) -> Any:
-        """The truths of a batch, as `losses` takes them."""
+    def tally(self, model: str, dataset: Dataset) -> Tally[Any]:
+        """Counts of one plan, all at nothing.
+
+        Args:
+            model: its name, for messages.
+            dataset: what it is measured on.
+
+        Raises:
+            DatasetError: the data has no truth of this task; see `mismatch`.
+        """
+
+    def mismatch(self, model: str, dataset: Dataset, needed: str) -> DatasetError:
+        """The error of data without the truth needed, such as "boxes in COCO JSON"."""
+        return DatasetError(f"{model} is a {self.name} model and needs {needed}; {dataset.name} has none")
+
+
+class TrainedTask(Task):
+    """A task that recipes can name.
+
+    Attributes:
+        wants_masks: learns from label maps, which COCO JSON's masks are drawn into; its boxes otherwise.
+        weighs_pixels: its loss says how much every pixel counts (`Objective.pixel_weights`).
+    """
+
+    wants_masks: ClassVar[bool] = False
+    weighs_pixels: ClassVar[bool] = False
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Raises RecipeError where a valid recipe does not suit this task; the message names the key."""
 
     @abstractmethod
-    def check(self, dataset: Dataset) -> None:
-        """Raises DatasetError where labelled data has another task's labels."""
-
-    def prepare(self, datasets: Sequence[Dataset], classes: Sequence[ClassInfo], device: torch.device) -> None:
-        """Called once the data is open, before the first loss."""
-        self.device = device
-
-    def predict(self, head: torch.nn.Module, maps: Sequence[Tensor]) -> Any:
-        """What the head says in training."""
-        return head(maps)
-
-    @abstractmethod
-    def losses(self, predictions: Any, batch: Batch) -> dict[str, Tensor]:
-        """The terms of the loss, weighted so that their sum is the loss, scalar float32 each."""
-
-    def pixel_weights(self, batch: Batch) -> Tensor:
-        """(B, H, W) float32 on the device: how much each pixel counts in the loss; for tasks that classify pixels."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def match_dense(self, predictions: Any, dense: Any) -> Tensor:
-        """Distance of a pruned pass, as `predict` returned it, to a dense forward pass; scalar float32, 0 at best."""
-
-    @abstractmethod
-    def scores(
-        self,
-        model: HeadedModel,
-        dataset: Dataset,
-        ratios: Sequence[float],
-        dtype: torch.dtype | None,
-    ) -> dict[float, float]:
-        """The metric, 0..1, per uniform ratio, along the deployed path."""
+    def objective(self, recipe: Recipe) -> Objective:
+        """Views, loss and scores of a run. Imports PyTorch, which measuring does without."""

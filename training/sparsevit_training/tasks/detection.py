@@ -1,78 +1,94 @@
-"""Boxes and classes of objects."""
+"""Boxes and classes of objects: COCO average precision."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import torch
-from torch import Tensor
+from sparsevit_runtime import Detections
+from sparsevit_runtime.progress import Progress
 
-from sparsevit_exporter.networks import DetectionModel
-from sparsevit_runtime.errors import DatasetError
+from ..average_precision import LEAST_SCORE, AveragePrecision, average_precision
+from ..datasets import CocoBoxes, Dataset, Sample
+from ..datasets.layout import Split, open_coco
+from ..recipe_parts import RecipeError
+from .base import TrainedTask
+from .evaluation import Evaluation, Tally
 
-from ..augmentation import crop_boxes, fit_scale, mosaic
-from ..datasets import Boxes, Dataset
-from ..detection_loss import ONE_TO_MANY, agreement, answer_distillation, assigned_loss, locations_of
-from ..monitor import average_precision_at
-from .base import Draw, Task
+if TYPE_CHECKING:
+    from ..objectives.detection import DetectionObjective
+    from ..recipe import Recipe
+
+_METRIC = "AP"
 
 
-class DetectionTask(Task):
-    """Dual assignment: a one-to-one branch that is deployed, and a one-to-many branch that teaches the features.
+@dataclass(frozen=True, kw_only=True)
+class DetectionEvaluation(Evaluation):
+    """COCO average precision.
 
-    With a teacher's grid the one-to-many branch also learns the teacher's answer at every location, on every image.
+    Attributes:
+        precision: AP and AP50, overall and per class, 0..1.
     """
 
-    network = DetectionModel
-    metric = "AP"
-    column = "ap"
-    terms = ("one_to_one", "one_to_many", "answers")
+    recorded: ClassVar[tuple[str, ...]] = (_METRIC, "AP50")
 
-    def check(self, dataset: Dataset) -> None:
-        if dataset.classes and dataset[0].boxes is None:
-            raise DatasetError(f"{dataset.name} has no boxes to learn detection from; it takes data of kind coco")
+    precision: AveragePrecision
 
-    def view(self, draw: Draw, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, Boxes | None]:
-        if rng.random() >= self.recipe.augmentation.mosaic_probability or size[0] % 2 or size[1] % 2:
-            return self._crop(draw(), size, rng, 1.0)
-        return mosaic([self._crop(draw(), (size[0] // 2, size[1] // 2), rng, 0.6) for _ in range(4)])
+    @property
+    def score(self) -> float:
+        return self.precision.ap
 
-    def _crop(self, sample, size, rng, reduction):
-        settings, deployed = self.recipe.augmentation, self.recipe.input
-        unit = fit_scale(sample.image.shape[:2], (deployed.height, deployed.width)) if settings.fit else 1.0
-        return crop_boxes(sample, size, settings, rng, unit * reduction)
+    @property
+    def figures(self) -> dict[str, float]:
+        return {_METRIC: self.precision.ap, "AP50": self.precision.ap50}
 
-    def collate(self, truths: Sequence[Boxes | None]) -> list[tuple[Tensor, Tensor] | None]:
-        """Per image boxes (N, 4) float32 xyxy in pixels and classes (N,) int64; None where not annotated."""
-        return [None if t is None else (torch.from_numpy(t.xyxy), torch.from_numpy(t.classes)) for t in truths]
+    @property
+    def per_class(self) -> tuple[float, ...]:
+        return self.precision.per_class
 
-    def predict(self, head, maps):
-        return head.forward_training(maps)
 
-    def losses(self, predictions, batch):
-        settings, device = self.recipe.loss, self.device
-        one_to_one, one_to_many = predictions
-        locations, strides = (t.to(device) for t in locations_of(*batch.images.shape[1:3]))
-        found = {}
-        for name, raw, count, weight in (
-            ("one_to_one", one_to_one, 1, settings.one_to_one),
-            ("one_to_many", one_to_many, ONE_TO_MANY, 1.0),
-        ):
-            classified, boxed = assigned_loss(raw, batch.labels, locations, strides, count)
-            found[name] = weight * (classified + settings.box * boxed)
-        found["answers"] = torch.zeros((), device=device)
-        if batch.targets is not None and batch.targets.scores is not None:
-            teacher = self.recipe.teacher
-            weight = teacher.grid_weight + (teacher.final_grid_weight - teacher.grid_weight) * batch.progress
-            scores, boxes = batch.targets.scores.to(device), batch.targets.boxes.to(device)
-            classified, boxed = answer_distillation(one_to_many, scores, boxes)
-            found["answers"] = weight * (classified + settings.box * boxed)
-        return found
+class DetectionTask(TrainedTask):
+    """See `TrainedTask`. Measuring needs pycocotools."""
 
-    def match_dense(self, predictions, dense):
-        classified, boxed = agreement(predictions[0], dense)
-        return classified + self.recipe.loss.box * boxed
+    name: ClassVar[str] = "detection"
+    metric: ClassVar[str] = _METRIC
+    least_score: ClassVar[float] = LEAST_SCORE
 
-    def scores(self, model, dataset, ratios, dtype):
-        return average_precision_at(model, dataset, self.recipe.input, ratios, self.device, dtype)
+    def open_evaluation_data(
+        self, root: Path, class_names: Sequence[str], split: Split, cache_mb: int, progress: Progress
+    ) -> CocoBoxes:
+        return open_coco(CocoBoxes, root, class_names, split, cache_mb, progress)
+
+    def tally(self, model: str, dataset: Dataset) -> Tally[Detections]:
+        if not isinstance(dataset, CocoBoxes):
+            raise self.mismatch(model, dataset, "boxes in COCO JSON")
+        return _Objects(dataset)
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        depths = recipe.model.depths
+        if len(depths) != 4:
+            raise RecipeError(f"a detector has 4 stages, for strides 8, 16 and 32; model.depths is {depths}")
+
+    def objective(self, recipe: Recipe) -> DetectionObjective:
+        from ..objectives.detection import DetectionObjective
+
+        return DetectionObjective(recipe)
+
+
+class _Objects(Tally[Detections]):
+    def __init__(self, dataset: CocoBoxes) -> None:
+        self._dataset = dataset
+        self._category_of = {c.name: i + 1 for i, c in enumerate(dataset.classes)}
+        self._records: list[dict[str, Any]] = []
+
+    def add(self, index: int, sample: Sample, result: Detections) -> None:
+        wanted = [self._category_of.get(name, 0) for name in result.names]
+        records = result.to_coco(self._dataset.image_ids[index], wanted)
+        self._records += [r for r in records if r["category_id"]]
+
+    def evaluation(self, **about: Any) -> DetectionEvaluation:
+        data = self._dataset
+        precision = average_precision(data.document, self._records, data.image_ids)
+        return DetectionEvaluation(**about, precision=precision)

@@ -1,88 +1,113 @@
-"""A class for every pixel."""
+"""A class for every pixel: mIoU."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from sparsevit_runtime import Segmentation
+from sparsevit_runtime.progress import Progress
 
-from sparsevit_exporter.networks import SegmentationModel
-from sparsevit_runtime.errors import DatasetError
+from ..datasets import CocoMasks, Dataset, Sample, SemanticFolder, read_classes
+from ..datasets.layout import DEFAULT_SPLITS, Split, has_coco, open_coco
+from ..metrics import ConfusionMatrix
+from .base import TrainedTask
+from .evaluation import Evaluation, Tally
 
-from ..augmentation import crop_sample, fit_scale, paste_classes
-from ..datasets import IGNORE, Dataset
-from ..losses import SegmentationLoss, class_weights, self_distillation
-from ..monitor import miou_at
-from .base import Draw, Task
+if TYPE_CHECKING:
+    from ..objectives.segmentation import SegmentationObjective
+    from ..recipe import Recipe
 
+log = logging.getLogger(__name__)
 
-class SegmentationTask(Task):
-    """Weighted cross-entropy with Lovasz-softmax; mIoU."""
-
-    network = SegmentationModel
-    metric = "mIoU"
-    column = "miou"
-    terms = ("segmentation",)
-
-    def check(self, dataset: Dataset) -> None:
-        if dataset.classes and dataset[0].label is None:
-            raise DatasetError(
-                f"{dataset.name} has no label maps to learn segmentation from; it takes data of kind semantic_folder, "
-                "street, or coco with masks"
-            )
-
-    def view(self, draw: Draw, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        settings = self.recipe.augmentation
-        image, label = self._crop(draw(), size, rng)
-        if settings.rare_classes and rng.random() < settings.paste_probability and (label != IGNORE).any():
-            donor_image, donor_label = self._crop(draw(labelled_only=True), size, rng)
-            count = rng.integers(1, len(settings.rare_classes) + 1)
-            classes = tuple(rng.choice(settings.rare_classes, count, replace=False).tolist())
-            image, label = paste_classes(image, label, donor_image, donor_label, classes)
-        return image, label
-
-    def _crop(self, sample, size, rng):
-        settings, deployed = self.recipe.augmentation, self.recipe.input
-        unit = fit_scale(sample.image.shape[:2], (deployed.height, deployed.width)) if settings.fit else 1.0
-        return crop_sample(sample, size, settings, rng, unit)
-
-    def collate(self, truths: Sequence[np.ndarray]) -> Tensor:
-        """(B, H, W) uint8, `IGNORE` where void."""
-        return torch.from_numpy(np.stack(truths))
-
-    def prepare(self, datasets, classes, device):
-        super().prepare(datasets, classes, device)
-        settings = self.recipe.loss
-        counts = pixel_counts(datasets, [d.share for d in self.recipe.data], len(classes))
-        weights = class_weights(counts, settings.weight_power)
-        self._loss = SegmentationLoss(weights, settings.label_smoothing, settings.lovasz).to(device)
-
-    def losses(self, predictions, batch):
-        return {"segmentation": self._loss(predictions, batch.labels.to(self.device))}
-
-    def pixel_weights(self, batch):
-        labels = batch.labels.to(self.device).long()
-        return F.pad(self._loss.weights, (0, IGNORE + 1 - len(self._loss.weights)))[labels]
-
-    def match_dense(self, predictions, dense):
-        return self_distillation(predictions, dense, self._loss.weights)
-
-    def scores(self, model, dataset, ratios, dtype):
-        return miou_at(model, dataset, self.recipe.input, ratios, self.device, dtype)
+_METRIC = "mIoU"
 
 
-def pixel_counts(datasets: Sequence[Dataset], shares: Sequence[float], num_classes: int) -> Tensor:
-    """Labelled pixels per class, each data set brought to its share of the draws; (K,) float64."""
-    total = np.zeros(num_classes)
-    for dataset, share in zip(datasets, shares, strict=True):
-        if not dataset.classes:
-            continue
-        counts = np.zeros(256)
-        for index in range(len(dataset)):
-            counts += np.bincount(dataset[index].label.ravel(), minlength=256)
-        counts = counts[:num_classes]
-        total += share * counts / max(counts.sum(), 1)
-    return torch.from_numpy(total)
+@dataclass(frozen=True, kw_only=True)
+class SegmentationEvaluation(Evaluation):
+    """Mean intersection over union.
+
+    Attributes:
+        iou: per class, 0..1; NaN for a class neither in the labels nor predicted.
+        miou: their mean over the classes that occur.
+        pixel_accuracy: share of labelled pixels that are right.
+    """
+
+    recorded: ClassVar[tuple[str, ...]] = (_METRIC,)
+
+    iou: tuple[float, ...]
+    miou: float
+    pixel_accuracy: float
+
+    @property
+    def score(self) -> float:
+        return self.miou
+
+    @property
+    def figures(self) -> dict[str, float]:
+        return {_METRIC: self.miou, "pixel accuracy": self.pixel_accuracy}
+
+    @property
+    def per_class(self) -> tuple[float, ...]:
+        return self.iou
+
+
+class SegmentationTask(TrainedTask):
+    """See `TrainedTask`."""
+
+    name: ClassVar[str] = "segmentation"
+    metric: ClassVar[str] = _METRIC
+    wants_masks: ClassVar[bool] = True
+    weighs_pixels: ClassVar[bool] = True
+
+    def open_evaluation_data(
+        self, root: Path, class_names: Sequence[str], split: Split, cache_mb: int, progress: Progress
+    ) -> Dataset:
+        if (root / "classes.txt").exists() or not has_coco(root, split):
+            return _semantic(root, class_names, split, cache_mb, progress)
+        background, *names = class_names
+        return open_coco(CocoMasks, root, names, split, cache_mb, progress, background=background)
+
+    def tally(self, model: str, dataset: Dataset) -> Tally[Segmentation]:
+        if len(dataset) and dataset[0].label is None:
+            raise self.mismatch(model, dataset, "label maps (CamVid layout)")
+        return _Pixels(len(dataset.classes))
+
+    def objective(self, recipe: Recipe) -> SegmentationObjective:
+        from ..objectives.segmentation import SegmentationObjective
+
+        return SegmentationObjective(recipe)
+
+
+class _Pixels(Tally[Segmentation]):
+    def __init__(self, classes: int) -> None:
+        self._matrix = ConfusionMatrix(classes)
+
+    def add(self, index: int, sample: Sample, result: Segmentation) -> None:
+        self._matrix.update(sample.require_label(), result.label_map)
+
+    def evaluation(self, **about: Any) -> SegmentationEvaluation:
+        return SegmentationEvaluation(
+            **about,
+            iou=tuple(float(v) for v in self._matrix.iou),
+            miou=self._matrix.miou,
+            pixel_accuracy=self._matrix.pixel_accuracy,
+        )
+
+
+def _semantic(
+    root: Path, class_names: Sequence[str], split: Split, cache_mb: int, progress: Progress
+) -> SemanticFolder:
+    classes = read_classes(root / "classes.txt")
+    void = [c.name for c in classes.values() if c.name not in class_names]
+    if void:
+        log.warning("not counted, because the model has no such class: %s", ", ".join(void))
+    if split is None:
+        split = next((s for s in DEFAULT_SPLITS if (root / s).is_dir()), DEFAULT_SPLITS[0])
+    splits = [split] if isinstance(split, str) else list(split)
+    data = SemanticFolder(root, splits, cache_mb=cache_mb, progress=progress, names=class_names)
+    data.name = " ".join([root.name, *splits])
+    return data

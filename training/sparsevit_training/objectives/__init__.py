@@ -1,0 +1,1 @@
+"""What is learned: views, loss and scores of each task. Needs PyTorch."""

@@ -1,0 +1,83 @@
+"""What the training loop asks of a task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparsevit_exporter.networks import HeadedModel
+
+from ..batch import Batch
+from ..datasets import ClassInfo, Dataset, Sample
+from ..recipe import Recipe
+
+
+class Draw(Protocol):
+    """Draws a random sample of the recipe's data."""
+
+    def __call__(self, labelled_only: bool = False) -> Sample: ...
+
+
+class Objective(ABC):
+    """Views, loss and scores of one run; `TrainedTask.objective` makes it.
+
+    Args:
+        recipe: of the run.
+
+    Attributes:
+        network: class of the whole network.
+        terms: names of the loss terms that `losses` returns.
+    """
+
+    network: ClassVar[type[HeadedModel]]
+    terms: ClassVar[tuple[str, ...]]
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    @abstractmethod
+    def view(self, draw: Draw, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, Any]:
+        """One training view (h, w, 3) uint8 BGR before colour jitter, and its truth."""
+
+    @abstractmethod
+    def collate(self, truths: Sequence[Any]) -> Any:
+        """The truths of a batch, as `losses` takes them."""
+
+    @abstractmethod
+    def check(self, dataset: Dataset) -> None:
+        """Raises DatasetError where labelled data has another task's labels."""
+
+    def prepare(self, datasets: Sequence[Dataset], classes: Sequence[ClassInfo], device: torch.device) -> None:
+        """Called once the data is open, before the first loss."""
+        self.device = device
+
+    def predict(self, head: Any, maps: Sequence[Tensor]) -> Any:
+        """What the head says in training."""
+        return head(maps)
+
+    @abstractmethod
+    def losses(self, predictions: Any, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss, weighted so that their sum is the loss, scalar float32 each."""
+
+    def pixel_weights(self, batch: Batch) -> Tensor:
+        """(B, H, W) float32 on the device: how much each pixel counts in the loss, where the task weighs pixels."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def match_dense(self, predictions: Any, dense: Any) -> Tensor:
+        """Distance of a pruned pass, as `predict` returned it, to a dense forward pass; scalar float32, 0 at best."""
+
+    @abstractmethod
+    def scores(
+        self,
+        model: HeadedModel,
+        dataset: Dataset,
+        ratios: Sequence[float],
+        dtype: torch.dtype | None,
+    ) -> dict[float, float]:
+        """The task's metric, 0..1, per uniform ratio, along the deployed path."""

@@ -1,0 +1,93 @@
+"""A class for every pixel, learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparsevit_exporter.networks import HeadedModel, SegmentationModel
+from sparsevit_runtime.errors import DatasetError
+
+from ..augmentation import crop_sample, fit_scale, paste_classes
+from ..batch import Batch
+from ..datasets import IGNORE, ClassInfo, Dataset, Sample
+from ..losses import SegmentationLoss, class_weights, self_distillation
+from ..monitor import miou_at
+from ..tasks.segmentation import SegmentationTask
+from .base import Draw, Objective
+
+#: The whole loss is one term, which has the task's name in the log.
+_TERM = SegmentationTask.name
+
+
+class SegmentationObjective(Objective):
+    """Weighted cross-entropy with Lovasz-softmax."""
+
+    network = SegmentationModel
+    terms = (_TERM,)
+
+    def check(self, dataset: Dataset) -> None:
+        if dataset.classes and dataset[0].label is None:
+            raise DatasetError(
+                f"{dataset.name} has no label maps to learn segmentation from; it takes data of kind semantic_folder, "
+                "street, or coco with masks"
+            )
+
+    def view(self, draw: Draw, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        settings = self.recipe.augmentation
+        image, label = self._crop(draw(), size, rng)
+        if settings.rare_classes and rng.random() < settings.paste_probability and (label != IGNORE).any():
+            donor_image, donor_label = self._crop(draw(labelled_only=True), size, rng)
+            count = rng.integers(1, len(settings.rare_classes) + 1)
+            classes = tuple(rng.choice(settings.rare_classes, count, replace=False).tolist())
+            image, label = paste_classes(image, label, donor_image, donor_label, classes)
+        return image, label
+
+    def _crop(self, sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        settings, deployed = self.recipe.augmentation, self.recipe.input
+        unit = fit_scale(sample.image.shape[:2], (deployed.height, deployed.width)) if settings.fit else 1.0
+        return crop_sample(sample, size, settings, rng, unit)
+
+    def collate(self, truths: Sequence[np.ndarray]) -> Tensor:
+        """(B, H, W) uint8, `IGNORE` where void."""
+        return torch.from_numpy(np.stack(truths))
+
+    def prepare(self, datasets: Sequence[Dataset], classes: Sequence[ClassInfo], device: torch.device) -> None:
+        super().prepare(datasets, classes, device)
+        settings = self.recipe.loss
+        counts = pixel_counts(datasets, [d.share for d in self.recipe.data], len(classes))
+        weights = class_weights(counts, settings.weight_power)
+        self._loss = SegmentationLoss(weights, settings.label_smoothing, settings.lovasz).to(device)
+
+    def losses(self, predictions: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {_TERM: self._loss(predictions, batch.labels.to(self.device))}
+
+    def pixel_weights(self, batch: Batch) -> Tensor:
+        labels = batch.labels.to(self.device).long()
+        return F.pad(self._loss.weights, (0, IGNORE + 1 - len(self._loss.weights)))[labels]
+
+    def match_dense(self, predictions: Tensor, dense: Tensor) -> Tensor:
+        return self_distillation(predictions, dense, self._loss.weights)
+
+    def scores(
+        self, model: HeadedModel, dataset: Dataset, ratios: Sequence[float], dtype: torch.dtype | None
+    ) -> dict[float, float]:
+        return miou_at(model, dataset, self.recipe.input, ratios, self.device, dtype)
+
+
+def pixel_counts(datasets: Sequence[Dataset], shares: Sequence[float], num_classes: int) -> Tensor:
+    """Labelled pixels per class, each data set brought to its share of the draws; (K,) float64."""
+    total = np.zeros(num_classes)
+    for dataset, share in zip(datasets, shares, strict=True):
+        if not dataset.classes:
+            continue
+        counts = np.zeros(256)
+        for index in range(len(dataset)):
+            counts += np.bincount(dataset[index].require_label().ravel(), minlength=256)
+        counts = counts[:num_classes]
+        total += share * counts / max(counts.sum(), 1)
+    return torch.from_numpy(total)
