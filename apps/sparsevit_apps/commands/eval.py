@@ -76,8 +76,10 @@ def evaluate(
 
     with load(model, backend, threads=threads, device=device) as loaded:
         others = [open_peer(path, threads) for path in peer or []]
-        if others and loaded.task != "detection":
-            raise typer.BadParameter(f"{loaded.card.name} is a {loaded.task} model, peers detect", param_hint="--peer")
+        if any(loaded.task != other.task for other in others):
+            raise typer.BadParameter(
+                f"{loaded.card.name} is a {loaded.task} model, peers are for {others[0].task}", param_hint="--peer"
+            )
         with progress_bar() as progress:
             dataset = open_evaluation_data(loaded, data, split, progress=progress)
         if sweep is not None or loaded.card.windows.fixed is None:
