@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -38,6 +39,8 @@ COCO_CLASSES = (
 # fmt: on
 _STRIDES = (8, 16, 32)
 _NMS_IOU = 0.65
+#: Boxes (N, 4) of input pixels -> of the frame's.
+_ToFrame = Callable[[np.ndarray], np.ndarray]
 _MOST = 300  # boxes per frame, before the caller takes fewer
 
 
@@ -96,7 +99,7 @@ class Peer(ABC):
         )
 
     @abstractmethod
-    def _prepare(self, frame: np.ndarray):
+    def _prepare(self, frame: np.ndarray) -> tuple[np.ndarray, _ToFrame]:
         """The input (1, 3, h, w) float32, and a function from its boxes (N, 4) to the frame's."""
 
     @abstractmethod
@@ -107,7 +110,7 @@ class Peer(ABC):
 class YoloX(Peer):
     """Letterboxed into the upper left corner; BGR as it is."""
 
-    def _prepare(self, frame):
+    def _prepare(self, frame: np.ndarray) -> tuple[np.ndarray, _ToFrame]:
         height, width = self.input_hw
         scale = min(height / frame.shape[0], width / frame.shape[1])
         size_wh = round(frame.shape[1] * scale), round(frame.shape[0] * scale)
@@ -115,7 +118,7 @@ class YoloX(Peer):
         canvas[: size_wh[1], : size_wh[0]] = cv2.resize(frame, size_wh, interpolation=cv2.INTER_LINEAR)
         return _planes(canvas), lambda boxes: boxes / scale
 
-    def _decode(self, outputs):
+    def _decode(self, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         scores, boxes, start = [], [], 0
         for stride in _STRIDES:
             height, width = (n // stride for n in self.input_hw)
@@ -130,13 +133,14 @@ class YoloX(Peer):
 class NanoDet(Peer):
     """Letterboxed in the middle; BGR normalised with ImageNet's figures."""
 
-    def _prepare(self, frame):
+    def _prepare(self, frame: np.ndarray) -> tuple[np.ndarray, _ToFrame]:
         letterbox = Letterbox(frame.shape[1::-1], self.input_hw)
         image = letterbox.apply(frame, pad_value=0).astype(np.float32)
-        image = (image - np.float32((103.53, 116.28, 123.675))) / np.float32((57.375, 57.12, 58.395))
+        mean, std = np.array([(103.53, 116.28, 123.675), (57.375, 57.12, 58.395)], np.float32)
+        image = (image - mean) / std
         return _planes(image), letterbox.boxes_to_frame
 
-    def _decode(self, outputs):
+    def _decode(self, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         classes = [o for o in outputs if o.shape[2] == len(COCO_CLASSES)]
         sides = [o for o in outputs if o.shape[2] == 32]
         boxes = []
@@ -152,13 +156,13 @@ class NanoDet(Peer):
 class FastestDet(Peer):
     """Stretched to the input; BGR divided by 255."""
 
-    def _prepare(self, frame):
+    def _prepare(self, frame: np.ndarray) -> tuple[np.ndarray, _ToFrame]:
         height, width = self.input_hw
         image = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
         factor = np.tile((frame.shape[1] / width, frame.shape[0] / height), 2)
         return _planes(image), lambda boxes: boxes * factor
 
-    def _decode(self, outputs):
+    def _decode(self, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         grid = outputs[0][0]
         height, width = grid.shape[1:]
         grid = grid.reshape(len(grid), -1)  # (85, h*w)
@@ -227,10 +231,10 @@ def suppress(boxes: np.ndarray, confidence: np.ndarray, classes: np.ndarray, thr
     if not len(boxes):
         return np.zeros(0, np.int64)
     xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
-    kept = cv2.dnn.NMSBoxesBatched(
+    found = cv2.dnn.NMSBoxesBatched(
         xywh.tolist(), confidence.tolist(), classes.tolist(), score_threshold=threshold, nms_threshold=_NMS_IOU
     )
-    kept = np.array(kept, np.int64).reshape(-1)
+    kept = np.array(found, np.int64).reshape(-1)
     return kept[np.argsort(-confidence[kept], kind="stable")][:_MOST]
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -151,18 +151,18 @@ class _Search:
 
     def __init__(
         self,
-        model,
-        validation,
-        budget,
-        gauge,
-        settings,
-        file,
-        file_sha256,
-        device,
-        test,
-        cost_model,
-        state_path,
-        progress,
+        model: Model,
+        validation: Dataset,
+        budget: Budget,
+        gauge: Gauge,
+        settings: SearchSettings,
+        file: str,
+        file_sha256: str,
+        device: str,
+        test: Dataset | None,
+        cost_model: CostModel | None,
+        state_path: str | None,
+        progress: Progress,
     ) -> None:
         if model.card.windows.fixed is not None:
             raise SearchError(f"{file} has a fixed plan, there is nothing to search; export the model without --fixed")
@@ -222,7 +222,9 @@ class _Search:
     def _budget_ratio(self) -> float:
         if self.budget_plan is not None:
             return self._predict(self.budget_plan) if self.predicts else self._measure([self.budget_plan])[0].ratio
-        return self.budget.ratio if self.budget.ratio is not None else self.budget.absolute / self.cost_model.dense
+        if self.budget.ratio is not None:
+            return self.budget.ratio
+        return cast(float, self.budget.absolute) / self.cost_model.dense  # exactly one of the three is given
 
     def _predict(self, plan: Plan) -> float:
         return self.cost_model.ratio(self._shares(plan))
