@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from ..card import ModelCard
 
+#: Field of COCO JSON that holds the mask of an object.
+COCO_MASK = "segmentation"
 #: Classes covering less of the picture than this are not in the legend.
 _LEGEND_SHARE = 0.002
 
@@ -90,7 +92,7 @@ class Segmentation(Result):
                 {
                     "image_id": image_id,
                     "category_id": category_of(c, category_ids),
-                    "segmentation": {"size": [height, width], "counts": np.diff(edges).tolist()},
+                    COCO_MASK: {"size": [height, width], "counts": np.diff(edges).tolist()},
                     "area": int(member.sum()),
                     "bbox": [x, y, w, h],
                     "iscrowd": 1,  # what makes COCO readers take run lengths

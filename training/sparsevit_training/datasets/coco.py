@@ -18,13 +18,12 @@ import numpy as np
 from sparsevit_runtime.dependencies import require
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.progress import SILENT, Progress
+from sparsevit_runtime.tasks.segmentation import COCO_MASK
 
 from .base import IGNORE, BadSample, Boxes, CachedSamples, ClassInfo, Dataset, Sample, Subset, decode
 
 #: Name of the class of pixels that belong to no object.
 BACKGROUND = "background"
-#: Key of an object's mask in COCO JSON.
-MASK_FIELD = "segmentation"
 
 _LAYOUT = (
     "expected COCO JSON: `images` (id, file_name, width, height), `categories` (id, name) and `annotations` (image_id, "
@@ -193,7 +192,7 @@ class CocoMasks(_CocoDataset):
 
     def _sample(self, image: np.ndarray, entry: dict) -> Sample:
         label = np.zeros(image.shape[:2], np.uint8)
-        objects = [(o, _mask(o.get(MASK_FIELD), image.shape[:2])) for o in self._objects[entry["id"]]]
+        objects = [(o, _mask(o.get(COCO_MASK), image.shape[:2])) for o in self._objects[entry["id"]]]
         # crowds first, then the large objects
         for o, mask in sorted(objects, key=lambda found: (not found[0].get("iscrowd", 0), -int(found[1].sum()))):
             label[mask] = IGNORE if o.get("iscrowd", 0) else self._class_of[o["category_id"]] + 1
