@@ -6,7 +6,6 @@ Exit codes: 0 done; 1 an error, told in one line on stderr; 2 wrong usage; 130 s
 from __future__ import annotations
 
 import signal
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -91,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -23,12 +23,12 @@ _DIMMED = 0.35
 
 
 def draw_result(
-    image: np.ndarray, result: Result, *, legend: bool = True, hud: bool = True, stage: int | None = None
+    image: np.ndarray | None, result: Result, *, legend: bool = True, hud: bool = True, stage: int | None = None
 ) -> np.ndarray:
     """Draws whatever the result holds: its answer, its window activity when it has one, and its figures.
 
     Args:
-        image: (H, W, 3) uint8 BGR, the frame of the result.
+        image: (H, W, 3) uint8 BGR, the frame of the result; None, of a frame on the GPU, is refused.
         result: of that frame.
         legend: name the classes of a segmentation, in the lower left corner.
         hud: windows computed and milliseconds, in the upper left corner.
@@ -41,9 +41,9 @@ def draw_result(
         FrameError: not a frame, or not of the result's size.
         MissingDependencyError: detections need supervision.
     """
-    image = check_picture(image, result.image_wh)
+    picture = check_picture(image, result.image_wh)
     # The answer goes over the dimmed picture, so that it stays readable where nothing was computed.
-    canvas = image if result.activity is None else _dimmed(image, result.activity, stage, None)
+    canvas = picture if result.activity is None else _dimmed(picture, result.activity, stage, None)
     canvas = result.draw_answer(canvas)
     if result.activity is not None:
         _outline(canvas, result.activity, stage, None)

@@ -122,7 +122,7 @@ class Adaptation:
         norms = (m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d))
         self._statistics = [buffer for norm in norms for buffer in norm.buffers()]
         self.distillation: FeatureDistillation | None = None
-        if self.batches.teacher_channels:
+        if recipe.teacher is not None and self.batches.teacher_channels:
             first = recipe.teacher.first_stage
             channels = self.model.backbone.channels[first : first + len(self.batches.teacher_channels)]
             self.distillation = FeatureDistillation(channels, self.batches.teacher_channels).to(self.device)
@@ -158,7 +158,7 @@ class Adaptation:
                 elapsed = self.schedule.elapsed_s
                 scores: dict[str, float] = {}
                 if self.monitored is not None and self.step % recipe.monitor.every_steps == 0:
-                    scores = self._measure()
+                    scores = self._measure(self.monitored)
                     note = " ".join(f"{k} {v:.1f}" for k, v in scores.items())
                 if scores or self.step % recipe.log_every == 0:
                     means = window.take()
@@ -210,7 +210,7 @@ class Adaptation:
             with stage_inputs(self.model.backbone) as inputs:
                 maps = self.model.backbone(images, keep=batch.keep)
             predictions = self.objective.predict(self.model.head, maps)
-            if self.distillation is not None:
+            if self.distillation is not None and recipe.teacher is not None and batch.targets is not None:
                 first = recipe.teacher.first_stage
                 targets = [t.to(self.device) for t in batch.targets.features]
                 distilled = self.distillation(maps[first : first + len(targets)], targets)
@@ -265,9 +265,9 @@ class Adaptation:
             dense = self.ema.model(images)
         return self.objective.match_dense(predictions, dense)
 
-    def _measure(self) -> dict[str, float]:
-        found = self.objective.scores(self.ema.model, self.monitored, self.recipe.monitor.ratios, self.dtype)
-        name = f"{self.monitored.name} monitor"
+    def _measure(self, monitored: Dataset) -> dict[str, float]:
+        found = self.objective.scores(self.ema.model, monitored, self.recipe.monitor.ratios, self.dtype)
+        name = f"{monitored.name} monitor"
         self.metrics = [
             {"name": self.task.metric, "dataset": name, "ratio": r, "value": 100 * v, "unit": "%"}
             for r, v in found.items()
@@ -353,7 +353,8 @@ def build_model(recipe: Recipe, num_classes: int) -> HeadedModel:
 
 def build_optimizer(modules: Iterable[nn.Module | None], recipe: Recipe) -> torch.optim.AdamW:
     """AdamW of what is trained, with weight decay on matrices and filters alone: not on norms, biases, bias tables."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for module in filter(None, modules):
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:

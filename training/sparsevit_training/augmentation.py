@@ -88,11 +88,12 @@ def mosaic(views: list[tuple[np.ndarray, Boxes | None]]) -> tuple[np.ndarray, Bo
     """
     height, width = views[0][0].shape[:2]
     rows = [np.hstack([views[i][0], views[i + 1][0]]) for i in (0, 2)]
-    if any(boxes is None for _, boxes in views):
+    known = [boxes for _, boxes in views if boxes is not None]
+    if len(known) < len(views):
         return np.vstack(rows), None
     offsets = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float32)
-    xyxy = [boxes.xyxy + np.tile(offset, 2) for (_, boxes), offset in zip(views, offsets, strict=True)]
-    return np.vstack(rows), Boxes(np.concatenate(xyxy), np.concatenate([boxes.classes for _, boxes in views]))
+    xyxy = [boxes.xyxy + np.tile(offset, 2) for boxes, offset in zip(known, offsets, strict=True)]
+    return np.vstack(rows), Boxes(np.concatenate(xyxy), np.concatenate([boxes.classes for boxes in known]))
 
 
 def fit_scale(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> float:

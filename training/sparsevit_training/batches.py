@@ -134,7 +134,8 @@ class BatchMaker:
                 yield step, self.make(step)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-            pending = pool.submit(self.make, first) if first < end else None
+            if first < end:
+                pending = pool.submit(self.make, first)
             for step in range(first, end):
                 batch = pending.result()
                 if step + 1 < end:
@@ -152,7 +153,7 @@ class BatchMaker:
         )
 
 
-class _Steps:
+class _Steps(torch.utils.data.Dataset[Batch]):
     """Batches by step, for a loader."""
 
     def __init__(self, make: Callable[[int], Batch]) -> None:

@@ -75,9 +75,10 @@ def start_from(model: HeadedModel, path: str | Path) -> bool:
             "in the recipe, or start from another checkpoint"
         )
     model.backbone.load_state_dict(backbone.state_dict())
-    fits = loaded.task == model.task and loaded.network.head_config == model.head_config
-    if fits:
-        model.head.load_state_dict(loaded.network.head.state_dict())
+    network = loaded.network
+    fits = isinstance(network, HeadedModel) and loaded.task == model.task and network.head_config == model.head_config
+    if isinstance(network, HeadedModel) and fits:
+        model.head.load_state_dict(network.head.state_dict())
     return fits
 
 

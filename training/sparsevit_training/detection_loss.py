@@ -47,12 +47,13 @@ def assigned_loss(
     Returns:
         Class term and box term, scalar float32; 0 with a gradient where no image is annotated.
     """
-    known = [i for i, t in enumerate(truths) if t is not None]
+    annotated = {i: truth for i, truth in enumerate(truths) if truth is not None}
+    known = list(annotated)
     if not known:
         zero = raw.logits.sum() * 0.0
         return zero, zero
     logits, boxes = raw.logits[known].float(), raw.boxes[known].float()  # (B', L, K), (B', L, 4)
-    objects = stack_objects([truths[i] for i in known], logits.device)
+    objects = stack_objects(list(annotated.values()), logits.device)
     scores, targets, weights = assign(logits, boxes, locations, strides, objects, count)
     total = weights.sum().clamp(min=1.0)
     classified = F.binary_cross_entropy_with_logits(logits, scores, reduction="sum") / total

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
 
-class ModelEma:
+
+class ModelEma(Generic[M]):
     """Keeps an averaged copy of a model, the one to evaluate and ship.
 
     The decay rises from 0 to its value over the first updates, so that the random start is forgotten soon.
@@ -18,8 +21,8 @@ class ModelEma:
         decay: share of the old average kept at each update.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+    def __init__(self, model: M, decay: float) -> None:
+        self.model: M = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
 
@@ -28,7 +31,8 @@ class ModelEma:
         """Moves the average towards `model`."""
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 10))
-        averaged, current = list(self.model.parameters()), list(model.parameters())
+        averaged: list[torch.Tensor] = list(self.model.parameters())
+        current: list[torch.Tensor] = list(model.parameters())
         torch._foreach_lerp_(averaged, current, 1 - decay)
         for target, source in zip(self.model.buffers(), model.buffers(), strict=True):
             if target.is_floating_point():

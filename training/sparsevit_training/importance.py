@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +23,9 @@ from sparsevit_runtime.windows.geometry import PATCH_SIZE
 def stage_inputs(backbone: SparseViT) -> Iterator[list[Tensor]]:
     """Collects what the stages are given, (B, H, W, C) each, of the forward pass made inside."""
     found: list[Tensor] = []
+    stages: Any = backbone.stages
     hooks = [
-        stage.blocks[0].register_forward_pre_hook(lambda _, arguments: found.append(arguments[0]))
-        for stage in backbone.stages
+        stage.blocks[0].register_forward_pre_hook(lambda _, arguments: found.append(arguments[0])) for stage in stages
     ]
     try:
         yield found
@@ -78,7 +79,7 @@ def importance_loss(
     correlation = torch.stack(terms)  # (stages * layouts, B), NaN where undefined
     counts = ~correlation.isnan()
     if not counts.any():
-        return sum(x.float().sum() for x in inputs) * 0.0
+        return torch.stack([x.float().sum() for x in inputs]).sum() * 0.0
     return 1.0 - torch.where(counts, correlation, 0.0).sum() / counts.sum()
 
 
@@ -87,12 +88,13 @@ def _computed(
 ) -> Tensor:
     """Share of a stage's blocks that compute each token, (B, H, W); `scores` of both layouts, `keep` of its pairs."""
     ranks = [score.argsort(1, descending=True).argsort(1) for score in scores]
-    computed = 0.0
+    height, width = map_hw
+    computed = torch.zeros((), device=scores[0].device)
     for block in range(depth):
         parity = block % 2
         chosen = (ranks[parity] < keep[block // 2]).float()  # (B, nW)
         tokens = chosen[..., None, None].expand(-1, -1, window_size**2, 1)
-        computed = computed + windows.window_reverse(tokens, *map_hw, window_size, parity * (window_size // 2))
+        computed = computed + windows.window_reverse(tokens, height, width, window_size, parity * (window_size // 2))
     return computed.squeeze(-1) / depth
 
 

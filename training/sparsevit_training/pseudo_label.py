@@ -71,7 +71,8 @@ def pseudo_label(
         (output / "images").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SinkError(f"cannot make the folder {output / 'images'} ({error}); name another one") from error
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     counts: Counter[str] = Counter()
     for index in track(range(len(frames)), "labelling", progress):
         sample = frames[index]

@@ -106,8 +106,8 @@ def evaluate(
         path = find_model(model)
         record_metrics(path, [m for f in figures for m in f.metrics()])
         typer.echo(f"recorded in the card of {path}")
-        if others := [f.plan for f in figures if not f.uniform]:
-            typer.echo(f"not recorded, for a card knows figures by one ratio: {', '.join(others)}", err=True)
+        if uneven := [f.plan for f in figures if not f.uniform]:
+            typer.echo(f"not recorded, for a card knows figures by one ratio: {', '.join(uneven)}", err=True)
 
 
 def _table(figures: Sequence[Evaluation], peers: Sequence[Evaluation]) -> Table:

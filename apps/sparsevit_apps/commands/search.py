@@ -14,7 +14,9 @@ from .. import options
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sparsevit_runtime import Model
     from sparsevit_training.search import SearchReport
+    from sparsevit_training.search.cost import Gauge
 
 #: Decoded samples kept in memory: a search goes through them hundreds of times.
 _CACHE_MB = 2048
@@ -157,7 +159,7 @@ def search(
         write_atomic(json, (json_module.dumps(report.to_dict(), indent=1) + "\n").encode())
 
 
-def _gauge(model: object, frames: list, energy: bool) -> object:
+def _gauge(model: Model, frames: list, energy: bool) -> Gauge:
     from sparsevit_runtime.diagnostics import find_meter
     from sparsevit_runtime.errors import BackendError
     from sparsevit_training.search import EnergyGauge, LatencyGauge
@@ -170,7 +172,7 @@ def _gauge(model: object, frames: list, energy: bool) -> object:
     return EnergyGauge(model, frames, meter)
 
 
-def _device(model: object) -> str:
+def _device(model: Model) -> str:
     from sparsevit_runtime.diagnostics import read_machine
 
     details, machine = model.backend.details, read_machine()

@@ -14,7 +14,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE = (255, 255, 255)
 
 
-def check_picture(image: np.ndarray, image_wh: tuple[int, int]) -> np.ndarray:
+def check_picture(image: np.ndarray | None, image_wh: tuple[int, int]) -> np.ndarray:
     """The image, when it is a frame of the result's size. Raises FrameError otherwise."""
     image = check_frame(image)
     if (image.shape[1], image.shape[0]) != tuple(image_wh):

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -145,8 +146,8 @@ class CachedSamples:
 
     def __init__(
         self,
-        keys: Iterable,
-        read: Callable[[object], Sample],
+        keys: Iterable[Any],
+        read: Callable[[Any], Sample],
         cache_mb: int,
         progress: Progress = SILENT,
     ) -> None:

@@ -80,7 +80,9 @@ class _CocoDataset(Dataset):
                 self._objects[entry["image_id"]].append(entry)
         self._class_of = class_of
         entries = sorted(listed["images"], key=lambda e: e["id"])
-        self._samples = CachedSamples([_Entry(e) for e in entries], self._decode, cache_mb, progress)
+        self._samples: CachedSamples | Subset = CachedSamples(
+            [_Entry(e) for e in entries], self._decode, cache_mb, progress
+        )
         self.skipped = self._samples.skipped
         if not len(self._samples):
             first = f"; first: {self.skipped[0].name}: {self.skipped[0].reason}" if self.skipped else ""
@@ -134,7 +136,7 @@ class CocoBoxes(_CocoDataset):
         return part
 
     def _relabelled(self, entries: list[dict]) -> dict:
-        objects = []
+        objects: list[dict] = []
         for entry in entries:
             for o in self._objects[entry["id"]]:
                 _, _, width, height = o["bbox"]
@@ -199,7 +201,7 @@ class CocoMasks(_CocoDataset):
         return Sample(image, label, entry["file_name"])
 
 
-def _mask(segmentation: object, image_hw: tuple[int, int]) -> np.ndarray:
+def _mask(segmentation: Any, image_hw: tuple[int, int]) -> np.ndarray:
     """(H, W) bool of polygons or a run-length encoding; BadSample where it is neither."""
     from pycocotools import mask as coco
 
@@ -265,4 +267,5 @@ def _is_number(value: object) -> bool:
 
 def _color(index: int, count: int) -> tuple[int, int, int]:
     """Hues spread evenly, RGB."""
-    return tuple(round(255 * v) for v in colorsys.hsv_to_rgb(index / count, 0.75, 0.95))
+    red, green, blue = colorsys.hsv_to_rgb(index / count, 0.75, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)

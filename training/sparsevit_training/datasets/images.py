@@ -68,7 +68,8 @@ class UnlabelledImages(Dataset):
         try:
             total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
             step = max(1, total // count) if total > 0 else 10
-            frames, index = [], 0
+            frames: list[tuple[int, np.ndarray]] = []
+            index = 0
             while len(frames) < count and capture.grab():
                 if index % step == 0:
                     decoded, frame = capture.retrieve()

@@ -44,13 +44,13 @@ def read_classes(path: str | Path) -> dict[int, ClassInfo]:
             continue
         fields = line.split()
         try:
-            index, *color = (int(fields[i]) for i in (0, -3, -2, -1))
+            index, red, green, blue = (int(fields[i]) for i in (0, -3, -2, -1))
             name = " ".join(fields[1:-3])
         except (ValueError, IndexError):
             name = ""
         if not name:
             raise DatasetError(f'{path}:{number} is {line!r}; expected "id name R G B", such as "0 Sky 128 128 128"')
-        classes[index] = ClassInfo(name, tuple(color))
+        classes[index] = ClassInfo(name, (red, green, blue))
     if not classes:
         raise DatasetError(f"{path} is empty; {_LAYOUT}")
     return classes

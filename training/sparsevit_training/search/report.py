@@ -101,6 +101,6 @@ class SearchReport:
             "cost": f"{best.absolute:.3g} {self.unit}",
             "metric": self.metric,
             "validation": {self.dataset: round(best.validation, 5)},
-            "test": {} if self.test_dataset is None else {self.test_dataset: round(best.test, 5)},
+            "test": {} if self.test_dataset is None or best.test is None else {self.test_dataset: round(best.test, 5)},
             "seed": self.seed,
         }
