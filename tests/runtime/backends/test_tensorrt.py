@@ -456,6 +456,18 @@ def test_frames_on_the_gpu_stay_there_and_are_waited_for(on_gpu, version):
         same_results(found, reference.batch(images))
 
 
+def test_frames_on_the_gpu_may_be_streamed(on_gpu):
+    images = frames(on_gpu, 6)
+    with load(on_gpu.engine) as model, load(on_gpu.model) as reference:
+        before = on_gpu.cuda.copies
+        found = list(model.stream((GpuImage(on_gpu.cuda, image) for image in images), 0.5))
+        assert on_gpu.cuda.copies - before < sum(image.nbytes for image in images)
+        same_results(found, list(reference.stream(images, 0.5)))
+        assert all(result.image is None for result in found)
+        mixed = [GpuImage(on_gpu.cuda, image) if i % 2 else image for i, image in enumerate(images)]
+        same_results(list(model.stream(mixed)), list(reference.stream(images)))
+
+
 @pytest.mark.parametrize("stream", [None, 1], ids=["a stream of its own", "the default stream"])
 def test_a_frame_of_pytorch_is_waited_for_on_its_current_stream(on_gpu, monkeypatch, stream):
     class Tensor(GpuImage):

@@ -1,10 +1,13 @@
+import threading
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from runtime.live.conftest import workers
 from sparsevit_runtime.errors import BackendError, FrameError, PlanError, SourceError
+from sparsevit_runtime.live.states import SourceState
 from sparsevit_runtime.sources.base import Frame, Source
 
 
@@ -168,3 +171,65 @@ def test_calls_and_streams_run_beside_each_other(make_model, frame):
     for result in model.stream(Numbered(10)):
         np.testing.assert_array_equal(model(frame).label_map, alone)
         assert (result.label_map == result.frame_index * 8 // 32).all()
+
+
+def test_a_level_may_change_on_the_way(make_model):
+    answered, levels = threading.Semaphore(1), [(12, 3, 3), (24, 6, 6), (7, 1, 1)]
+
+    def frames():
+        while True:  # the next frame comes when the answer before has been seen
+            assert answered.acquire(timeout=20)
+            yield np.full((40, 60, 3), 64, np.uint8)
+
+    with make_model().stream(frames(), 0.5) as stream:
+        seen = [next(stream).keep]
+        for level in (None, [0.7, 0.8]):
+            stream.level = level
+            answered.release()
+            seen.append(next(stream).keep)
+            assert stream.level.kept == seen[-1]
+    answered.release()
+    assert seen == levels
+
+
+def test_results_name_their_source(make_model):
+    assert [r.source for r in make_model().stream(Numbered(2))] == ["numbered"] * 2
+
+
+def test_what_comes_with_a_frame_beside_its_pixels_reaches_the_model(make_model):
+    picture = np.full((40, 60, 3), 64, np.uint8)
+    given = [Frame(picture, i, i * 1000, {"homography": np.full((3, 3), i, np.float32)}) for i in range(4)]
+    results = list(make_model(matrix=True).stream(given))
+    assert [(r.frame_index, r.timestamp_ns) for r in results] == [(i, i * 1000) for i in range(4)]
+    assert [int(r.label_map[0, 0]) for r in results] == [2, 3, 4, 5]
+    with pytest.raises(FrameError, match="homography"):
+        next(make_model(matrix=True).stream([picture]))
+
+
+def test_a_frame_on_the_gpu_is_refused_by_a_backend_of_the_host(make_model):
+    class OnGpu:
+        __cuda_array_interface__: ClassVar = {"shape": (4, 4, 3), "typestr": "|u1", "data": (4096, False), "version": 3}
+
+    with pytest.raises(FrameError, match="the frame is on the GPU"):
+        next(make_model().stream([OnGpu()]))
+
+
+def test_close_does_not_wait_for_a_driver_that_sleeps(make_model):
+    class Sleeping(Numbered):
+        def read(self):
+            if self.reads == 2:
+                asleep.set()
+                wake.wait(60)
+            return super().read()
+
+    asleep, wake = threading.Event(), threading.Event()
+    source = Sleeping(10, live=True)
+    with make_model().stream(source) as stream:
+        next(stream)
+        assert asleep.wait(10)
+        start = time.perf_counter()
+        stream.close()
+        assert time.perf_counter() - start < 1
+        assert stream.session.sources["numbered"].state is SourceState.ENDED
+        assert list(stream) == [] and source.reads == 2
+    wake.set()
