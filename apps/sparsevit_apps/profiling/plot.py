@@ -44,7 +44,7 @@ def plot_profile(report: ProfileReport) -> bytes:
     model, settings = report.model, report.settings
     figure.suptitle(f"{model.name}, {model.task}, input {model.input_hw[1]}x{model.input_hw[0]}, {model.precision}")
     note = (
-        f"{machine_line(report.machine)}; {settings.library} on {settings.processor}, threads {settings.threads}; "
+        f"{machine_line(report.machine)}; {settings.library} on {settings.device}, threads {settings.threads}; "
         f"batch {settings.batch}, {settings.iterations} rounds, frames {settings.frame_wh[0]}x{settings.frame_wh[1]}"
     )
     figure.supxlabel(textwrap.fill(note, 75 * panels), fontsize=7, color="#555555")

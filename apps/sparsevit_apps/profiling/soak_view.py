@@ -34,7 +34,7 @@ def _header(report: SoakReport) -> list[tuple[str, str]]:
     rows = [
         ("model", f"{model.name} ({model.file}), {model.precision}, pruned {report.sparsity}, batch {report.batch}"),
         ("time", f"{report.seconds:.0f}{asked} s, {report.frames} frames{', stopped' if report.stopped else ''}"),
-        ("backend", f"{report.library} on {report.processor}"),
+        ("backend", f"{report.library} on {report.device}"),
         ("machine", machine_line(report.machine)),
     ]
     if report.power is not None:

@@ -10,14 +10,14 @@ from rich.text import Text
 
 from sparsevit_runtime.diagnostics.machine import MachineInfo
 from sparsevit_runtime.diagnostics.measurement import EnergyUse
-from sparsevit_runtime.diagnostics.profile_report import Entry, ProfileReport, SpanName
+from sparsevit_runtime.diagnostics.profile_report import Entry, ProfileReport, StageTimeName
 from sparsevit_runtime.graph.parts import OTHER, PARTS
 
 from ..console import facts
 
-#: Load per processor above which the milliseconds say little about the machine at rest.
+#: Load per CPU above which the milliseconds say little about the machine at rest.
 _BUSY = 0.5
-_SPANS: dict[SpanName, str] = {
+_STAGE_TIMES: dict[StageTimeName, str] = {
     "h2d": "H2D",
     "compute": "GPU compute",
     "d2h": "D2H",
@@ -35,9 +35,9 @@ def profile_view(report: ProfileReport) -> Iterator[RenderableType]:
     yield _ratio_table(report)
     yield Text()
     yield _stage_table(report)
-    if any(entry.spans for entry in report.entries):
+    if any(entry.stage_times for entry in report.entries):
         yield Text()
-        yield _span_table(report)
+        yield _stage_time_table(report)
     if report.power is not None:
         yield Text()
         yield _energy_table(report)
@@ -61,7 +61,7 @@ def pruned_label(entry: Entry) -> str:
 
 
 def machine_line(machine: MachineInfo) -> str:
-    """Processor and board in a line."""
+    """CPU and board in a line."""
     parts = [machine.cpu, f"{machine.physical_cores} cores"]
     if machine.usable_cores != machine.logical_cores:
         parts.append(f"{machine.usable_cores:g} usable")
@@ -82,7 +82,7 @@ def _header(report: ProfileReport) -> list[tuple[str, str]]:
         ("model", f"{model.name} ({model.file}), {model.task}, {model.precision}, input {width}x{height}"),
         ("frames", f"{settings.source}, {settings.frame_wh[0]}x{settings.frame_wh[1]}, batch {settings.batch}"),
         ("runs", f"{settings.iterations} rounds after {settings.warm_up} of warm-up, all sparsities in each round"),
-        ("backend", f"{settings.library} on {settings.processor}, threads {settings.threads}"),
+        ("backend", f"{settings.library} on {settings.device}, threads {settings.threads}"),
         ("machine", machine_line(machine)),
         ("system", f"{machine.distribution}, {machine.system}, python {machine.python}"),
         ("versions", versions),
@@ -134,14 +134,14 @@ def _stage_table(report: ProfileReport) -> Table:
     return table
 
 
-def _span_table(report: ProfileReport) -> Table:
+def _stage_time_table(report: ProfileReport) -> Table:
     """In trtexec's words."""
     table = Table(title="On the device, ms", title_justify="left")
-    for column in ("pruned", "span", "min", "median", "p90", "p99"):
-        table.add_column(column, justify="left" if column == "span" else "right", no_wrap=True)
+    for column in ("pruned", "stage", "min", "median", "p90", "p99"):
+        table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
     for entry in report.entries:
-        for number, (name, label) in enumerate(_SPANS.items()):
-            s = entry.spans[name]
+        for number, (name, label) in enumerate(_STAGE_TIMES.items()):
+            s = entry.stage_times[name]
             row = [pruned_label(entry) if number == 0 else "", label]
             table.add_row(*row, *(f"{value:.3f}" for value in (s.min, s.p50, s.p90, s.p99)))
         table.add_section()
@@ -183,7 +183,7 @@ def number_or_dash(value: float | None, digits: int = 2) -> str:
 
 
 def ranges(values: dict[str, tuple[float, float]]) -> str:
-    """Smallest and largest by name; many clocks of processor cores are one."""
+    """Smallest and largest by name; many clocks of CPU cores are one."""
     merged: dict[str, tuple[float, float]] = {}
     for name, (low, high) in values.items():
         short = name.split()[0]
@@ -206,6 +206,6 @@ def _busy(report: ProfileReport) -> str | None:
     if load is None or load <= _BUSY * cores:
         return None
     return (
-        f"The machine was busy before the first run (load {load:.1f} on {cores:g} processors): the ratios stand, "
+        f"The machine was busy before the first run (load {load:.1f} on {cores:g} CPUs): the ratios stand, "
         "because every round runs all sparsities, but the milliseconds would be lower on a machine at rest."
     )
