@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sparsevit_runtime.diagnostics.machine import MachineInfo
 
-DOCTOR_SCHEMA = 1
+DOCTOR_SCHEMA: Literal[1] = 1
 
 #: ok: as it should be. warn: works, but something will go wrong or slow. missing: not here.
 Status = Literal["ok", "warn", "missing"]

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsevit_runtime.diagnostics.machine import MachineInfo
-from sparsevit_runtime.diagnostics.measurement import EnergyUse
+from sparsevit_runtime.diagnostics.measurement import EnergyUse, PowerInfo
 from sparsevit_runtime.diagnostics.profile_report import Entry, ProfileReport, StageTimeName
 from sparsevit_runtime.graph.parts import OTHER, PARTS
 
@@ -40,7 +40,7 @@ def profile_view(report: ProfileReport) -> Iterator[RenderableType]:
         yield _stage_time_table(report)
     if report.power is not None:
         yield Text()
-        yield _energy_table(report)
+        yield _energy_table(report, report.power)
     if any(entry.parts for entry in report.entries):
         yield Text()
         yield _part_table(report)
@@ -140,22 +140,23 @@ def _stage_time_table(report: ProfileReport) -> Table:
     for column in ("pruned", "stage", "min", "median", "p90", "p99"):
         table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
     for entry in report.entries:
-        for number, (name, label) in enumerate(_STAGE_TIMES.items()):
-            s = entry.stage_times[name]
+        for number, (name, s) in enumerate((entry.stage_times or {}).items()):
+            label = _STAGE_TIMES[name]
             row = [pruned_label(entry) if number == 0 else "", label]
             table.add_row(*row, *(f"{value:.3f}" for value in (s.min, s.p50, s.p90, s.p99)))
         table.add_section()
     return table
 
 
-def _energy_table(report: ProfileReport) -> Table:
-    power = report.power
+def _energy_table(report: ProfileReport, power: PowerInfo) -> Table:
     idle = "" if power.idle_watts is None else f", {power.idle_watts:.2f} W at idle"
     table = Table(title=f"Energy, {power.meter} ({power.scope}){idle}", title_justify="left")
     for column in ("pruned", "mJ/frame", "above idle", "watts", "frames", "clocks, MHz", "throttled"):
         table.add_column(column, justify="right" if column in ("pruned", "mJ/frame", "above idle", "watts") else "left")
     for entry in report.entries:
         use = entry.energy
+        if use is None:
+            continue
         figures = [number_or_dash(v) for v in (use.mj_per_frame, use.mj_above_idle, use.mean_watts)]
         table.add_row(pruned_label(entry), *figures, str(use.frames), ranges(use.clocks_mhz), throttling(use))
     return table
@@ -168,7 +169,7 @@ def _part_table(report: ProfileReport) -> Table:
     table.add_column("part", no_wrap=True)
     for entry in entries:
         table.add_column(pruned_label(entry), justify="right", no_wrap=True)
-    times = [{part.part: part for part in entry.parts} for entry in entries]
+    times = [{part.part: part for part in entry.parts or ()} for entry in entries]
     for name in (*PARTS, *sorted({name for each in times for name in each} - {*PARTS, OTHER}), OTHER):
         if any(name in each for each in times):
             cells = [f"{each[name].ms:.2f} {each[name].share:4.0%}" if name in each else "-" for each in times]

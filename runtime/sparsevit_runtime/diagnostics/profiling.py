@@ -78,7 +78,10 @@ def profile(
         PlanError: an entry does not fit the model, or a sweep was asked of a fixed export.
         SourceError: the source cannot be opened or has no frames.
         BackendError: a run failed, or the backend cannot time layers.
+        ValueError: no rounds, or no images per run.
     """
+    if iterations < 1 or warm_up < 0 or batch < 1:
+        raise ValueError(f"{iterations} rounds after {warm_up} of warm-up, batch {batch}: at least one round and image")
     if layers and not model.backend.capabilities.layers:
         raise BackendError(f"the {model.backend.name} backend cannot time single layers; leave layers (--layers) out")
     timings = _timings(model, sweep)

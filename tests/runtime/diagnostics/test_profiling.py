@@ -76,6 +76,12 @@ def test_the_published_profile_is_of_this_schema():
     assert report.settings.device == "cpu" and {"dense", "0.6"} <= {entry.sparsity for entry in report.entries}
 
 
+@pytest.mark.parametrize("wrong", [{"iterations": 0}, {"warm_up": -1}, {"batch": 0}])
+def test_nothing_to_measure(tiny_model, wrong):
+    with load(tiny_model(), threads=1) as model, pytest.raises(ValueError, match="at least one round and image"):
+        profile(model, source=STREET, **wrong)
+
+
 def test_a_plan_that_does_not_fit(tiny_model):
     with load(tiny_model(), threads=1) as model, pytest.raises(PlanError, match="3 stages"):
         profile(model, ["0", "[0,0,0]"], iterations=1, source=STREET)

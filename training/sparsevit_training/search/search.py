@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -104,7 +105,7 @@ def search(
     device: str,
     test: Dataset | None = None,
     cost_model: CostModel | None = None,
-    state_path: str | None = None,
+    state_path: str | Path | None = None,
     progress: Progress = SILENT,
 ) -> tuple[SearchReport, CostModel]:
     """Finds the plan of the best validation metric inside a budget.
@@ -161,7 +162,7 @@ class _Search:
         device: str,
         test: Dataset | None,
         cost_model: CostModel | None,
-        state_path: str | None,
+        state_path: str | Path | None,
         progress: Progress,
     ) -> None:
         if model.card.windows.fixed is not None:
