@@ -77,7 +77,7 @@ def main() -> None:
     for row in rows:
         print(row)
     document = {
-        "schema": 1,
+        "schema": 2,
         "what": "sparsevit run against the bare session on the same frames; loss is the median over pairs in one run",
         "clip": name,
         "frame_wh": size_wh,

@@ -28,7 +28,10 @@ def write_model(
         if model.card.input.layout == "normalized":
             rgb = image[..., ::-1].transpose(0, 3, 1, 2) - np.array(model.card.input.mean).reshape(3, 1, 1)
             image = (rgb / np.array(model.card.input.std).reshape(3, 1, 1)).astype(np.float32)
-        values = model.backend.run(feeds_of(image, None if keep is None else np.array(keep)), names)
+        feeds = feeds_of(image, None if keep is None else np.array(keep))
+        if properties.get("matrix"):
+            feeds[tiny.MATRIX] = np.zeros((1, 3, 3), np.float32)
+        values = model.backend.run(feeds, names)
         card = model.card
     outputs = []
     for name, value in values.items():

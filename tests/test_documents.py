@@ -140,11 +140,11 @@ def test_demo_leaves_what_the_readme_promises(workplace):
 
 
 def test_python_blocks(workplace, monkeypatch):
-    """The Python of README and docs/run.md runs as printed."""
+    """The Python of README, docs/measure.md and docs/run.md runs as printed."""
     shutil.copy(workplace / "clip.mp4", workplace / "clip_copy.mp4")
     monkeypatch.chdir(workplace)
     frame = cv2.imread(str(workplace / "data" / "camvid" / "test" / "images" / "0.png"))
-    for document in (ROOT / "README.md", ROOT / "docs" / "run.md"):
+    for document in (ROOT / "README.md", ROOT / "docs" / "measure.md", ROOT / "docs" / "run.md"):
         for block in blocks(document, "python"):
             exec(compile(block, str(document), "exec"), {"frame": frame})
     labels = cv2.imread(str(workplace / "labels_0005.png"), cv2.IMREAD_UNCHANGED)

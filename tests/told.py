@@ -10,6 +10,7 @@ class Told:
     Attributes:
         pieces: title and total of each piece of work.
         done: after each advance, of the piece at hand.
+        steps: title, done and total after each advance, of all pieces.
         notes: those that said something.
     """
 
@@ -18,6 +19,7 @@ class Told:
         self._every = every
         self.pieces: list[tuple[str, float | None]] = []
         self.done: list[float] = []
+        self.steps: list[tuple[str, float, float | None]] = []
         self.notes: list[str] = []
 
     def start(self, title: str, total: float | None = None) -> None:
@@ -28,5 +30,7 @@ class Told:
     def advance(self, done: float | None = None, note: str = "") -> None:
         self._every()
         self.done.append(done if done is not None else (self.done[-1] if self.done else 0) + 1)
+        title, total = self.pieces[-1]
+        self.steps.append((title, self.done[-1], total))
         if note:
             self.notes.append(note)

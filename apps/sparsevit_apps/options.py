@@ -21,9 +21,7 @@ Device = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(
-        "--threads", min=1, help="Processor threads; one per physical core unless given.", rich_help_panel=_RUNNING
-    ),
+    typer.Option("--threads", min=1, help="CPU threads; one per physical core unless given.", rich_help_panel=_RUNNING),
 ]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="An exported .onnx file, or the name of a bundled model.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of tables.")]

@@ -83,7 +83,7 @@ def test_an_engine_is_compared_with_the_file_beside_it_that_it_was_built_from(sp
     assert f"comparing with {source}, which m.engine was built from" in err
     assert (report.model, report.against) == ("m.engine", "small.onnx")
     assert report.runs == ("dense, batch 2", "30% pruned, batch 4", "60% pruned, batch 2")
-    assert report.library == "tensorrt 10.3.0" and report.against_processor == "cpu"
+    assert report.library == "tensorrt 10.3.0" and report.against_device == "cpu"
 
 
 def test_an_engine_that_computes_something_else(sparsevit, exported, engines, altered):

@@ -33,7 +33,7 @@ def by_name(report: DoctorReport) -> dict:
 def test_table(sparsevit):
     said = sparsevit("doctor")
     assert said.code == 0, said.err
-    for word in ("python", "processor", "onnxruntime", "opencv", "cameras", "display", "tensorrt", "export"):
+    for word in ("python", "cpu", "onnxruntime", "opencv", "cameras", "display", "tensorrt", "export"):
         assert word in said.out
 
 

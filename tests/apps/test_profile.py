@@ -33,7 +33,7 @@ def test_tables_json_and_plot(sparsevit, exported, tmp_path):
         assert expected in words, expected
 
     report = ProfileReport.model_validate_json(files[0].read_text())
-    assert report.schema_version == 1
+    assert report.schema_version == 2
     assert [e.sparsity for e in report.entries] == ["dense", "0.3", "0.6"]
     assert [e.keep for e in report.entries] == [(6, 2, 1, 1), (4, 1, 0, 0), (2, 0, 0, 0)]
     assert report.settings.threads == "1"

@@ -23,7 +23,7 @@ def check(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Compare all of every output with this .onnx file in ONNX Runtime on the processor. An engine is "
+            help="Compare all of every output with this .onnx file in ONNX Runtime on the CPU. An engine is "
             "compared with the file it was built from, where that lies beside it.",
         ),
     ] = None,
@@ -91,7 +91,7 @@ def _check_recorded(model: Model, json: bool) -> None:
         raise typer.Exit(1)
     if not json:
         typer.echo(
-            f"{report.model} agrees on {report.library} ({report.processor}); the least agreement is "
+            f"{report.model} agrees on {report.library} ({report.device}); the least agreement is "
             f"{worst.agreement:.1%}, {worst.output} of run {worst.run}"
         )
 
@@ -108,7 +108,7 @@ def _check_against(path: Path, model: Model, is_engine: bool, other: Path, json:
     else:
         stdout().print(_comparison_table(report))
     worst = report.worst
-    where = f"{report.library} ({report.processor})"
+    where = f"{report.library} ({report.device})"
     if not report.agrees:
         advice = (
             "Build the engine again; if it still differs, with --portable, which leaves the plugins out"
@@ -155,8 +155,8 @@ def _comparison_table(report: ComparisonReport) -> Table:
     from rich.table import Table
 
     title = (
-        f"{report.model}, {report.library} ({report.processor}), against {report.against}, {report.against_library} "
-        f"({report.against_processor}); limits of {report.precision}"
+        f"{report.model}, {report.library} ({report.device}), against {report.against}, {report.against_library} "
+        f"({report.against_device}); limits of {report.precision}"
     )
     table = Table(title=title, title_justify="left")
     for column in ("tensor", "worst run"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -94,7 +94,9 @@ def profile(
     _show(report, json_path, plot)
 
 
-def _profile(model: Model, file: str, entries: list[str] | None, energy_seconds: float, common: dict) -> ProfileReport:
+def _profile(
+    model: Model, file: str, entries: list[str] | None, energy_seconds: float, common: dict[str, Any]
+) -> ProfileReport:
     from sparsevit_runtime import diagnostics
 
     from ..console import progress_bar
@@ -149,7 +151,7 @@ def _soak(
     seconds: float,
     sparsity: str | None,
     energy: bool,
-    common: dict,
+    common: dict[str, Any],
     json_path: Path | None,
 ) -> None:
     from sparsevit_runtime.diagnostics import Soak

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,9 @@ import typer
 from .. import options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
     from rich.table import Table
 
     from sparsevit_runtime import Model
@@ -124,7 +128,8 @@ def search(
     if restart:
         state.unlink(missing_ok=True)
 
-    with load(model, backend, threads=threads, device=device) as loaded, progress_bar() as progress:
+    with load(model, backend, threads=threads, device=device) as loaded, ExitStack() as opened:
+        progress = opened.enter_context(progress_bar())
         validation = open_evaluation_data(loaded, data, split, _CACHE_MB, progress)
         tested = None if test is None else open_evaluation_data(loaded, data, test, _CACHE_MB, progress)
         frames = [validation[i].image for i in range(min(_FRAMES, len(validation)))]
@@ -134,7 +139,7 @@ def search(
             loaded,
             validation,
             budget,
-            _gauge(loaded, frames, energy),
+            _gauge(loaded, frames, energy, opened),
             settings,
             file=path.name,
             file_sha256=digest,
@@ -159,7 +164,8 @@ def search(
         write_atomic(json, (json_module.dumps(report.to_dict(), indent=1) + "\n").encode())
 
 
-def _gauge(model: Model, frames: list, energy: bool) -> Gauge:
+def _gauge(model: Model, frames: Sequence[np.ndarray], energy: bool, opened: ExitStack) -> Gauge:
+    """Measures runs of the model; a meter is closed with `opened`."""
     from sparsevit_runtime.diagnostics import find_meter
     from sparsevit_runtime.errors import BackendError
     from sparsevit_training.search import EnergyGauge, LatencyGauge
@@ -169,6 +175,7 @@ def _gauge(model: Model, frames: list, energy: bool) -> Gauge:
     meter, why_not = find_meter(model)
     if meter is None:
         raise BackendError(f"{why_not}. Search by latency instead")
+    opened.callback(meter.close)
     return EnergyGauge(model, frames, meter)
 
 

@@ -65,9 +65,9 @@ def _system(machine: MachineInfo) -> Iterator[Finding]:
     fewer = machine.usable_cores < machine.logical_cores
     yield Finding(
         area=area,
-        name="processor",
+        name="cpu",
         status="ok",
-        value=cores + (f", {machine.usable_cores:g} of {machine.logical_cores} processors usable" if fewer else ""),
+        value=cores + (f", {machine.usable_cores:g} of {machine.logical_cores} CPUs usable" if fewer else ""),
         advice="a container limit or affinity withholds the rest; pass --threads accordingly" if fewer else "",
     )
     yield _memory(machine)

@@ -44,7 +44,7 @@ def plot_profile(report: ProfileReport) -> bytes:
     model, settings = report.model, report.settings
     figure.suptitle(f"{model.name}, {model.task}, input {model.input_hw[1]}x{model.input_hw[0]}, {model.precision}")
     note = (
-        f"{machine_line(report.machine)}; {settings.library} on {settings.processor}, threads {settings.threads}; "
+        f"{machine_line(report.machine)}; {settings.library} on {settings.device}, threads {settings.threads}; "
         f"batch {settings.batch}, {settings.iterations} rounds, frames {settings.frame_wh[0]}x{settings.frame_wh[1]}"
     )
     figure.supxlabel(textwrap.fill(note, 75 * panels), fontsize=7, color="#555555")
@@ -79,7 +79,7 @@ def _draw_stages(axes: Axes, report: ProfileReport) -> None:
 def _draw_ratios(axes: Axes, entries: list[Entry]) -> None:
     """Measured share of the dense time above its floor; the band between them is what the plan does not buy."""
     positions = list(range(len(entries)))
-    floors, ratios = [e.mac_ratio for e in entries], [e.time_ratio for e in entries]
+    floors, ratios = [e.mac_ratio for e in entries], [e.time_ratio or 0.0 for e in entries]
     axes.fill_between(positions, floors, ratios, color=_MEASURED, alpha=0.10, lw=0)
     axes.plot(positions, ratios, color=_MEASURED, marker="o", ms=5, label="inference time")
     axes.plot(positions, floors, color=_FLOOR, marker="o", ms=4, ls="--", lw=1.2, label="backbone MACs, the floor")

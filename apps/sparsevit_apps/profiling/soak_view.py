@@ -34,7 +34,7 @@ def _header(report: SoakReport) -> list[tuple[str, str]]:
     rows = [
         ("model", f"{model.name} ({model.file}), {model.precision}, pruned {report.sparsity}, batch {report.batch}"),
         ("time", f"{report.seconds:.0f}{asked} s, {report.frames} frames{', stopped' if report.stopped else ''}"),
-        ("backend", f"{report.library} on {report.processor}"),
+        ("backend", f"{report.library} on {report.device}"),
         ("machine", machine_line(report.machine)),
     ]
     if report.power is not None:
@@ -45,9 +45,9 @@ def _header(report: SoakReport) -> list[tuple[str, str]]:
 
 def _interval_table(report: SoakReport) -> Table:
     table = Table(title="From the frame to the answer, ms", title_justify="left")
-    columns = ("from", "p50", "p90", "p99", "max", "frames", "MB")
+    columns = ["from", "p50", "p90", "p99", "max", "frames", "MB"]
     if report.power is not None:
-        columns += ("watts", "mJ/frame")
+        columns += ["watts", "mJ/frame"]
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for column in ("clocks, MHz", "hottest, °C", "throttled"):

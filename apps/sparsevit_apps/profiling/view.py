@@ -9,15 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsevit_runtime.diagnostics.machine import MachineInfo
-from sparsevit_runtime.diagnostics.measurement import EnergyUse
-from sparsevit_runtime.diagnostics.profile_report import Entry, ProfileReport, SpanName
+from sparsevit_runtime.diagnostics.measurement import EnergyUse, PowerInfo
+from sparsevit_runtime.diagnostics.profile_report import Entry, ProfileReport, StageTimeName
 from sparsevit_runtime.graph.parts import OTHER, PARTS
 
 from ..console import facts
 
-#: Load per processor above which the milliseconds say little about the machine at rest.
+#: Load per CPU above which the milliseconds say little about the machine at rest.
 _BUSY = 0.5
-_SPANS: dict[SpanName, str] = {
+_STAGE_TIMES: dict[StageTimeName, str] = {
     "h2d": "H2D",
     "compute": "GPU compute",
     "d2h": "D2H",
@@ -35,12 +35,12 @@ def profile_view(report: ProfileReport) -> Iterator[RenderableType]:
     yield _ratio_table(report)
     yield Text()
     yield _stage_table(report)
-    if any(entry.spans for entry in report.entries):
+    if any(entry.stage_times for entry in report.entries):
         yield Text()
-        yield _span_table(report)
+        yield _stage_time_table(report)
     if report.power is not None:
         yield Text()
-        yield _energy_table(report)
+        yield _energy_table(report, report.power)
     if any(entry.parts for entry in report.entries):
         yield Text()
         yield _part_table(report)
@@ -61,7 +61,7 @@ def pruned_label(entry: Entry) -> str:
 
 
 def machine_line(machine: MachineInfo) -> str:
-    """Processor and board in a line."""
+    """CPU and board in a line."""
     parts = [machine.cpu, f"{machine.physical_cores} cores"]
     if machine.usable_cores != machine.logical_cores:
         parts.append(f"{machine.usable_cores:g} usable")
@@ -82,7 +82,7 @@ def _header(report: ProfileReport) -> list[tuple[str, str]]:
         ("model", f"{model.name} ({model.file}), {model.task}, {model.precision}, input {width}x{height}"),
         ("frames", f"{settings.source}, {settings.frame_wh[0]}x{settings.frame_wh[1]}, batch {settings.batch}"),
         ("runs", f"{settings.iterations} rounds after {settings.warm_up} of warm-up, all sparsities in each round"),
-        ("backend", f"{settings.library} on {settings.processor}, threads {settings.threads}"),
+        ("backend", f"{settings.library} on {settings.device}, threads {settings.threads}"),
         ("machine", machine_line(machine)),
         ("system", f"{machine.distribution}, {machine.system}, python {machine.python}"),
         ("versions", versions),
@@ -134,28 +134,29 @@ def _stage_table(report: ProfileReport) -> Table:
     return table
 
 
-def _span_table(report: ProfileReport) -> Table:
+def _stage_time_table(report: ProfileReport) -> Table:
     """In trtexec's words."""
     table = Table(title="On the device, ms", title_justify="left")
-    for column in ("pruned", "span", "min", "median", "p90", "p99"):
-        table.add_column(column, justify="left" if column == "span" else "right", no_wrap=True)
+    for column in ("pruned", "stage", "min", "median", "p90", "p99"):
+        table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
     for entry in report.entries:
-        for number, (name, label) in enumerate(_SPANS.items()):
-            s = entry.spans[name]
+        for number, (name, s) in enumerate((entry.stage_times or {}).items()):
+            label = _STAGE_TIMES[name]
             row = [pruned_label(entry) if number == 0 else "", label]
             table.add_row(*row, *(f"{value:.3f}" for value in (s.min, s.p50, s.p90, s.p99)))
         table.add_section()
     return table
 
 
-def _energy_table(report: ProfileReport) -> Table:
-    power = report.power
+def _energy_table(report: ProfileReport, power: PowerInfo) -> Table:
     idle = "" if power.idle_watts is None else f", {power.idle_watts:.2f} W at idle"
     table = Table(title=f"Energy, {power.meter} ({power.scope}){idle}", title_justify="left")
     for column in ("pruned", "mJ/frame", "above idle", "watts", "frames", "clocks, MHz", "throttled"):
         table.add_column(column, justify="right" if column in ("pruned", "mJ/frame", "above idle", "watts") else "left")
     for entry in report.entries:
         use = entry.energy
+        if use is None:
+            continue
         figures = [number_or_dash(v) for v in (use.mj_per_frame, use.mj_above_idle, use.mean_watts)]
         table.add_row(pruned_label(entry), *figures, str(use.frames), ranges(use.clocks_mhz), throttling(use))
     return table
@@ -168,7 +169,7 @@ def _part_table(report: ProfileReport) -> Table:
     table.add_column("part", no_wrap=True)
     for entry in entries:
         table.add_column(pruned_label(entry), justify="right", no_wrap=True)
-    times = [{part.part: part for part in entry.parts} for entry in entries]
+    times = [{part.part: part for part in entry.parts or ()} for entry in entries]
     for name in (*PARTS, *sorted({name for each in times for name in each} - {*PARTS, OTHER}), OTHER):
         if any(name in each for each in times):
             cells = [f"{each[name].ms:.2f} {each[name].share:4.0%}" if name in each else "-" for each in times]
@@ -183,7 +184,7 @@ def number_or_dash(value: float | None, digits: int = 2) -> str:
 
 
 def ranges(values: dict[str, tuple[float, float]]) -> str:
-    """Smallest and largest by name; many clocks of processor cores are one."""
+    """Smallest and largest by name; many clocks of CPU cores are one."""
     merged: dict[str, tuple[float, float]] = {}
     for name, (low, high) in values.items():
         short = name.split()[0]
@@ -206,6 +207,6 @@ def _busy(report: ProfileReport) -> str | None:
     if load is None or load <= _BUSY * cores:
         return None
     return (
-        f"The machine was busy before the first run (load {load:.1f} on {cores:g} processors): the ratios stand, "
+        f"The machine was busy before the first run (load {load:.1f} on {cores:g} CPUs): the ratios stand, "
         "because every round runs all sparsities, but the milliseconds would be lower on a machine at rest."
     )

@@ -9,13 +9,12 @@ from pydantic import BaseModel, ConfigDict
 
 from ..agreement import count_not_finite
 from ..card import CheckCard
-from ..contract import feeds_of
 from ..errors import ModelError
 from ..model import Model
 from ..progress import SILENT, Progress, track
-from .probes import batch_sizes, probe_batch
+from .probes import batch_sizes, probe_batch, probe_feeds
 
-CHECK_SCHEMA = 1
+CHECK_SCHEMA: Literal[2] = 2
 
 
 class OutputCheck(BaseModel):
@@ -53,11 +52,11 @@ class CheckReport(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: Literal[1] = CHECK_SCHEMA
+    schema_version: Literal[2] = CHECK_SCHEMA
     kind: Literal["recorded"] = "recorded"
     model: str
     library: str
-    processor: str
+    device: str
     agrees: bool
     outputs: tuple[OutputCheck, ...]
 
@@ -86,18 +85,15 @@ def check(model: Model, progress: Progress = SILENT) -> CheckReport:
     least, _ = batch_sizes(backend)
     outputs: list[OutputCheck] = []
     for run, record in enumerate(track(card.checks, "checking", progress)):
-        arrays = backend.run(
-            feeds_of(
-                probe_batch(card.input, [record.seed] * least),
-                None if record.keep is None else np.array(record.keep, np.int64),
-            ),
-            [output.name for output in record.outputs],
-        )
+        images = probe_batch(model.runner, [record.seed] * least)
+        keep = None if record.keep is None else np.array(record.keep, np.int64)
+        names = [output.name for output in record.outputs]
+        arrays = backend.run(probe_feeds(backend, images, keep), names)
         outputs += [_compare(run, record, expected, arrays[expected.name][:1]) for expected in record.outputs]
     return CheckReport(
         model=card.name,
         library=backend.details.get("library", backend.name),
-        processor=str(backend.device),
+        device=str(backend.device),
         agrees=all(output.agrees for output in outputs),
         outputs=tuple(outputs),
     )

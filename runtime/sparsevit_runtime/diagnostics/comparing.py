@@ -22,14 +22,13 @@ from ..agreement import (
 )
 from ..backends import Backend
 from ..card import ModelCard
-from ..contract import feeds_of
 from ..errors import ModelError
 from ..model import Model, bundled_models, find_model, load
 from ..progress import SILENT, Progress, track
 from ..tasks import Task
 from ..windows.plan import Plan, kept_windows
 from .checking import CHECK_SCHEMA
-from .probes import batch_sizes, engine_card, probe_batch
+from .probes import batch_sizes, engine_card, probe_batch, probe_feeds
 
 if TYPE_CHECKING:
     from ..tensorrt import EngineCard
@@ -45,8 +44,8 @@ class ComparisonReport(BaseModel):
     """Schema-versioned result of `sparsevit check --against FILE --json`.
 
     Attributes:
-        model: the file checked; `library` and `processor` ran it.
-        against: the file it is compared with; `against_library` and `against_processor` ran that.
+        model: the file checked; `library` and `device` ran it.
+        against: the file it is compared with; `against_library` and `against_device` ran that.
         precision: whose limits apply.
         runs: what was run: plan and batch.
         agrees: every tensor does.
@@ -55,14 +54,14 @@ class ComparisonReport(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: Literal[1] = CHECK_SCHEMA
+    schema_version: Literal[2] = CHECK_SCHEMA
     kind: Literal["compared"] = "compared"
     model: str
     library: str
-    processor: str
+    device: str
     against: str
     against_library: str
-    against_processor: str
+    against_device: str
     precision: Precision
     runs: tuple[str, ...]
     agrees: bool
@@ -106,21 +105,22 @@ def compare(
         path = find_model(against)
         with load(path, "onnxruntime", device="cpu") as reference:
             names = file or model.card.name, path.name
-            return _compare(model.backend, reference.backend, names, ratios, batches, outputs, progress)
+            return _compare(model, reference, names, ratios, batches, outputs, progress)
     names = file or model.card.name, against.card.name
-    return _compare(model.backend, against.backend, names, ratios, batches, outputs, progress)
+    return _compare(model, against, names, ratios, batches, outputs, progress)
 
 
 def _compare(
-    candidate: Backend,
-    reference: Backend,
+    model: Model,
+    against: Model,
     names: tuple[str, str],
     ratios: Sequence[float],
     batches: tuple[int, int] | None,
     outputs: Sequence[str] | None,
     progress: Progress,
 ) -> ComparisonReport:
-    card, engine = candidate.card, engine_card(candidate)
+    candidate, reference, card = model.backend, against.backend, model.card
+    engine = engine_card(candidate)
     outputs = tuple(candidate.output_names if outputs is None else outputs)
     _check_same_network(card, reference, outputs, names)
     precisions = {card.precision, reference.card.precision, *(() if engine is None else (engine.inputs.precision,))}
@@ -129,16 +129,16 @@ def _compare(
     rows: list[TensorAgreement] = []
     for number, (title, keep, batch) in enumerate(track(runs, "comparing", progress)):
         seeds = (range(first, first + batch) for first in range(100 * number, 100 * number + TRIES * batch, batch))
-        images = (probe_batch(card.input, those) for those in seeds)
+        images = (probe_batch(model.runner, those) for those in seeds)
         rows += compare_run(candidate, reference, images, keep, outputs, precision, title)
     tensors = worst_first(rows)
     return ComparisonReport(
         model=names[0],
         library=candidate.details.get("library", candidate.name),
-        processor=str(candidate.device),
+        device=str(candidate.device),
         against=names[1],
         against_library=reference.details.get("library", reference.name),
-        against_processor=str(reference.device),
+        against_device=str(reference.device),
         precision=precision,
         runs=tuple(title for title, _, _ in runs),
         agrees=all(tensor.agrees for tensor in tensors),
@@ -160,7 +160,7 @@ def compare_run(
     Args:
         candidate, reference: see `compare`.
         batches: images as both take them; the next ones are taken where the two computed other windows, see `TRIES`.
-        keep: (pairs,) windows computed per block pair; None for a fixed export.
+        keep: (pairs,) windows computed per block pair; None for all of them, or a fixed export.
         outputs: to compare.
         precision: whose limits apply.
         title: of the run, for the rows.
@@ -169,7 +169,7 @@ def compare_run(
     names = tuple(dict.fromkeys((*outputs, *kept)))
     best: tuple[float, list[TensorAgreement]] = (np.inf, [])
     for images in batches:
-        wanted = reference.run(feeds_of(images, keep), names)
+        wanted = reference.run(probe_feeds(reference, images, keep), names)
         answers = list(_answers(candidate, images, keep, names))
         apart = max(windows_apart(found, wanted, kept) for found in answers)
         compared = {name: wanted[name] for name in outputs}
@@ -245,7 +245,7 @@ def _runs(
     """Title, windows per block pair and batch of each run."""
     if card.windows.fixed is not None:
         return [(f"fixed plan, batch {batch}", None, batch) for batch in dict.fromkeys(batches)]
-    runs = []
+    runs: list[tuple[str, np.ndarray | None, int]] = []
     for number, ratio in enumerate(ratios):
         keep, batch = Plan.uniform(ratio, card.windows.depths).keep(card.stages), batches[number % 2]
         runs.append((f"{f'{ratio:.0%} pruned' if ratio else 'dense'}, batch {batch}", keep, batch))
@@ -258,10 +258,11 @@ def _kept_by_order(card: ModelCard, keep: np.ndarray | None) -> dict[str, list[i
     pair = 0
     for number, stage in enumerate(card.stages):
         for block in range(stage.depth):
-            if card.windows.fixed is not None:
-                count = kept_windows(stage.windows, card.windows.fixed[number][block])
-            else:
+            if keep is not None:
                 count = int(keep[pair + block // 2])
+            else:
+                ratio = 0.0 if card.windows.fixed is None else card.windows.fixed[number][block]
+                count = kept_windows(stage.windows, ratio)
             if 0 < count < stage.windows:
                 kept.setdefault(f"{('windows', 'shifted_windows')[block % 2]}{number}", []).append(count)
         pair += stage.pairs
@@ -272,9 +273,9 @@ def _answers(
     candidate: Backend, images: np.ndarray, keep: np.ndarray | None, outputs: Sequence[str]
 ) -> Iterator[dict[str, np.ndarray]]:
     """The candidate's outputs; an engine's twice, as it is launched at first and as it is from then on."""
-    yield candidate.run(feeds_of(images, keep), outputs)
-    if candidate.name == "tensorrt":
+    yield candidate.run(probe_feeds(candidate, images, keep), outputs)
+    if engine_card(candidate) is not None:
         # The second run is recorded into a CUDA graph, the third replays it. The second is of other images, so that
         # a replay that computes nothing is seen.
-        candidate.run(feeds_of(np.flip(images, axis=-2), keep), outputs)
-        yield candidate.run(feeds_of(images, keep), outputs)
+        candidate.run(probe_feeds(candidate, np.flip(images, axis=-2), keep), outputs)
+        yield candidate.run(probe_feeds(candidate, images, keep), outputs)

@@ -10,6 +10,9 @@ import numpy as np
 from ..model import Model
 from ..power import Energy, EnergySampler, PowerMeter, open_meter
 from ..progress import SILENT, Progress, track
+from ..windows.level import Level
+from ..windows.plan import PlanLike
+from .frames import run_frames
 from .measurement import EnergyUse
 
 _IDLE_SECONDS = 2.0
@@ -32,7 +35,7 @@ def idle_watts(meter: PowerMeter, seconds: float = _IDLE_SECONDS) -> float | Non
 def measure_energy(
     model: Model,
     frames: Sequence[np.ndarray],
-    sparsities: Sequence[str | None],
+    sparsities: Sequence[PlanLike | Level | None],
     meter: PowerMeter,
     *,
     seconds: float = 3.0,
@@ -60,25 +63,25 @@ def measure_energy(
     stretches: list[list[tuple[Energy, int]]] = [[] for _ in sparsities]
     for position in track(order, "measuring energy", progress):
         images = [frames[i % len(frames)] for i in range(batch)]
-        model.batch(images, sparsities[position])  # what this sparsity allocates is not energy of its frames
+        run_frames(model, images, sparsities[position])  # what this sparsity allocates is not energy of its frames
         count, end = 0, time.monotonic() + seconds / 2
         with EnergySampler(meter) as sampler:
             while count == 0 or time.monotonic() < end:
                 images = [frames[(count + i) % len(frames)] for i in range(batch)]
-                model.batch(images, sparsities[position])
+                run_frames(model, images, sparsities[position])
                 count += batch
         stretches[position].append((sampler.energy, count))
     return [EnergyUse.of(_sum([e for e, _ in pair]), sum(n for _, n in pair), idle) for pair in stretches]
 
 
 def _sum(parts: Sequence[Energy]) -> Energy:
-    known = [part.joules for part in parts]
+    known = [part.joules for part in parts if part.joules is not None]
     samples = sum(part.samples for part in parts)
     reasons = dict.fromkeys(reason for part in parts for reason in part.throttled)
     return Energy(
         seconds=sum(part.seconds for part in parts),
         samples=samples,
-        joules=None if None in known else sum(known),
+        joules=sum(known) if len(known) == len(parts) else None,
         clocks_mhz=_union([part.clocks_mhz for part in parts]),
         temperatures_c=_union([part.temperatures_c for part in parts]),
         throttled={r: sum(part.throttled.get(r, 0.0) * part.samples for part in parts) / samples for r in reasons},

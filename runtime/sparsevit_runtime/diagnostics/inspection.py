@@ -13,7 +13,7 @@ from ..windows.macs import card_macs
 from ..windows.plan import Plan
 from .measurement import ReportPart
 
-INSPECT_SCHEMA = 1
+INSPECT_SCHEMA: Literal[1] = 1
 #: Uniform sparsities whose multiply-accumulates are told.
 _RATIOS = (0.0, 0.3, 0.5, 0.6, 0.7)
 
@@ -103,6 +103,7 @@ def inspect(model: Model, path: Path) -> InspectReport:
 
 def _costs(card: ModelCard) -> tuple[PlanCost, ...]:
     dense = card_macs(card, 0)
+    plans: list[tuple[float | None, Plan]]
     if card.windows.fixed is None:
         plans = [(ratio, Plan.uniform(ratio, card.windows.depths)) for ratio in _RATIOS]
     else:

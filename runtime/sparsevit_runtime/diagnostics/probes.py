@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..backends import Backend
-from ..card import InputCard
+from ..contract import feeds_of
 from ..images.probe import probe_image
+from ..runner import Runner
+from .frames import zero_inputs
 
 if TYPE_CHECKING:
     from ..tensorrt import EngineCard
@@ -18,13 +20,20 @@ if TYPE_CHECKING:
 MOST_IMAGES = 4
 
 
-def probe_batch(card: InputCard, seeds: Iterable[int]) -> np.ndarray:
+def probe_batch(runner: Runner, seeds: Iterable[int]) -> np.ndarray:
     """Probe images as the graph takes them, one per seed: (B, H, W, 3) uint8, or (B, 3, H, W) float32 normalised."""
-    images = np.stack([probe_image(card.height, card.width, seed) for seed in seeds])
-    if card.layout == "camera":
-        return images
-    rgb = images[..., ::-1].astype(np.float32)
-    return ((rgb - np.float32(card.mean)) / np.float32(card.std)).transpose(0, 3, 1, 2)
+    return runner.as_input(np.stack([probe_image(*runner.input_hw, seed) for seed in seeds]))
+
+
+def probe_feeds(backend: Backend, images: np.ndarray, keep: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Inputs of a run of `probe_batch`; what belongs to a frame beside its pixels is zero.
+
+    Args:
+        backend: that runs.
+        images: as the graph takes them.
+        keep: (pairs,) windows computed per block pair; None for a fixed export.
+    """
+    return {**feeds_of(images, keep), **zero_inputs(backend.contract, len(images))}
 
 
 def engine_card(backend: Backend) -> EngineCard | None:

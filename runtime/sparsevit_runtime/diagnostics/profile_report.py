@@ -7,10 +7,10 @@ from typing import Literal
 from .machine import MachineInfo
 from .measurement import EnergyUse, ModelInfo, PowerInfo, ReportPart, Stats
 
-PROFILE_SCHEMA = 1
+PROFILE_SCHEMA: Literal[2] = 2
 
 StageName = Literal["preprocess", "inference", "postprocess", "total"]
-SpanName = Literal["h2d", "compute", "d2h", "enqueue", "total"]
+StageTimeName = Literal["h2d", "compute", "d2h", "enqueue", "total"]
 #: How a report names these sparsities.
 DENSE, FIXED = "dense", "fixed"
 
@@ -21,7 +21,7 @@ class Settings(ReportPart):
     Attributes:
         iterations, warm_up: rounds per entry.
         batch: images per run.
-        backend, library, processor, threads: what ran the graph.
+        backend, library, device, threads: what ran the graph.
         source: where the frames came from.
         frame_wh: size of the frames before letterboxing.
     """
@@ -31,7 +31,7 @@ class Settings(ReportPart):
     batch: int
     backend: str
     library: str
-    processor: str
+    device: str
     threads: str
     source: str
     frame_wh: tuple[int, int]
@@ -67,7 +67,7 @@ class Entry(ReportPart):
             without a dense run.
         above_floor: `time_ratio` less `mac_ratio`.
         stages: per stage of the way, for the whole batch.
-        spans: inside the inference, measured on the device; None where the backend cannot tell.
+        stage_times: inside the inference, measured on the device; None where the backend cannot tell.
         energy: None without a meter.
         parts: of the network, slowest first; None unless asked for.
     """
@@ -80,7 +80,7 @@ class Entry(ReportPart):
     time_ratio: float | None
     above_floor: float | None
     stages: dict[StageName, Stats]
-    spans: dict[SpanName, Stats] | None = None
+    stage_times: dict[StageTimeName, Stats] | None = None
     energy: EnergyUse | None = None
     parts: tuple[PartTime, ...] | None = None
 
@@ -88,7 +88,7 @@ class Entry(ReportPart):
 class ProfileReport(ReportPart):
     """Schema-versioned result of a profile. `power_note` says why there is no energy, where there is none."""
 
-    schema_version: Literal[1] = PROFILE_SCHEMA
+    schema_version: Literal[2] = PROFILE_SCHEMA
     created: str
     model: ModelInfo
     settings: Settings

@@ -21,11 +21,11 @@ from ..progress import SILENT, Progress, track
 from ..runner import Request, Runner
 from ..windows.macs import card_macs
 from .energy import idle_watts, measure_energy
-from .frames import DEFAULT_SOURCE, read_frames
+from .frames import DEFAULT_SOURCE, read_frames, run_frames, zero_inputs
 from .layers import time_parts
 from .machine import read_load_average, read_machine
 from .measurement import EnergyUse, ModelInfo, PowerInfo, Stats, threads_used
-from .profile_report import DENSE, FIXED, Entry, PartTime, ProfileReport, Settings, SpanName, StageName
+from .profile_report import DENSE, FIXED, Entry, PartTime, ProfileReport, Settings, StageName, StageTimeName
 
 
 @dataclass(slots=True)
@@ -33,14 +33,11 @@ class _Timing:
     """Samples of one sparsity, in milliseconds, one per round."""
 
     label: str
-    sparsity: str | None
-    window_share: float = 1.0
-    keep: tuple[int, ...] | None = None
-    request: Request | None = None
+    request: Request
     samples: dict[StageName, list[float]] = field(
         default_factory=lambda: {"preprocess": [], "inference": [], "postprocess": [], "total": []}
     )
-    spans: dict[SpanName, list[float]] = field(default_factory=dict)
+    stage_times: dict[StageTimeName, list[float]] = field(default_factory=dict)
     energy: EnergyUse | None = None
     parts: tuple[PartTime, ...] | None = None
 
@@ -81,23 +78,24 @@ def profile(
         PlanError: an entry does not fit the model, or a sweep was asked of a fixed export.
         SourceError: the source cannot be opened or has no frames.
         BackendError: a run failed, or the backend cannot time layers.
+        ValueError: no rounds, or no images per run.
     """
+    if iterations < 1 or warm_up < 0 or batch < 1:
+        raise ValueError(f"{iterations} rounds after {warm_up} of warm-up, batch {batch}: at least one round and image")
     if layers and not model.backend.capabilities.layers:
         raise BackendError(f"the {model.backend.name} backend cannot time single layers; leave layers (--layers) out")
     timings = _timings(model, sweep)
-    for timing in timings:
-        timing.request = model.runner.request(model.level(timing.sparsity))
     name, frames = read_frames(source)
     letterboxed = _letterboxed(model.runner, frames)
     machine = read_machine()
-    spans = model.backend.capabilities.measure
+    measures = model.backend.capabilities.measure
     random = np.random.RandomState(0)
     rounds = warm_up + iterations
     for number in track(range(rounds), "measuring", progress):
         images = [frames[(number * batch + i) % len(frames)] for i in range(batch)]
         for position in random.permutation(len(timings)):
             _run_once(model, timings[position], images, timed=number >= warm_up)
-            if spans:
+            if measures:
                 chosen = np.arange(number * batch, (number + 1) * batch) % len(frames)
                 _measure_once(model, timings[position], letterboxed[chosen], timed=number >= warm_up)
     load_after = read_load_average()
@@ -112,7 +110,7 @@ def profile(
         used = measure_energy(
             model,
             frames,
-            [timing.sparsity for timing in timings],
+            [timing.request.level for timing in timings],
             meter,
             seconds=energy_seconds,
             batch=batch,
@@ -131,12 +129,12 @@ def profile(
             batch=batch,
             backend=model.backend.name,
             library=details.get("library", ""),
-            processor=str(model.backend.device),
+            device=str(model.backend.device),
             threads=threads_used(details.get("threads", ""), machine),
             source=name,
             frame_wh=(frames[0].shape[1], frames[0].shape[0]),
         ),
-        timed_region=_timed_region(model, batch, spans),
+        timed_region=_timed_region(model, batch, measures),
         machine=machine,
         load_average_after=load_after,
         power=power,
@@ -147,33 +145,33 @@ def profile(
 
 def _timings(model: Model, sweep: Sequence[str] | None) -> list[_Timing]:
     if model.card.windows.fixed is None:
-        return [_Timing(DENSE if s == "0" else s, s) for s in sweep or ("0",)]
+        return [_Timing(DENSE if s == "0" else s, model.runner.request(model.level(s))) for s in sweep or ("0",)]
     if sweep is not None:
         raise PlanError(
             f"{model.card.name} is a fixed export and has one plan only: give no sweep (leave --sweep out), or export "
             "without --fixed"
         )
-    return [_Timing(FIXED, None)]
+    return [_Timing(FIXED, model.runner.request(model.level()))]
 
 
 def _letterboxed(runner: Runner, frames: Sequence[np.ndarray]) -> np.ndarray:
     """(N, h, w, 3) uint8."""
     images = runner.new_buffer(len(frames))
+    nothing = {name: array[0] for name, array in zero_inputs(runner.contract, 1).items()}
     for frame, image in zip(frames, images):
-        runner.letterbox(runner.place(frame), image)
+        runner.letterbox(runner.place(frame, nothing), image)
     return images
 
 
 def _measure_once(model: Model, timing: _Timing, images: np.ndarray, *, timed: bool) -> None:
-    spans = model.runner.measure(images, timing.request)
+    times = model.runner.measure(images, timing.request)
     if timed:
-        for name in get_args(SpanName):
-            timing.spans.setdefault(name, []).append(getattr(spans, f"{name}_ms"))
+        for name in get_args(StageTimeName):
+            timing.stage_times.setdefault(name, []).append(getattr(times, f"{name}_ms"))
 
 
 def _run_once(model: Model, timing: _Timing, images: list[np.ndarray], *, timed: bool) -> None:
-    results = model.batch(images, timing.sparsity)
-    timing.keep, timing.window_share = results[0].keep, results[0].window_share
+    results = run_frames(model, images, timing.request.level)
     if not timed:
         return
     stages = results[0].timings
@@ -189,20 +187,21 @@ def _entries(model: Model, timings: Sequence[_Timing]) -> tuple[Entry, ...]:
     dense_macs = card_macs(model.card, 0)
     entries = []
     for timing in timings:
-        macs = card_macs(model.card, timing.sparsity)
+        level = timing.request.level
+        macs = card_macs(model.card, level.plan)
         floor = macs / dense_macs
         ratio = None if dense is None else float(np.median(np.array(timing.samples["inference"]) / dense))
         entries.append(
             Entry(
                 sparsity=timing.label,
-                keep=timing.keep,
-                window_share=round(timing.window_share, 4),
+                keep=level.kept,
+                window_share=round(level.window_share, 4),
                 macs=macs,
                 mac_ratio=round(floor, 4),
                 time_ratio=None if ratio is None else round(ratio, 4),
                 above_floor=None if ratio is None else round(ratio - floor, 4),
                 stages={name: Stats.of(samples) for name, samples in timing.samples.items()},
-                spans={name: Stats.of(samples) for name, samples in timing.spans.items()} or None,
+                stage_times={name: Stats.of(samples) for name, samples in timing.stage_times.items()} or None,
                 energy=timing.energy,
                 parts=timing.parts,
             )
@@ -210,7 +209,7 @@ def _entries(model: Model, timings: Sequence[_Timing]) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def _timed_region(model: Model, batch: int, spans: bool) -> str:
+def _timed_region(model: Model, batch: int, measures: bool) -> str:
     """Says what lies inside the timed region."""
     images = "one frame" if batch == 1 else f"{batch} frames in one run"
     inference = "the backend's run alone, from the input array to the output arrays in host memory"
@@ -225,7 +224,7 @@ def _timed_region(model: Model, batch: int, spans: bool) -> str:
         + (
             " Stage times are of runs of their own: H2D, GPU compute and D2H between events on the device, enqueue and "
             "end to end on the host's clock."
-            if spans
+            if measures
             else ""
         )
     )

@@ -7,7 +7,7 @@ from typing import Literal
 from .machine import MachineInfo
 from .measurement import EnergyUse, ModelInfo, PowerInfo, ReportPart, Stats
 
-SOAK_SCHEMA = 1
+SOAK_SCHEMA: Literal[2] = 2
 
 
 class SoakInterval(ReportPart):
@@ -39,13 +39,13 @@ class SoakReport(ReportPart):
         throttled: reasons, with the seconds of the intervals in which they were seen.
     """
 
-    schema_version: Literal[1] = SOAK_SCHEMA
+    schema_version: Literal[2] = SOAK_SCHEMA
     created: str
     model: ModelInfo
     machine: MachineInfo
     backend: str
     library: str
-    processor: str
+    device: str
     batch: int
     source: str
     sparsity: str

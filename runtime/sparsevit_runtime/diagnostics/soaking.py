@@ -12,7 +12,7 @@ from ..power import EnergySampler, HostSensors, PowerMeter
 from ..progress import SILENT, Progress
 from ..tasks import Result
 from .energy import idle_watts
-from .frames import DEFAULT_SOURCE, read_frames
+from .frames import DEFAULT_SOURCE, read_frames, run_frames
 from .machine import read_machine
 from .measurement import EnergyUse, ModelInfo, PowerInfo, Stats
 from .profile_report import DENSE, FIXED
@@ -65,12 +65,13 @@ class Soak:
             BackendError: a run failed.
         """
         self._model, self._file, self._sparsity, self._batch = model, file, sparsity, batch
+        self._level = model.level(sparsity)
         self._source, self._frames = read_frames(source)
         self._meter, self._no_meter = meter, "" if meter else no_meter
         self._sensors = meter or HostSensors()
         self._machine = read_machine()
         for _ in range(max(1, warm_up)):
-            self._keep = self._run()[0].keep
+            self._run()
         self._power: PowerInfo | None = None
         if meter is not None:
             self._power = PowerInfo.of(meter, idle_watts(meter))
@@ -104,7 +105,7 @@ class Soak:
             return None
         first, last = self._intervals[0], self._intervals[-1]
         several = len(self._intervals) > 1
-        grown = several and first.resident_mb is not None and last.resident_mb is not None
+        before, after = first.resident_mb if several else None, last.resident_mb
         throttled: dict[str, float] = {}
         for interval in self._intervals:
             for reason in interval.use.throttled:
@@ -118,11 +119,11 @@ class Soak:
             machine=self._machine,
             backend=self._model.backend.name,
             library=details.get("library", ""),
-            processor=str(self._model.backend.device),
+            device=str(self._model.backend.device),
             batch=self._batch,
             source=self._source,
             sparsity=self._sparsity or (FIXED if fixed else DENSE),
-            keep=self._keep,
+            keep=self._level.kept,
             power=self._power,
             power_note=self._no_meter,
             seconds_asked=self._asked,
@@ -130,7 +131,7 @@ class Soak:
             frames=sum(interval.use.frames for interval in self._intervals),
             stopped=seconds < self._asked,
             drift=round(last.latency.p50 / first.latency.p50 - 1, 4) if several else None,
-            memory_growth_mb=round(last.resident_mb - first.resident_mb, 2) if grown else None,
+            memory_growth_mb=None if before is None or after is None else round(after - before, 2),
             throttled=throttled,
             intervals=tuple(self._intervals),
         )
@@ -161,7 +162,8 @@ class Soak:
                 )
 
     def _run(self) -> list[Result]:
-        return self._model.batch([self._frames[i % len(self._frames)] for i in range(self._batch)], self._sparsity)
+        images = [self._frames[i % len(self._frames)] for i in range(self._batch)]
+        return run_frames(self._model, images, self._level)
 
 
 def resident_mb() -> float | None:

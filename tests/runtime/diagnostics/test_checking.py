@@ -23,6 +23,7 @@ def check(path):
         ({}, 0.0005, None, None),
         ({"layout": "normalized"}, 0.0, None, None),
         ({"fixed": ((0.5, 0.5), (0.0, 0.0, 0.5, 0.5))}, 0.0, None, None),
+        ({"matrix": True}, 0.0, None, None),  # of zeros
         ({}, 1.0, None, "agree"),
         ({}, 1.0, {"atol": 1.0}, None),
         ({}, 1.0, {"min_agreement": 0.0}, None),
@@ -34,7 +35,7 @@ def test_agreement_follows_the_record(tmp_path, properties, error, changes, prob
     assert report.agrees == (problem is None)
     assert (report.worst.output, report.worst.run) == ("labels", 0)
     assert problem is None or problem in report.worst.problem
-    assert (report.model, report.processor) == ("tiny", "cpu") and report.library.startswith("onnxruntime ")
+    assert (report.model, report.device) == ("tiny", "cpu") and report.library.startswith("onnxruntime ")
 
 
 BOXES = [(1.0, 2.0, 30.0, 20.0), (3.0, 4.0, 9.0, 8.0), (0.0, 0.0, 5.0, 5.0)]

@@ -115,6 +115,8 @@ def test_half_precision_has_limits_of_its_own(features, tmp_path):
 
 def test_fixed_plans_and_detectors(tiny_model):
     fixed = tiny_model("fixed", fixed=((0.5, 0.5), (0.0, 0.0, 0.5, 0.5)), layout="normalized")
+    matrix = tiny_model("matrix", matrix=True)  # of zeros with each frame
+    assert compare(matrix, matrix).agrees
     report = compare(fixed, fixed)
     assert report.agrees and report.runs == ("fixed plan, batch 1", "fixed plan, batch 2")
     boxes = [(1.0, 2.0, 30.0, 20.0), (3.0, 4.0, 9.0, 8.0)]
@@ -151,7 +153,7 @@ def test_an_engine_is_run_at_the_batches_it_was_built_for(features, engines):
     report = compare(engines.write(features, features, batch=(2, 4, 8)), features)
     assert report.agrees, report.worst
     assert report.runs == ("dense, batch 2", "30% pruned, batch 4", "60% pruned, batch 2")
-    assert report.library == "tensorrt 10.3.0" and report.against_processor == "cpu"
+    assert report.library == "tensorrt 10.3.0" and report.against_device == "cpu"
 
 
 def test_an_engine_that_computes_something_else(features, engines, tmp_path):

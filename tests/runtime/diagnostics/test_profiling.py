@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from sparsevit_runtime.diagnostics import profile
+from sparsevit_runtime.diagnostics import ProfileReport, profile
 from sparsevit_runtime.errors import PlanError
 from sparsevit_runtime.model import load
 from told import Told
@@ -46,7 +48,7 @@ def test_every_round_runs_every_sparsity_once(tiny_model):
     with load(tiny_model(), threads=1) as model:
         runs = []
         batch = model.batch
-        model.batch = lambda images, sparsity: runs.append(sparsity) or batch(images, sparsity)
+        model.batch = lambda images, level: runs.append(level.plan.ratios[0][0]) or batch(images, level)
         profile(
             model,
             ["0", "0.3", "0.7"],
@@ -58,8 +60,26 @@ def test_every_round_runs_every_sparsity_once(tiny_model):
     assert told.pieces == [("measuring", 8)] and told.done == list(range(1, 9))
     by_round = [tuple(runs[i : i + 3]) for i in range(0, len(runs), 3)]
     assert len(by_round) == 8
-    assert all(sorted(r) == ["0", "0.3", "0.7"] for r in by_round)
+    assert all(sorted(r) == [0.0, 0.3, 0.7] for r in by_round)
     assert len(set(by_round)) > 1  # not always in the same order
+
+
+def test_a_model_that_takes_a_matrix_with_each_frame_is_given_zeros(tiny_model):
+    with load(tiny_model(matrix=True), threads=1) as model:
+        report = profile(model, ["0", "0.5"], iterations=1, warm_up=0, batch=2, source=STREET)
+    assert [entry.keep for entry in report.entries] == [(24, 6, 6), (12, 3, 3)]
+
+
+def test_the_published_profile_is_of_this_schema():
+    path = Path(__file__).parents[3] / "benchmarks" / "results" / "profile_street_scenes.json"
+    report = ProfileReport.model_validate_json(path.read_text())
+    assert report.settings.device == "cpu" and {"dense", "0.6"} <= {entry.sparsity for entry in report.entries}
+
+
+@pytest.mark.parametrize("wrong", [{"iterations": 0}, {"warm_up": -1}, {"batch": 0}])
+def test_nothing_to_measure(tiny_model, wrong):
+    with load(tiny_model(), threads=1) as model, pytest.raises(ValueError, match="at least one round and image"):
+        profile(model, source=STREET, **wrong)
 
 
 def test_a_plan_that_does_not_fit(tiny_model):

@@ -20,6 +20,7 @@ from sparsevit_runtime.graph.parts import PARTS
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine, read_sidecar
 from sparsevit_runtime.tensorrt.capabilities import launch_environment
 from sparsevit_runtime.tensorrt.device import find_gpu
+from told import Told
 
 RTX = BuildOptions(flavour="tensorrt_rtx")
 PORTABLE = replace(RTX, portable=True)
@@ -38,8 +39,8 @@ def altered(source: Path, target: Path, change) -> Path:
 
 
 def test_build_reuse_and_rebuild(rtx, exported, plugin_library, tmp_path):
-    engine, options, seen = tmp_path / "m.engine", replace(RTX, plugins=plugin_library), []
-    report = build_engine(exported(), engine, options, lambda *step: seen.append(step))
+    engine, options, told = tmp_path / "m.engine", replace(RTX, plugins=plugin_library), Told()
+    report = build_engine(exported(), engine, options, told)
     card = report.card
     assert report.reasons == ("there is no m.engine yet",)
     assert sorted(os.listdir(tmp_path)) == ["m.engine", "m.engine.json"]
@@ -54,7 +55,7 @@ def test_build_reuse_and_rebuild(rtx, exported, plugin_library, tmp_path):
     assert card.inputs.in_place and card.in_place_scatters == 4
     assert card.model.input.height == 60 and card.inputs.profile["keep"].min == (0, 0, 0, 0)
     assert card.inputs.profile["keep"].max == (12, 4, 1, 1)
-    assert all(0 <= done <= total for _, done, total in seen) and len({phase for phase, _, _ in seen}) > 2
+    assert all(0 <= done <= total for _, done, total in told.steps) and len({step[0] for step in told.steps}) > 2
     # What the inspector says about layers, for profiles: the nodes they were made of, under the part they belong to.
     marks = {part for part in PARTS if f"[ONNX Layer: {part}/".encode() in engine.read_bytes()}
     assert marks == set(PARTS)
@@ -204,11 +205,11 @@ def test_files_that_cannot_be_read_or_written(rtx, exported, tmp_path):
 
 
 def test_ctrl_c_ends_the_build_and_leaves_nothing(rtx, exported, tmp_path):
-    def interrupt(*step):
+    def interrupt():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_engine(exported(), tmp_path / "m.engine", PORTABLE, interrupt)
+        build_engine(exported(), tmp_path / "m.engine", PORTABLE, Told(interrupt))
     assert os.listdir(tmp_path) == []
 
 

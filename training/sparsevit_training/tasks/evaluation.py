@@ -13,7 +13,7 @@ from sparsevit_runtime.card import MetricCard
 from ..datasets import Sample
 
 #: Version of the dictionaries `Evaluation.to_dict` returns.
-EVALUATION_SCHEMA = 2
+EVALUATION_SCHEMA = 3
 
 _Result = TypeVar("_Result", bound=Result)
 
