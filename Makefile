@@ -15,7 +15,7 @@ WITHOUT_PLUGINS := --config-settings=cmake.define.SPARSEVIT_PLUGINS=OFF
 APT_PACKAGES := g++-aarch64-linux-gnu qemu-user
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 # Tests that compute much and take no times; the others run one by one.
-SIDE_BY_SIDE := tests/build_hooks tests/exporter tests/plugins tests/runtime/tensorrt
+SIDE_BY_SIDE := tests/exporter tests/plugins tests/runtime/tensorrt tests/test_install.py
 # TensorRT's headers of 10.14, which kernel-lens brings.
 PACKAGED_HEADERS = "$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("kernel_lens").submodule_search_locations[0])')/include/tensorrt"
 # The folders that `make headers` compiles against; the packaged ones unless any are named.
@@ -31,15 +31,15 @@ $(BIN)/python:
 	@echo "== creating $(VENV)"
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.runtime: $(BIN)/python pyproject.toml CMakeLists.txt build_hooks/device_requirements.py
+$(VENV)/.runtime: $(BIN)/python pyproject.toml CMakeLists.txt
 	@echo "== installing the runtime (no torch)"
-	$(PIP) $(WITHOUT_PLUGINS) -e .
+	$(PIP) $(WITHOUT_PLUGINS) -e '.[cpu]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.runtime
 	@echo "== installing what the tests need: torch (CPU), transformers, TensorRT-RTX and TensorRT's headers, pytest"
 	$(PIP) $(TORCH)
-	$(PIP) $(WITHOUT_PLUGINS) -e '.[draw,plot,power,export,train,test]'
+	$(PIP) $(WITHOUT_PLUGINS) -e '.[cpu,draw,plot,power,export,train,test]'
 	$(PIP) 'tensorrt-rtx-cu13==1.7.1.*'
 	$(PIP) --no-deps kernel-lens==2.0.1
 	@command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null || { \
@@ -65,7 +65,7 @@ check: $(VENV)/.test  ## the linter and the quick tests of exporter, runtime and
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -m 'not slow' --ignore tests/runtime/tensorrt \
-	  tests/build_hooks tests/exporter tests/runtime tests/training
+	  tests/exporter tests/runtime tests/training
 
 figures: $(VENV)/.test  ## rewrite the README's tables from the measured files
 	$(BIN)/python benchmarks/tables.py

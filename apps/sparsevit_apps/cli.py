@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sparsevit_runtime.dependencies import explain
 from sparsevit_runtime.errors import SparseViTError
 
 from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search
@@ -28,12 +29,14 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except SparseViTError as error:
-            if ctx.params.get("debug"):
+        except (SparseViTError, ImportError, AttributeError) as error:
+            # The latter two may come of an OpenCV or ONNX Runtime that is not whole.
+            told = error if isinstance(error, SparseViTError) else explain(error)
+            if told is None or ctx.params.get("debug"):
                 raise
             from .console import print_error
 
-            print_error(str(error))
+            print_error(str(told))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as stop:
             typer.echo("stopped", err=True)

@@ -111,12 +111,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    except ModuleNotFoundError as error:
-        if error.name != "cv2":
-            raise
-        from .dependencies import missing
+    except (ImportError, AttributeError) as error:
+        from .dependencies import explain
 
-        raise missing("cv2") from error
+        told = explain(error)
+        if told is None or told is error:
+            raise
+        raise told from error
     globals()[name] = value
     return value
 

@@ -46,7 +46,7 @@ class BuildError(SparseViTError):
 
 
 class MissingDependencyError(SparseViTError, ImportError):
-    """An optional library is needed for what was asked."""
+    """A library that is needed for what was asked is not installed, or does not load."""
 
 
 class CheckpointError(SparseViTError):

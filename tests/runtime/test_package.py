@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import sparsevit_runtime
+import sparsevit_street
 import tiny
 
 BLOCK = """
@@ -24,10 +25,9 @@ sys.meta_path.insert(0, Blocked())
 
 def run(blocked: set[str], body: str) -> str:
     program = BLOCK.format(names=blocked) + textwrap.dedent(body)
-    runtime = Path(sparsevit_runtime.__file__).parents[1]
-    places = [str(runtime), str(runtime.with_name("street"))]
+    where = [str(Path(package.__file__).parents[1]) for package in (sparsevit_runtime, sparsevit_street)]
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {places!r}\n{program}"],
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {where!r}\n{program}"],
         check=False,
         capture_output=True,
         text=True,
@@ -63,8 +63,22 @@ def test_running_needs_no_torch_no_tensorrt_no_cuda(tmp_path):
 @pytest.mark.parametrize(
     ("blocked", "action", "advice"),
     [
-        ("onnxruntime", "sv.load({path!r})", ["pip install onnxruntime", "onnxruntime-gpu", "Jetson"]),
-        ("cv2", "sv.load", ["opencv-python-headless", "JetPack", "--system-site-packages"]),
+        (
+            "onnxruntime",
+            "sv.load({path!r})",
+            ["sparsevit-edge[cpu]", "pip install onnxruntime", "sparsevit-edge[gpu]", "onnxruntime-gpu", "Jetson"],
+        ),
+        (
+            "cv2",
+            "sv.load",
+            [
+                "sparsevit-edge[cpu]",
+                "opencv-python-headless",
+                "sparsevit-edge[gpu]",
+                "JetPack",
+                "--system-site-packages",
+            ],
+        ),
         ("supervision", "sv.load({path!r}, threads=1)(frame).to_supervision()", ["sparsevit-edge[draw]"]),
     ],
 )
@@ -85,6 +99,50 @@ def test_a_missing_library_is_named_with_its_package(tmp_path, blocked, action, 
     )
     for words in advice:
         assert words in output
+
+
+#: What `import cv2` finds after one of two OpenCV packages was uninstalled: a folder without code.
+EMPTY = """
+import sys
+from importlib.machinery import ModuleSpec
+
+class Remains:
+    def find_spec(self, name, path=None, target=None):
+        if name == "cv2":
+            spec = ModuleSpec(name, None, is_package=True)
+            spec.submodule_search_locations = ["/env/site-packages/cv2"]
+            return spec
+
+sys.meta_path.insert(0, Remains())
+"""
+
+
+def test_an_opencv_without_code_is_told_whichever_name_is_asked_for_first():
+    output = run(
+        set(),
+        EMPTY
+        + textwrap.dedent(
+            """
+            import os
+            import sparsevit_runtime as sv
+
+            for name in sv.__all__:
+                if child := os.fork():  # each name is the first
+                    assert os.waitpid(child, 0)[1] == 0, name
+                    continue
+                try:
+                    getattr(sv, name)
+                except sv.MissingDependencyError as error:
+                    print(name, error, flush=True)
+                os._exit(0)
+            """
+        ),
+    )
+    told = dict(line.split(maxsplit=1) for line in output.splitlines())
+    assert {"load", "Model", "Stream", "open_source", "open_sink", "open_backend", "draw_result"} <= set(told)
+    for text in told.values():
+        assert "/env/site-packages/cv2 has no imread" in text
+        assert "Reinstall it" in text
 
 
 def test_every_public_name_is_there():

@@ -10,19 +10,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sparsevit_runtime.dependencies import missing
+from sparsevit_runtime.dependencies import PACKAGES, missing, require
 from sparsevit_runtime.diagnostics.accelerators import find_cuda, find_nvidia_gpu, find_tensorrt, jetson_release
 from sparsevit_runtime.diagnostics.machine import MachineInfo, installed_versions, read_machine
 from sparsevit_runtime.diagnostics.proc import system_text
+from sparsevit_runtime.errors import MissingDependencyError
 
 from .findings import DoctorReport, Finding
 
-_OPENCV = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
-)
 #: Extra of the distribution -> modules it brings and what they are for.
 _EXTRAS = {
     "export": (("torch", "onnx", "onnxscript", "safetensors"), "sparsevit export"),
@@ -119,16 +114,19 @@ def _library(area: str, module: str, distribution: str, *, required: bool = Fals
     return Finding(area=area, name=module, status="ok", value=version or "installed outside pip", required=required)
 
 
+def _unusable(area: str, name: str, error: MissingDependencyError) -> Finding:
+    """A required library that is not there or does not load."""
+    return Finding(area=area, name=name, status="missing", value="cannot be imported", advice=str(error), required=True)
+
+
 def _opencv() -> Iterator[Finding]:
     area = "opencv"
     try:
-        import cv2
-    except ImportError as error:
-        yield Finding(
-            area=area, name="opencv", status="missing", value=str(error), advice=str(missing("cv2")), required=True
-        )
+        cv2 = require("cv2")
+    except MissingDependencyError as error:
+        yield _unusable(area, "opencv", error)
         return
-    packages = installed_versions(_OPENCV)
+    packages = installed_versions(PACKAGES["cv2"])
     several = len(packages) > 1
     yield Finding(
         area=area,
@@ -182,28 +180,19 @@ def opencv_features(build: str) -> Iterator[Finding]:
 
 def _onnxruntime(machine: MachineInfo) -> Iterator[Finding]:
     area = "inference"
-    packages = installed_versions(("onnxruntime", "onnxruntime-gpu"))
+    packages = installed_versions(PACKAGES["onnxruntime"])
     try:
-        import onnxruntime
-
-        providers = [p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers()]
-        version = onnxruntime.__version__
-    except (ImportError, AttributeError) as error:  # two packages in one folder leave a module without attributes
-        yield Finding(
-            area=area,
-            name="onnxruntime",
-            status="missing",
-            value=f"{error}",
-            advice=str(missing("onnxruntime")),
-            required=True,
-        )
+        onnxruntime = require("onnxruntime")
+    except MissingDependencyError as error:
+        yield _unusable(area, "onnxruntime", error)
         return
+    providers = [p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers()]
     both = len(packages) > 1
     yield Finding(
         area=area,
         name="onnxruntime",
         status="warn" if both else "ok",
-        value=f"{version}, providers {', '.join(providers)}",
+        value=f"{onnxruntime.__version__}, providers {', '.join(providers)}",
         advice="onnxruntime and onnxruntime-gpu exclude each other: pip uninstall both, then install the one you want"
         if both
         else "",
@@ -213,7 +202,7 @@ def _onnxruntime(machine: MachineInfo) -> Iterator[Finding]:
         advice = (
             "NVIDIA's onnxruntime-gpu wheel for your JetPack runs models on the GPU"
             if machine.jetson
-            else "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+            else "pip uninstall onnxruntime, then pip install 'sparsevit-edge[gpu]'"
         )
         yield Finding(
             area=area,
