@@ -6,6 +6,7 @@ TORCH ?= torch==2.13.0
 SOURCE ?= sample://
 OUT ?= out
 FRAMES ?= 150
+ROUNDS ?= 50
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -14,8 +15,11 @@ WITHOUT_PLUGINS := --config-settings=cmake.define.SPARSEVIT_PLUGINS=OFF
 # For the Jetson build of the plugins, cross-compiled and loaded under qemu.
 APT_PACKAGES := g++-aarch64-linux-gnu qemu-user
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
-# Tests that compute much and take no times; the others run one by one.
-SIDE_BY_SIDE := tests/exporter tests/plugins tests/runtime/tensorrt tests/test_install.py
+# Tests that take times run one by one, all others on two processes.
+ALONE := tests/runtime/live tests/runtime/power tests/runtime/sources tests/runtime/diagnostics tests/training/search \
+  tests/apps/test_camera_demo.py tests/apps/test_cli.py tests/apps/test_profile.py tests/apps/test_run.py \
+  tests/apps/test_running.py tests/apps/test_search.py
+PACKAGES := street runtime exporter training apps
 # TensorRT's headers of 10.14, which kernel-lens brings.
 PACKAGED_HEADERS = "$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("kernel_lens").submodule_search_locations[0])')/include/tensorrt"
 # The folders that `make headers` compiles against; the packaged ones unless any are named.
@@ -52,20 +56,22 @@ demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activi
 	@mkdir -p '$(OUT)'
 	$(BIN)/sparsevit run '$(SOURCE)' '$(OUT)/annotated.mp4' --sparsity 0.5 --frames $(FRAMES)
 	$(BIN)/sparsevit run '$(SOURCE)' '$(OUT)/activity.mp4' --sparsity 0.5 --activity --frames $(FRAMES)
-	$(BIN)/sparsevit profile --sweep 0,0.3,0.5,0.6,0.7 --json '$(OUT)/latency.json'
+	$(BIN)/sparsevit profile --sweep 0,0.3,0.5,0.6,0.7 --iterations $(ROUNDS) --json '$(OUT)/latency.json'
 	@echo "== wrote $(OUT)/annotated.mp4, $(OUT)/activity.mp4 and $(OUT)/latency.json"
 
 test: $(VENV)/.test  ## install what the tests need and run all of them
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"; failed=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(SIDE_BY_SIDE) || failed=1; \
-	$(BIN)/python -m pytest --durations=20 $(SIDE_BY_SIDE:%=--ignore=%) || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=20 tests $(ALONE:%=--ignore=%) || failed=1; \
+	$(BIN)/python -m pytest --durations=20 $(ALONE) || failed=1; \
 	exit $$failed
 
-check: $(VENV)/.test  ## the linter and the quick tests of exporter, runtime and training
+check: $(VENV)/.test  ## the linter, the types and the quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -m 'not slow' --ignore tests/runtime/tensorrt \
-	  tests/exporter tests/runtime tests/training
+	$(BIN)/mypy $(PACKAGES:%=-p sparsevit_%)
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow' tests/test_architecture.py tests/exporter \
+	  tests/plugins/kernels tests/runtime tests/street tests/training --ignore tests/runtime/tensorrt
 
 figures: $(VENV)/.test  ## rewrite the README's tables from the measured files
 	$(BIN)/python benchmarks/tables.py
