@@ -148,7 +148,7 @@ def run_model(
                 raise
             session.stop()
             take([])
-    seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start
     dropped, share = (done[0].dropped, done[0].window_share) if done else (0, 1.0)
     return RunSummary(len(inference_ms), seconds, np.array(inference_ms), dropped, share, interrupted)
 

@@ -5,11 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import numpy as np
 import pytest
+
+from sparsevit_runtime.sources.capture import opencv_has
 
 STREET = "synthetic://street?size=96x64&frames=4&fps=10"
 
@@ -155,3 +159,57 @@ def test_detections_without_supervision_leave_no_output(tiny_model, tmp_path, en
     assert "pip install 'sparsevit-edge[draw]'" in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.onnx"]
+
+
+@pytest.fixture
+def silent_camera():
+    """URL of a network camera that gives eight pictures and then nothing, with the line left open."""
+    jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+    part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg)
+    over = threading.Event()
+
+    class Camera(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            for _ in range(8):
+                self.wfile.write(part)
+                time.sleep(0.02)
+            over.wait(60)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/live"
+    over.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.skipif(not opencv_has("FFMPEG"), reason="this OpenCV has no FFmpeg to read http streams")
+def test_ctrl_c_does_not_wait_for_a_camera_that_fell_silent(tiny_model, tmp_path, environment, silent_camera):
+    line = ["run", silent_camera, f"{tmp_path}/out.jsonl", f"{tmp_path}/shots/", "-m", str(tiny_model())]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sparsevit_apps.cli", *line],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("shots/frame_*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)  # the last picture has come: the driver now waits 5 s for the next
+    assert process.poll() is None
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - start < 3
+    assert process.returncode == 130 and "stopped" in err
+    frames = [json.loads(text)["frame"] for text in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(frames) == len(list(tmp_path.glob("shots/frame_*"))) > 0
+    assert f"{len(frames)} in" in out and not list(tmp_path.glob(".*"))

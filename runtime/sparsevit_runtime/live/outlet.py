@@ -139,8 +139,9 @@ class Outlet:
         except Exception as error:
             self.error = error
             _log.warning("the outlet %s failed: %s", self.name, error)
-        self._deliveries.abandon()
-        on_end(self)
+        finally:
+            self._deliveries.abandon()
+            on_end(self)
 
 
 class Pull(Outlet, Iterator[Delivery]):
