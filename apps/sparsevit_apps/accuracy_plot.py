@@ -33,8 +33,8 @@ def plot_accuracy(figures: Sequence[Evaluation], peers: Sequence[Evaluation] = (
     """Score over time per frame; a line joins the evaluations that nothing beats in both.
 
     Args:
-        figures: of the model, one per plan.
-        peers: of other detectors.
+        figures: figures of the model, one per plan.
+        peers: peers of other detectors.
         note: small print, such as the machine.
 
     Returns:

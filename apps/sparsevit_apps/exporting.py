@@ -31,8 +31,8 @@ class ExportRequest:
         input_hw: height and width in pixels; None for the checkpoint's own.
         task: None for the checkpoint's own; ``backbone`` leaves a head out.
         precision, half_weights, label_stride, detections, name: as in `ExportOptions`.
-        plan: to freeze, in any form `Plan.parse` reads; None makes `keep` an input.
-        format: of the checkpoint, ``auto`` to tell from its keys.
+        plan: plan to freeze, in any form `Plan.parse` reads; None makes `keep` an input.
+        format: format of the checkpoint, ``auto`` to tell from its keys.
     """
 
     checkpoint: Path
@@ -53,7 +53,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress = SILENT) -> Pa
 
     Args:
         request: what to do.
-        progress: told the steps.
+        progress: listener, told the steps.
 
     Raises:
         SinkError: the output cannot be written; found out before the work starts.

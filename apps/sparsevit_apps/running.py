@@ -29,8 +29,8 @@ class RunSummary:
 
     Attributes:
         frames: written to the sinks.
-        seconds: from asking for the first result until the last was written.
-        inference_ms: of each frame, (frames,) float64.
+        seconds: time from asking for the first result until the last was written.
+        inference_ms: inference ms of each frame, (frames,) float64.
         dropped: frames a live source gave up because the model was busy.
         window_share: windows computed among all windows of all blocks.
         interrupted: ended by Ctrl-C or a signal.
@@ -53,9 +53,9 @@ def open_sinks(uris: Sequence[str], stack: ExitStack, source: Source, playback_f
     """Opens every sink; the stack completes them, or removes what is half-written when an exception passes.
 
     Args:
-        uris: in any form `open_sink` takes.
-        stack: that owns them.
-        source: whose frames they will get.
+        uris: places in any form `open_sink` takes.
+        stack: stack that owns them.
+        source: source whose frames they will get.
         playback_fps: rate of videos.
 
     Raises:
@@ -100,11 +100,11 @@ def run_model(
         model: loaded.
         source: open; closed at the end.
         sinks: open; stay open.
-        sparsity: in any form `Plan.parse` reads, or a level; None computes all windows.
+        sparsity: share pruned, in any form `Plan.parse` reads, or a level; None computes all windows.
         activity: draw which windows were computed.
         threshold: least score of a detection.
         draw: annotate the frames of sinks that want pictures; without, they get the frame as it came.
-        stage: whose windows are drawn; None for all.
+        stage: stage whose windows are drawn; None for all.
         limit: frames at most; None for all.
         on_result: told each result and the frames done, in this thread.
 

@@ -22,8 +22,8 @@ class Limits:
     """By how much two runs may differ. Shares are of any one image.
 
     Attributes:
-        difference: of real numbers, the largest, over the tensor's largest magnitude; infinite where it does not
-            decide.
+        difference: difference of real numbers, the largest, over the tensor's largest magnitude; infinite where it
+            does not decide.
         within: least share of real numbers within `difference`.
         cosine: least, of real numbers; -1 where it does not decide.
         labels: least share that is equal.
@@ -69,7 +69,7 @@ def precision_of(precisions: Iterable[str], *, tf32: bool = False) -> Precision:
     """Whose limits apply to runs of several precisions: those of the least exact.
 
     Args:
-        precisions: of the graphs that are run.
+        precisions: precisions of the graphs that are run.
         tf32: products may round their factors to TF32, which has no more bits of mantissa than half precision.
     """
     return "fp16" if tf32 or "fp16" in precisions else "fp32"
@@ -80,15 +80,15 @@ class TensorAgreement(BaseModel):
 
     Attributes:
         tensor: its name.
-        run: in which run.
+        run: title of the run.
         values: compared.
         difference: largest, over the tensor's largest magnitude; None for whole numbers, detections, and where it
             cannot be told.
         cosine: least of any image; None likewise.
         agreement: least share of any image that agrees; None for real numbers.
-        required: what is accepted, in words.
-        of_limit: how much of what is accepted the tensor takes: 1 is the limit. None where it cannot be compared.
-        problem: what is wrong; None when it agrees.
+        required: limit of what is accepted, in words.
+        of_limit: share of what is accepted the tensor takes: 1 is the limit. None where it cannot be compared.
+        problem: reason why it is not right; None when it agrees.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -133,7 +133,7 @@ def compare_real(tensor: str, ours: np.ndarray, theirs: np.ndarray, limits: Limi
     Args:
         tensor: its name.
         ours, theirs: (B, ...) real; `theirs` is what it should be.
-        limits: what is accepted.
+        limits: limits of what is accepted.
     """
     if (row := incomparable(tensor, ours, theirs)) is not None:
         return row

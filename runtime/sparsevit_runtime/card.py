@@ -45,9 +45,9 @@ class FrameInputCard(_Part):
     """An input of the graph that comes with each frame beside its pixels, e.g. a homography.
 
     Attributes:
-        name: of the graph's input.
-        dtype: of its elements.
-        shape: of one frame's, without the batch.
+        name: name of the graph's input.
+        dtype: type of its elements.
+        shape: shape of one frame's, without the batch.
     """
 
     name: str = Field(pattern=r"^[A-Za-z_]\w{0,63}$")
@@ -92,7 +92,7 @@ class CheckCard(_Part):
     """Outputs recorded at export for one seeded probe image and one `keep`.
 
     Attributes:
-        seed: of `probe.probe_image`.
+        seed: seed of `probe.probe_image`.
         keep: windows per block pair; None for a fixed export.
         outputs: per graph output, sampled positions into the flattened array, the values there, and the tolerances:
             a value agrees when ``|a - b| <= atol + rtol * |b|``; `min_agreement` is the share that must agree.
@@ -141,7 +141,7 @@ class ModelCard(_Part):
 
     Attributes:
         task: name in the registry of tasks, which decides whether this version knows it.
-        inputs: of the graph, beside `image` and `keep`.
+        inputs: the graph's inputs beside `image` and `keep`.
     """
 
     schema_version: Literal[1] = CARD_SCHEMA

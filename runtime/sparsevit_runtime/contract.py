@@ -27,8 +27,8 @@ class TensorSpec:
     """One input or output of a graph.
 
     Attributes:
-        name: as in the graph.
-        dtype: of the elements.
+        name: name as in the graph.
+        dtype: type of the elements.
         shape: sizes; a text is a size that only the graph knows, equal wherever the text is.
     """
 
@@ -49,7 +49,7 @@ class GraphContract:
     """Inputs and outputs of one model.
 
     Attributes:
-        card: of the model.
+        card: card of the model.
         inputs: `IMAGE`, then `KEEP` unless the plan is fixed, then what the card names beside them.
         outputs: answers of the task, then window orders.
     """
@@ -62,7 +62,7 @@ class GraphContract:
     def of(cls, card: ModelCard, answers: Iterable[TensorSpec]) -> GraphContract:
         """
         Args:
-            card: of the model.
+            card: card of the model.
             answers: outputs of its task.
         """
         inputs = [image_spec(card)]
@@ -85,8 +85,8 @@ class GraphContract:
         """Checks what a file's graph has, by its static shapes; a symbolic size agrees with any.
 
         Args:
-            inputs, outputs: of the graph.
-            origin: of the graph, for messages.
+            inputs, outputs: those of the graph.
+            origin: origin of the graph, for messages.
 
         Raises:
             ModelError: the card promises something else.
@@ -110,8 +110,8 @@ class GraphContract:
         """The inputs of one run, contiguous; `KEEP` computes all windows where it is left out.
 
         Args:
-            feeds: by name.
-            origin: of the graph, for messages.
+            feeds: arrays by name.
+            origin: origin of the graph, for messages.
 
         Raises:
             FrameError: an input is missing, or has another type or shape.
@@ -126,7 +126,7 @@ class GraphContract:
         """`check_feeds` where the image comes another way.
 
         Args:
-            feeds, origin: as in `check_feeds`.
+            feeds, origin: the same as in `check_feeds`.
             with_image: `IMAGE` is among them.
             batch: frames, where there is no image to tell.
         """

@@ -29,10 +29,10 @@ def draw_result(
 
     Args:
         image: (H, W, 3) uint8 BGR, the frame of the result; None, of a frame on the GPU, is refused.
-        result: of that frame.
+        result: result of that frame.
         legend: name the classes of a segmentation, in the lower left corner.
         hud: windows computed and milliseconds, in the upper left corner.
-        stage: whose windows are shown; None for all blocks together.
+        stage: stage whose windows are shown; None for all blocks together.
 
     Returns:
         A new image of the same shape.
@@ -61,7 +61,7 @@ def draw_activity(
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        activity: of that frame.
+        activity: activity of that frame.
         stage, block: a block whose computed windows are outlined, the rest grey and dim; a block of None is the last
             of the stage (it computes the fewest). With no stage, all blocks together: the fewer computed a place, the
             greyer and dimmer it is, and the outlines are those of the first stage's last block.

@@ -95,8 +95,8 @@ class Model:
     beside calls.
 
     Attributes:
-        backend: that runs the graph.
-        runner: of frames through the backend.
+        backend: backend that runs the graph.
+        runner: way of frames through the backend.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -150,9 +150,10 @@ class Model:
                 has `__cuda_array_interface__`, which stays there; `image` of its result is None.
             sparsity: any form `Plan.parse` reads, or a level; None computes all windows, or the fixed plan of a
                 `--fixed` export.
-            activity: also tell which windows were computed.
+            activity: results also tell which windows were computed.
             threshold: detections with a lower score are left out; other tasks ignore it.
-            inputs: what the model takes with each frame beside its pixels, by name, without a batch; most take nothing.
+            inputs: arrays that the model takes with each frame beside its pixels, by name, without a batch; most take
+                nothing.
 
         Returns:
             Segmentation, Detections or Features, as the model's task is.
@@ -223,7 +224,7 @@ class Model:
         Args:
             source: a URI, path or camera index (`open_source`), an open Source, or an iterable of frames, each of which
                 has to stay as it is until its result has come. The stream closes it when it ends.
-            sparsity, activity, threshold: as in `__call__`.
+            sparsity, activity, threshold: the same as in `__call__`.
 
         Returns:
             An iterator of results, whose `level` may be changed on the way; also a context manager, whose exit stops

@@ -18,16 +18,16 @@ class Progress(Protocol):
         """A piece of work begins, and the one before is over.
 
         Args:
-            title: what is done, in a word or two.
-            total: of what `advance` counts; None where it is not known.
+            title: name of what is done, in a word or two.
+            total: total of what `advance` counts; None where it is not known.
         """
 
     def advance(self, done: float | None = None, note: str = "") -> None:
         """The piece is further.
 
         Args:
-            done: so far; None for one more than before.
-            note: what else there is to say now, such as the best result yet.
+            done: amount so far; None for one more than before.
+            note: text of what else there is to say now, such as the best result yet.
         """
 
 

@@ -31,8 +31,8 @@ class Request:
     """What a caller wants of a frame; it travels with the frame, so that nothing that ran before matters.
 
     Attributes:
-        level: how much is computed.
-        activity: tell which windows were computed.
+        level: share that is computed, as windows per block pair.
+        activity: whether to tell which windows were computed.
         threshold: least score of a detection.
         outputs: names of what the graph returns.
     """
@@ -49,9 +49,9 @@ class PlacedFrame:
 
     Attributes:
         frame: (H, W, 3) uint8 BGR of the host, or on the GPU.
-        letterbox: of the frame.
-        on_gpu: it goes to the GPU as it is, and is letterboxed there.
-        inputs: that came with the frame, (1, ...) each.
+        letterbox: letterbox of the frame.
+        on_gpu: whether it goes to the GPU as it is, and is letterboxed there.
+        inputs: arrays that came with the frame, (1, ...) each.
     """
 
     frame: DeviceFrame | np.ndarray
@@ -71,8 +71,8 @@ class Runner:
     Threads: holds no buffers; safe from several threads.
 
     Attributes:
-        backend: that runs.
-        card, task, contract: of the model.
+        backend: backend that runs the graph.
+        card, task, contract: those of the model.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -107,7 +107,7 @@ class Runner:
 
         Args:
             frame: (H, W, 3) uint8 BGR of any size: a numpy array, or on the GPU with `__cuda_array_interface__`.
-            inputs: by name what the model takes with each frame beside its pixels, without a batch.
+            inputs: arrays by name that the model takes with each frame beside its pixels, without a batch.
 
         Raises:
             FrameError: it is no frame, an input is missing or of another shape, or the backend takes frames of the
@@ -141,7 +141,7 @@ class Runner:
 
         Args:
             placed: the frames. Where any goes to the GPU as it is, all do.
-            images: of all frames, letterboxed, (B, h, w, 3) uint8; None where they go to the GPU.
+            images: all frames letterboxed, (B, h, w, 3) uint8; None where they go to the GPU.
             request: for all of them.
 
         Raises:
@@ -185,11 +185,11 @@ class Runner:
         """What a run says about one of its frames.
 
         Args:
-            outputs: of `run`.
+            outputs: arrays of `run`.
             sample: position in the batch.
             placed: the frame.
-            request: it was run with.
-            timings: of the earlier stages, as `Timings` names them.
+            request: request that it was run with.
+            timings: milliseconds of the earlier stages, as `Timings` names them.
             frame_index, timestamp_ns, dropped, source: see `Result`.
         """
         start = time.perf_counter()

@@ -1,5 +1,5 @@
 # ruff: noqa: E402 - the imports after the first need what a machine for the kernels' tests may lack
-"""Engines on the GPU against ONNX Runtime on the processor: every task, precision, plan and batch, with and without
+"""Engines on the GPU against ONNX Runtime on the CPU: every task, precision, plan and batch, with and without
 plugins. Needs TensorRT and what exports models; skipped with a reason where they are not installed."""
 
 from __future__ import annotations

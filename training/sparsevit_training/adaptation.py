@@ -52,7 +52,7 @@ def adapt(recipe: Recipe, resume: bool = True, progress: Progress = SILENT, stop
     Args:
         recipe: validated, see `recipe.load_recipe`.
         resume: go on from ``last.pth`` when there is one; False starts over.
-        progress: told the samples read, then per cent of the training, with step, loss and scores.
+        progress: listener, told the samples read, then per cent of the training, with step, loss and scores.
         stop_at: stop, with a checkpoint, before this step.
 
     Returns:

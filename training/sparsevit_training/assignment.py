@@ -69,7 +69,7 @@ def assign(
         boxes: (B, L, 4) predicted xyxy in pixels.
         locations: (L, 2) centres x, y in pixels.
         strides: (L,) pixels per location.
-        objects: of the B images.
+        objects: objects of the B images.
         count: locations per object, at most; one with several candidates takes the object it overlaps most.
     """
     truth, classes, exist = objects

@@ -36,7 +36,7 @@ def average_precision(truth: dict, records: Sequence[dict], image_ids: Sequence[
 
     Args:
         truth: COCO document with categories 1 to K, such as `CocoBoxes.document`.
-        records: as `Detections.to_coco` gives them, over the same categories.
+        records: records as `Detections.to_coco` gives them, over the same categories.
         image_ids: count these images alone; all when None.
 
     Raises:

@@ -22,7 +22,7 @@ class Batch:
         targets: what the teacher says; None without a teacher.
         keep: windows per block pair; None for a dense step.
         pruned: mean ratio of the plan over the block pairs.
-        progress: of the training, 0..1, at this step.
+        progress: progress of the training, 0..1, at this step.
     """
 
     images: Tensor

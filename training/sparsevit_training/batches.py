@@ -51,7 +51,7 @@ class BatchMaker:
     """Makes the batch of any step.
 
     Args:
-        recipe: of the run.
+        recipe: recipe of the run.
         objective: makes the views and collates their truth.
         datasets: one per entry of `recipe.data`.
         progress_of: progress of the training at a step, 0..1.

@@ -39,7 +39,7 @@ def assigned_loss(
     weights, as YOLOv8 and YOLOv10 have it).
 
     Args:
-        raw: of one branch.
+        raw: raw of one branch.
         truths: per image boxes (N, 4) and classes (N,), on any device; None for an image that is not annotated.
         locations, strides: see `locations_of`.
         count: locations per object.
@@ -69,7 +69,7 @@ def answer_distillation(raw: RawDetections, scores: Tensor, boxes: Tensor) -> tu
     weighted with the teacher's score.
 
     Args:
-        raw: of the branch taught.
+        raw: raw of the branch taught.
         scores: (B, L, K) the teacher's, 0..1.
         boxes: (B, L, 4) the teacher's, xyxy in pixels.
 
@@ -90,8 +90,8 @@ def agreement(raw: RawDetections, dense: RawDetections) -> tuple[Tensor, Tensor]
     """Distance of a pruned pass to a dense one: divergence of the scores, per confident location; boxes likewise.
 
     Args:
-        raw: of the pruned pass.
-        dense: of the dense pass, without gradient.
+        raw: raw of the pruned pass.
+        dense: dense of the dense pass, without gradient.
 
     Returns:
         Class term and box term, scalar float32; 0 where both agree.

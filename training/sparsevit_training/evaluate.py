@@ -33,8 +33,8 @@ def evaluate(
         dataset: labelled, such as `open_evaluation_data` opens; its classes must be the model's, in the same order.
         plans: sparsities in any form that `Plan.parse` takes; None for the model's own (a `--fixed` export takes no
             other).
-        name: of the data in the report; the dataset's own when None.
-        progress: told the frames.
+        name: name of the data in the report; the dataset's own when None.
+        progress: listener, told the frames.
 
     Returns:
         One evaluation per plan, in the same order.

@@ -40,7 +40,7 @@ def open_evaluation_data(
         data: the folder.
         split: its part, for segmentation also several; ``test``, or ``val`` where there is no test, when None.
         cache_mb: decoded samples kept in memory, MiB; worth it where the data is gone through many times.
-        progress: told the samples read.
+        progress: listener, told the samples read.
 
     Returns:
         The data, named after its folder and split.

@@ -18,8 +18,8 @@ def freeze(model: nn.Module, names: Sequence[str], fresh: Sequence[str] = ()) ->
 
     Args:
         model: the network.
-        names: of modules, dotted: ``backbone``, ``head.pyramid``.
-        fresh: of its children, those that have random weights, which are not worth keeping.
+        names: names of modules, dotted: ``backbone``, ``head.pyramid``.
+        fresh: fresh of its children, those that have random weights, which are not worth keeping.
 
     Returns:
         The modules. Put them into eval mode after every `model.train()`: their batch norms then keep their statistics.

@@ -75,7 +75,7 @@ class SegmentationLoss(torch.nn.Module):
 
     Args:
         weights: (K,) class weights.
-        label_smoothing: of the cross-entropy.
+        label_smoothing: label smoothing of the cross-entropy.
         lovasz: weight of the Lovasz term.
     """
 

@@ -64,8 +64,8 @@ def confusion_at(
         dataset: labelled; frames are letterboxed into the deployed input, labels come back as from an exported file.
         recipe: input size and normalisation.
         ratio: share of windows pruned, everywhere.
-        device: of the model.
-        dtype: of autocast, None for float32.
+        device: device of the model.
+        dtype: type of autocast, None for float32.
         batch: images at once.
     """
     result = ConfusionMatrix(len(dataset.classes))

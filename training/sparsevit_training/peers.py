@@ -52,8 +52,8 @@ class Peer(ABC):
         session: an open ONNX Runtime session of it.
 
     Attributes:
-        name: of the file.
-        task: as model cards name it.
+        name: name of the file.
+        task: task as model cards name it.
         class_names: COCO's 80.
     """
 
@@ -178,7 +178,7 @@ def open_peer(path: str | Path, threads: int | None = None) -> Peer:
 
     Args:
         path: an ONNX file.
-        threads: of the session; None lets ONNX Runtime decide.
+        threads: threads of the session; None lets ONNX Runtime decide.
 
     Raises:
         ModelError: not readable, or none of the formats known here.

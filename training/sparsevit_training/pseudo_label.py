@@ -56,7 +56,7 @@ def pseudo_label(
         threshold: objects of a lower score are left out.
         classes: names among the detector's.
         frames_per_clip: taken from each clip, evenly spread.
-        progress: told the frames.
+        progress: listener, told the frames.
 
     Raises:
         DatasetError: nothing readable, or the detector does not know a class.

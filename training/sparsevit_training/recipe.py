@@ -30,14 +30,14 @@ class Recipe(Part):
     """A complete training run.
 
     Attributes:
-        name: of the run and of its folder.
+        name: name of the run and of its folder.
         task: one that can be trained, see `tasks`.
-        seed: of everything random.
+        seed: seed of everything random.
         output: folder of checkpoints and log.
         save_every_minutes: wall-clock time between checkpoints.
         precision: ``auto`` is bf16 autocast where the device is fast at it, else fp16 with a scaled loss on a GPU and
             fp32 on a CPU.
-        threads: of the computation on the CPU; None takes all cores.
+        threads: threads of the computation on the CPU; None takes all cores.
         workers: processes that make batches ahead of the step, for a GPU that would wait for them; the batches are the
             same with any number.
         tensorboard: write the log for TensorBoard too, beside the CSV file.

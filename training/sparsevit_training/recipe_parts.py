@@ -194,7 +194,7 @@ class LossRecipe(Part):
     """Weights of the terms.
 
     Attributes:
-        weight_power, label_smoothing: of segmentation's cross-entropy, whose class weights are
+        weight_power, label_smoothing: those of segmentation's cross-entropy, whose class weights are
             ``frequency ** -weight_power``.
         lovasz: weight of the Lovasz-softmax term.
         box: weight of detection's box term against its class term.
@@ -223,11 +223,11 @@ class TeacherRecipe(Part):
         path: the ONNX file; its one input is (1, 3, H, W) float32 BGR 0..255.
         features: for each student stage from `first_stage` on, the names of inner tensors to match, concatenated.
         strides: pixels per cell of those tensors.
-        weight, final_weight: of the loss at the start and at the end, linear in between.
+        weight, final_weight: those of the loss at the start and at the end, linear in between.
         grid: for detection, one tensor per stride 8, 16, 32 with the teacher's answers, (B, 5 + N, h, w) as YOLOX
             concatenates them: box, objectness and class probabilities. Empty: no distillation of answers.
         grid_classes: the teacher's class index of each of the student's classes.
-        grid_weight, final_grid_weight: of that loss, likewise.
+        grid_weight, final_grid_weight: those of that loss, likewise.
     """
 
     path: Path
@@ -264,7 +264,7 @@ class ScheduleRecipe(Part):
     """Linear warm-up, then a cosine to `final_lr` of the peak.
 
     Attributes:
-        steps: of the whole training.
+        steps: steps of the whole training.
         budget_minutes: when given, progress is the larger of the shares of steps done and of minutes spent, so that the
             schedule ends in time on a machine of unknown speed. Such a run is not reproducible to the bit.
     """

@@ -47,7 +47,7 @@ class Teacher:
 
     Args:
         recipe: the file and its tensors.
-        threads: of the session; None lets ONNX Runtime decide.
+        threads: threads of the session; None lets ONNX Runtime decide.
 
     Raises:
         ModelError: not a readable ONNX file, or no such tensors in it.
@@ -147,8 +147,8 @@ class FeatureDistillation(nn.Module):
     """Projects student maps onto the teacher's features; 1 minus the cosine similarity per position, averaged.
 
     Args:
-        student_channels: of the stages matched.
-        teacher_channels: of the groups, as `Teacher.calibrate` returns them.
+        student_channels: student channels of the stages matched.
+        teacher_channels: teacher channels of the groups, as `Teacher.calibrate` returns them.
     """
 
     def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:

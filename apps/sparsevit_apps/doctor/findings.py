@@ -19,11 +19,11 @@ class Finding(BaseModel):
 
     Attributes:
         area: group it belongs to.
-        name: what was looked at.
-        status: how it is.
-        value: what was found.
+        name: name of what was looked at.
+        status: state that it is in.
+        value: text of what was found.
         advice: the next step; empty when there is none to take.
-        required: without it the runtime does not work.
+        required: whether, without it, the runtime does not work.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

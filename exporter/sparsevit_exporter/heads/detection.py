@@ -99,7 +99,7 @@ def decode_detections(raw: RawDetections, count: int, height: int, width: int) -
     Args:
         raw: one-to-one predictions.
         count: N, boxes returned; at most the number of locations.
-        height, width: of the input; boxes are clipped to it.
+        height, width: those of the input; boxes are clipped to it.
 
     Returns:
         boxes (B, N, 4) float32 xyxy in input pixels, scores (B, N) float32 descending, classes (B, N) int64.

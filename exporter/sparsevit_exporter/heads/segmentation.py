@@ -41,7 +41,7 @@ def decode_labels(logits: Tensor, scale: int, height: int, width: int) -> Tensor
     Args:
         logits: (B, K, h, w).
         scale: labels per logit along one side; the surplus beyond (height, width) is cropped.
-        height, width: of the label map.
+        height, width: those of the label map.
 
     Returns:
         (B, height, width) uint8.

@@ -38,10 +38,10 @@ def open_backend(path: str | Path, backend: str = "auto", options: LoadOptions |
     """Opens a model file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         backend: ``auto`` chooses by suffix; ``onnxruntime``; ``tensorrt`` runs an engine, and makes one of an .onnx
             file first, once.
-        options: of the backend.
+        options: options of the backend.
 
     Raises:
         ModelError: the file is missing, broken, or not one of ours (CardError when only the card is wrong).

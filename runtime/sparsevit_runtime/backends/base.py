@@ -29,9 +29,9 @@ class DeviceInfo:
     """What a backend runs on.
 
     Attributes:
-        kind: where the graph's products are computed.
-        name: as its driver says; empty for a CPU.
-        compute_capability: of a GPU, such as ``8.7``; empty where it is not known.
+        kind: kind of device that computes the graph's products.
+        name: name as its driver says; empty for a CPU.
+        compute_capability: compute capability of a GPU, such as ``8.7``; empty where it is not known.
         integrated: the GPU shares the host's memory, as on a Jetson: nothing is copied.
     """
 
@@ -74,15 +74,15 @@ class Backend(ABC):
     The public calls check what they are given, and that the backend is open; the hooks below them only run.
 
     Attributes:
-        name: of the kind of backend, e.g. ``onnxruntime``.
-        path: of the file.
-        card: of the file.
-        task: of the card.
-        contract: of the graph.
-        output_names: what the graph can return.
+        name: name of the kind of backend, e.g. ``onnxruntime``.
+        path: path of the file.
+        card: card of the file.
+        task: task of the card.
+        contract: contract of the graph.
+        output_names: names of what the graph can return.
         batches: least and most frames of a run; None for no limit.
-        device: in use.
-        capabilities: beyond `run`.
+        device: device in use.
+        capabilities: calls it answers beyond `run`.
     """
 
     name: ClassVar[str]
@@ -116,7 +116,7 @@ class Backend(ABC):
         """Runs the graph once.
 
         Args:
-            feeds: as `contract` says; `keep` may be left out for all windows, and always is for a fixed export.
+            feeds: arrays as `contract` says; `keep` may be left out for all windows, and always is for a fixed export.
             outputs: names among `output_names`; only these are fetched.
 
         Returns:
@@ -139,10 +139,10 @@ class Backend(ABC):
         """Letterboxes on the GPU, bit-equal to `Letterbox.apply`, and runs as `run` does.
 
         Args:
-            frames: of any sizes, not empty; those of the host as `images.frames.check_frame` returns them.
-            letterboxes: of each.
+            frames: frames of any sizes, not empty; those of the host as `images.frames.check_frame` returns them.
+            letterboxes: one of each.
             feeds: the inputs beside `image`.
-            outputs: as in `run`.
+            outputs: names as in `run`.
 
         Raises:
             FrameError: the backend takes images of the host only, the model takes normalised images, or a frame is on

@@ -44,7 +44,7 @@ class OnnxRuntimeBackend(Backend):
         """Opens the file and checks its graph against its card.
 
         Args:
-            path: of the .onnx file.
+            path: path of the .onnx file.
             threads: intra-op threads; None for one per physical core.
             device: ``cpu``, ``cuda``, or None for CUDA when this ONNX Runtime offers it, else the CPU.
 

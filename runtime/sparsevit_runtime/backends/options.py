@@ -16,10 +16,10 @@ class LoadOptions:
         device: ``cpu``, ``cuda``, or None for the best this machine offers.
         batch: smallest, typical and largest batch of an engine that is made of a model file; None for single frames.
         plugins: plugin library of such an engine, and of its letterbox; None for the one that is found.
-        portable: make such an engine without plugins.
+        portable: engines of model files are made without plugins.
         graphs: batch sizes and levels to hold CUDA graphs for; 0 for none.
-        precision: of the products of an fp32 graph on a GPU: ``exported`` keeps fp32, ``tf32`` rounds their factors to
-            ten bits of mantissa (engines that are made of a model file).
+        precision: precision of the products of an fp32 graph on a GPU: ``exported`` keeps fp32, ``tf32`` rounds their
+            factors to ten bits of mantissa (engines that are made of a model file).
     """
 
     threads: int | None = None

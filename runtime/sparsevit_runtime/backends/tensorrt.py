@@ -47,7 +47,7 @@ class TensorRtBackend(Backend):
     overlap a call.
 
     Attributes:
-        engine_card: of the engine that runs.
+        engine_card: engine card of the engine that runs.
         large_frame_pixels: frames of the host with more pixels are letterboxed on the GPU; None for none, as
             where the kernel is missing. May be set at any time.
     """
@@ -65,7 +65,7 @@ class TensorRtBackend(Backend):
         """Opens an engine file with the card beside it.
 
         Args:
-            path: of the engine.
+            path: path of the engine.
             device: ``cuda`` or None.
             graphs: batch sizes and plans to hold CUDA graphs for; 0 for none.
             large_frame_pixels: see the attribute.

@@ -15,8 +15,8 @@ class DeviceView:
     """Memory that the GPU reaches and somebody else owns.
 
     Attributes:
-        address: as the GPU sees it.
-        nbytes: from there on.
+        address: address as the GPU sees it.
+        nbytes: bytes from there on.
     """
 
     address: int
@@ -51,7 +51,7 @@ class PinnedBuffer(Owned):
 
     Attributes:
         host: (nbytes,) uint8, the host's view; invalid after `close`.
-        address: as the host sees it.
+        address: address as the host sees it.
         view: the same memory as the GPU sees it.
     """
 

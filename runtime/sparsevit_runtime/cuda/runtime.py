@@ -39,10 +39,10 @@ class Device:
     """The GPU in use.
 
     Attributes:
-        index: as CUDA counts.
-        name: as the driver says.
+        index: index as CUDA counts.
+        name: name as the driver says.
         compute_capability: such as ``8.7``.
-        integrated: it shares the memory of the host, as on a Jetson, and can work in pinned memory.
+        integrated: whether it shares the memory of the host, as on a Jetson, and can work in pinned memory.
     """
 
     index: int
@@ -58,7 +58,7 @@ class CudaRuntime:
 
     Attributes:
         bindings: cuda-python's module, or one with the same functions: each returns a tuple (error, values...).
-        device: in use.
+        device: device in use.
     """
 
     def __init__(self, bindings: Any) -> None:

@@ -28,7 +28,7 @@ class OutputCheck(BaseModel):
         agreement: share of values within their tolerance.
         required: least share accepted.
         difference: largest absolute difference; None when the shapes differ.
-        problem: what is wrong; None when the output agrees.
+        problem: reason why it is not right; None when the output agrees.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,7 +71,7 @@ def check(model: Model, progress: Progress = SILENT) -> CheckReport:
 
     Args:
         model: loaded.
-        progress: told the runs.
+        progress: listener, told the runs.
 
     Raises:
         ModelError: the card holds no records.

@@ -46,8 +46,8 @@ class ComparisonReport(BaseModel):
     Attributes:
         model: the file checked; `library` and `device` ran it.
         against: the file it is compared with; `against_library` and `against_device` ran that.
-        precision: whose limits apply.
-        runs: what was run: plan and batch.
+        precision: precision whose limits apply.
+        runs: titles of what was run: plan and batch.
         agrees: every tensor does.
         tensors: one row each, that of its worst run; the worst tensor first.
     """
@@ -91,8 +91,8 @@ def compare(
         file: the model's, for the report; its card's name unless given.
         ratios: windows pruned, alike in every block; a fixed export has its own plan.
         batches: the plans take turns with them; the least that the model takes and a larger one unless given.
-        outputs: to compare; None for all of the model's.
-        progress: told the runs.
+        outputs: names to compare; None for all of the model's.
+        progress: listener, told the runs.
 
     Returns:
         The report; limits are those of the less exact of both (`agreement.COMPARED`).
@@ -161,9 +161,9 @@ def compare_run(
         candidate, reference: see `compare`.
         batches: images as both take them; the next ones are taken where the two computed other windows, see `TRIES`.
         keep: (pairs,) windows computed per block pair; None for all of them, or a fixed export.
-        outputs: to compare.
-        precision: whose limits apply.
-        title: of the run, for the rows.
+        outputs: names to compare.
+        precision: precision whose limits apply.
+        title: title of the run, for the rows.
     """
     kept = _kept_by_order(candidate.card, keep)
     names = tuple(dict.fromkeys((*outputs, *kept)))
@@ -191,10 +191,10 @@ def compare_outputs(
     """Compares every output of `theirs` with ours of the same name.
 
     Args:
-        task: of the model, which knows what its answers stand for.
-        ours: by name, (B, ...) each: what is checked.
-        theirs: what it should be.
-        limits: what is accepted.
+        task: task of the model, which knows what its answers stand for.
+        ours: arrays by name, (B, ...) each: what is checked.
+        theirs: arrays that it should be.
+        limits: limits of what is accepted.
     """
     answers = {row.tensor: row for row in task.agreement(ours, theirs, limits)}
     orders = task.contract.orders

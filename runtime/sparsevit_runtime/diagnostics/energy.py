@@ -54,7 +54,7 @@ def measure_energy(
         seconds: per sparsity.
         batch: frames per run.
         idle: watts at idle.
-        progress: told the stretches.
+        progress: listener, told the stretches.
 
     Raises:
         PlanError, BackendError: as the model's calls.

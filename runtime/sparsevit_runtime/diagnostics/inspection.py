@@ -29,7 +29,7 @@ class StageInfo(ReportPart):
         pairs: entries of `keep` that belong to the stage.
         shift: tokens by which odd blocks are shifted.
         pixels: input pixels along a side of a window.
-        channels: of the map.
+        channels: channels of the map.
     """
 
     tokens_hw: tuple[int, int]
@@ -49,7 +49,7 @@ class PlanCost(ReportPart):
         sparsity: uniform ratio; None for the plan of a fixed export.
         keep: windows computed per block pair; None where a fixed plan's pairs hold two counts.
         macs: multiply-accumulates.
-        share: of the dense model's.
+        share: share of the dense model's.
     """
 
     sparsity: float | None
@@ -75,7 +75,7 @@ def inspect(model: Model, path: Path) -> InspectReport:
 
     Args:
         model: loaded.
-        path: of its file.
+        path: path of its file.
     """
     card = model.card
     stages = tuple(

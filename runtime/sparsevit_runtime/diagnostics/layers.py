@@ -19,8 +19,8 @@ def time_parts(runner: Runner, request: Request, images: np.ndarray, runs: int =
     """Median time of each part, the slowest first.
 
     Args:
-        runner: of a model whose backend can time layers.
-        request: to run with.
+        runner: runner of a model whose backend can time layers.
+        request: request to run with.
         images: (B, h, w, 3) uint8, letterboxed.
         runs: at least 1.
 

@@ -41,11 +41,11 @@ class MachineInfo(BaseModel):
         governor: cpufreq governor; None where the system shows none, as virtual machines do.
         load_average: processes wanting to run, over the last minute.
         jetson: board, on a Jetson.
-        power_mode: of `nvpmodel`, on a Jetson.
+        power_mode: power mode of `nvpmodel`, on a Jetson.
         system: kernel and architecture.
-        distribution: of the operating system.
+        distribution: distribution of the operating system.
         python: version.
-        versions: of installed libraries by distribution name.
+        versions: versions of installed libraries by distribution name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

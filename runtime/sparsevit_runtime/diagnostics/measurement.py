@@ -104,7 +104,7 @@ class EnergyUse(ReportPart):
     """Energy of a stretch of runs, one after the other.
 
     Attributes:
-        frames, seconds: of the stretch.
+        frames, seconds: those of the stretch.
         mj_per_frame: millijoules, everything the meter sees included; None when it could not be measured.
         mj_above_idle: the same, less what the machine draws at idle in that time.
         mean_watts: over the stretch.

@@ -29,8 +29,8 @@ def probe_feeds(backend: Backend, images: np.ndarray, keep: np.ndarray | None) -
     """Inputs of a run of `probe_batch`; what belongs to a frame beside its pixels is zero.
 
     Args:
-        backend: that runs.
-        images: as the graph takes them.
+        backend: backend that runs the graph.
+        images: images as the graph takes them.
         keep: (pairs,) windows computed per block pair; None for a fixed export.
     """
     return {**feeds_of(images, keep), **zero_inputs(backend.contract, len(images))}

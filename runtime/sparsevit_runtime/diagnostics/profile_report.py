@@ -41,10 +41,10 @@ class PartTime(ReportPart):
     """Time of the layers of one part of the network, median over the runs.
 
     Attributes:
-        part: of `graph.parts`; several joined by ``+`` for layers fused across parts; ``other`` for layers
+        part: part of `graph.parts`; several joined by ``+`` for layers fused across parts; ``other`` for layers
             whose name does not say.
         ms: per run.
-        share: of all layers' time.
+        share: share of all layers' time.
         layers: that ran.
     """
 
@@ -58,7 +58,7 @@ class Entry(ReportPart):
     """One sparsity.
 
     Attributes:
-        sparsity: as asked for: a ratio, a plan file, ``dense``, or ``fixed`` for a fixed export's own plan.
+        sparsity: sparsity as asked for: a ratio, a plan file, ``dense``, or ``fixed`` for a fixed export's own plan.
         keep: windows per block pair; None for a fixed plan whose pairs hold two counts.
         window_share: windows computed among all windows of all blocks.
         macs: multiply-accumulates of the backbone for one image.
@@ -69,7 +69,7 @@ class Entry(ReportPart):
         stages: per stage of the way, for the whole batch.
         stage_times: inside the inference, measured on the device; None where the backend cannot tell.
         energy: None without a meter.
-        parts: of the network, slowest first; None unless asked for.
+        parts: parts of the network, slowest first; None unless asked for.
     """
 
     sparsity: str

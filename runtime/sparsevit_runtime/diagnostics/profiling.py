@@ -72,7 +72,7 @@ def profile(
         energy_seconds: per entry.
         no_meter: why there is none, for the report.
         layers: also time the parts of the network, at each entry.
-        progress: told the rounds, and the entries of what is measured after them.
+        progress: listener, told the rounds, and the entries of what is measured after them.
 
     Raises:
         PlanError: an entry does not fit the model, or a sweep was asked of a fixed export.

@@ -16,7 +16,7 @@ class SoakInterval(ReportPart):
     Attributes:
         start_s, seconds: since the soak began, and how long.
         latency: from the frame to the answer, for the whole batch.
-        resident_mb: of the process at the end, 1e6 bytes; None where the system does not tell.
+        resident_mb: resident mb of the process at the end, 1e6 bytes; None where the system does not tell.
         use: energy, clocks, temperatures and throttling.
     """
 
@@ -31,7 +31,7 @@ class SoakReport(ReportPart):
     """Schema-versioned result of `sparsevit profile --soak`.
 
     Attributes:
-        sparsity: as asked for; ``dense``, or ``fixed`` for a fixed export's own plan.
+        sparsity: sparsity as asked for; ``dense``, or ``fixed`` for a fixed export's own plan.
         seconds_asked, seconds, frames: of the soak.
         stopped: before its time.
         drift: median latency of the last interval over that of the first, less 1; None with one interval.

@@ -51,7 +51,7 @@ class Soak:
         """
         Args:
             model: loaded.
-            sparsity: in any form `Plan.parse` reads; None for dense, or a fixed export's own plan.
+            sparsity: share pruned, in any form `Plan.parse` reads; None for dense, or a fixed export's own plan.
             file: the model was loaded from, for the report.
             batch: images per run.
             source: URI whose first frames are used.
@@ -83,7 +83,7 @@ class Soak:
 
         Args:
             seconds: above zero.
-            progress: told the seconds done and the median of the last complete interval, after every run.
+            progress: listener, told the seconds done and the median of the last complete interval, after every run.
 
         Raises:
             BackendError: a run failed.

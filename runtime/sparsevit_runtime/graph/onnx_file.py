@@ -31,11 +31,11 @@ class OnnxFile:
     """An exported model file.
 
     Attributes:
-        path: where it was read.
+        path: file that was read.
         data: the whole file.
         card: its model card.
         nodes: types of the graph's nodes of domain `sparsevit`, sorted.
-        sorted_counts: how many elements its TopK nodes return, where that is a constant.
+        sorted_counts: elements that its TopK nodes return, where that is a constant.
     """
 
     path: Path

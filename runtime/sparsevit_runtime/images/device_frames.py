@@ -21,11 +21,11 @@ class DeviceFrame:
     """A frame in memory that the GPU reaches.
 
     Attributes:
-        address: of the first pixel.
+        address: address of the first pixel.
         pitch: bytes from a row to the next.
         wh: width and height in pixels.
         stream: CUDA stream on which the frame is being written; None when it is there already.
-        owner: keeps the memory alive.
+        owner: object that keeps the memory alive.
         on_any_stream: nobody says on which stream the frame is being written: all of them have to be waited for.
     """
 

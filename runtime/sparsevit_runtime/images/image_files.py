@@ -20,7 +20,7 @@ def read_image(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
 
     Args:
         path: the file.
-        flags: of `cv2.imdecode`.
+        flags: flags of `cv2.imdecode`.
 
     Returns:
         The image as OpenCV gives it: (H, W, 3) uint8 BGR by default.

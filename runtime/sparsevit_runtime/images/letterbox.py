@@ -143,10 +143,10 @@ def _cells(length: int, start: int, size: int, cell: float, inside: bool = False
     """Along one axis, the cell of each frame pixel, (length,) intp.
 
     Args:
-        length: of the frame in its own pixels.
-        start, size: of the scaled frame in the input.
+        length: length of the frame in its own pixels.
+        start, size: those of the scaled frame in the input.
         cell: input pixels per cell.
-        inside: only cells centred on the frame, where there are any.
+        inside: takes only cells centred on the frame, where there are any.
     """
     index = (((np.arange(length) + 0.5) * (size / length) + start) / cell).astype(np.intp)
     first, last = math.ceil(start / cell - 0.5), math.ceil((start + size) / cell - 0.5) - 1

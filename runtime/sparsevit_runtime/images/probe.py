@@ -9,11 +9,11 @@ def probe_image(height: int, width: int, seed: int) -> np.ndarray:
     """Coarse blocks with patches of fine noise of very different strength, so that the scores of windows spread widely.
 
     Integer arithmetic on `numpy.random.RandomState`, whose sequence is frozen across NumPy versions: no library and no
-    processor changes a pixel.
+    CPU changes a pixel.
 
     Args:
         height, width: pixels, >= 1.
-        seed: of the RandomState, 0 to 2**32 - 1.
+        seed: seed of the RandomState, 0 to 2**32 - 1.
 
     Returns:
         (height, width, 3) uint8 BGR.

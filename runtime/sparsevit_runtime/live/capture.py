@@ -30,8 +30,8 @@ class PreparedFrame:
     """A frame ready to run; it ends by exactly one of `process`, `drop` and `fail`.
 
     Attributes:
-        capture: that read it.
-        frame: as it came.
+        capture: capture that read it.
+        frame: frame as it came.
         placed: how it lies in the model's input.
         images: its letterboxed image (1, h, w, 3) uint8; None for a frame that is letterboxed on the GPU.
         timings: milliseconds by stage so far.
@@ -78,8 +78,8 @@ class Capture:
     source when it ends. It is left to itself when it hangs in a driver.
 
     Attributes:
-        name: of the source in the session.
-        source: being read.
+        name: name of the source in the session.
+        source: source being read.
         counters: its frames.
         tracker: what the source is doing.
         lane: the prepared frames.

@@ -32,8 +32,8 @@ class Decoding:
     ) -> None:
         """
         Args:
-            runner: of the model.
-            answers: of the backend.
+            runner: runner of the model.
+            answers: answers of the backend.
             outlets: take every result.
             draw: draws the picture of a result, once asked for.
             on_end: called in this thread at the end, with the error if there was one.

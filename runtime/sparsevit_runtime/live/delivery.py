@@ -21,7 +21,7 @@ class Delivery:
     Threads: safe from any thread; whoever first asks for the picture draws it, the others wait for it.
 
     Attributes:
-        result: of one frame.
+        result: result of one frame.
     """
 
     def __init__(self, result: Result, draw: Draw) -> None:

@@ -25,8 +25,8 @@ class Answer:
 
     Attributes:
         prepared: the frame.
-        request: it was run with.
-        outputs: of the backend, a batch of one.
+        request: request that it was run with.
+        outputs: outputs of the backend, a batch of one.
     """
 
     prepared: PreparedFrame
@@ -64,7 +64,7 @@ class Inference:
     ) -> None:
         """
         Args:
-            runner: of the model.
+            runner: runner of the model.
             scheduler: gives the frames.
             answers: take what the backend said; closed at the end, with the error if there was one.
             request: tells what is asked for at this moment.

@@ -19,9 +19,9 @@ class StageTime:
 
     Attributes:
         count: frames timed.
-        total_ms: of all of them together.
-        last_ms: of the newest.
-        max_ms: of the slowest.
+        total_ms: total ms of all of them together.
+        last_ms: last ms of the newest.
+        max_ms: max ms of the slowest.
     """
 
     count: int = 0
@@ -76,7 +76,7 @@ class OutletMetrics:
         written: results its target has taken.
         skipped: results replaced by newer ones while it was busy.
         waiting: results held for it.
-        error: what it failed with; empty while it works.
+        error: error that it failed with; empty while it works.
     """
 
     written: int = 0

@@ -40,7 +40,7 @@ class Outlet:
     Attributes:
         name: in messages and metrics.
         essential: its failure ends the session.
-        error: what it failed with; None while it works.
+        error: error that it failed with; None while it works.
     """
 
     _patience_s: float | None

@@ -72,10 +72,10 @@ class Session:
         """Opens the sources; nothing is read yet. The session closes them, also those that were open before.
 
         Args:
-            runner: of the model.
+            runner: runner of the model.
             sources: by name, or one that is called as it names itself; see `open_feed`.
             outlets: what gets the results; each belongs to this session alone.
-            level: how much is computed, in any form `Plan.parse` reads; None for all windows, or the fixed plan of a
+            level: share that is computed, in any form `Plan.parse` reads; None for all windows, or the fixed plan of a
                 fixed export.
             activity: results tell which windows were computed.
             threshold: least score of a detection.

@@ -99,7 +99,7 @@ class Tracker(Generic[S]):
 
         Args:
             state: entered.
-            reason: of the change.
+            reason: reason of the change.
             unless: states that are kept.
 
         Returns:

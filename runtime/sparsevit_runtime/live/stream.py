@@ -31,8 +31,8 @@ class Stream(Iterator[Result]):
     `close`, or when the stream is dropped half-way.
 
     Attributes:
-        source: being read, for its name, size, frame rate and frame count.
-        session: that runs, for its states and metrics.
+        source: the source being read, for its name, size, frame rate and frame count.
+        session: session that runs, for its states and metrics.
     """
 
     def __init__(

@@ -25,11 +25,11 @@ def open_meter(
     """The meter of what runs the model: a Jetson's module, else the GPU, else the CPU.
 
     Args:
-        root: of the file tree that holds sys.
+        root: root of the file tree that holds sys.
         kind: ``cuda`` or ``cpu``, to ask only meters of that; None asks all.
         device: number or UUID of the GPU as NVML knows it; the first of CUDA_VISIBLE_DEVICES unless given.
         nvml: the module `pynvml`; imported unless given.
-        why_not: told why a meter cannot be used, for each that was asked.
+        why_not: function that is told why a meter cannot be used, for each that was asked.
 
     Returns:
         A meter that has answered once, or None.

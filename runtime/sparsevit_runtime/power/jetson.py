@@ -30,8 +30,8 @@ class JetsonMeter:
     def __init__(self, rails: dict[str, Path], root: Path) -> None:
         """
         Args:
-            rails: of `find_rails`, not empty.
-            root: of the file tree that holds sys.
+            rails: what `find_rails` found, not empty.
+            root: root of the file tree that holds sys.
         """
         total = next((name for name in _TOTAL if name in rails), None)
         self._rails = {total: rails[total]} if total else {n: f for n, f in rails.items() if n not in _WITHIN}

@@ -1,4 +1,4 @@
-"""Energy of Intel and AMD processors: the running average power limit counters, as Linux's powercap shows them.
+"""Energy of Intel and AMD CPUs: the running average power limit counters, as Linux's powercap shows them.
 
 Documentation/power/powercap/powercap.rst of the Linux kernel. AMD's counters appear under the same name, intel-rapl.
 """
@@ -13,15 +13,15 @@ from .sysfs import HostSensors, read_int, read_text
 
 
 class RaplMeter:
-    """Joules of the processor packages, and of the memory where it is counted apart."""
+    """Joules of the CPU packages, and of the memory where it is counted apart."""
 
     name = "RAPL"
 
     def __init__(self, zones: dict[str, Path], root: Path) -> None:
         """
         Args:
-            zones: of `find_zones`, not empty.
-            root: of the file tree that holds sys.
+            zones: what `find_zones` found, not empty.
+            root: root of the file tree that holds sys.
         """
         self.scope = " + ".join(zones)
         self._zones = {folder: (read_int(folder / "max_energy_range_uj") or 0) for folder in zones.values()}

@@ -20,9 +20,9 @@ class PowerReading:
     Attributes:
         watts: drawn now; None where the meter only counts energy, or there is none.
         joules: counted since the meter was opened; None where it does not count.
-        clocks_mhz: by name, those that can be read now.
-        temperatures_c: by name, those that can be read now.
-        throttled: what holds the clocks back now; None when nothing does, or nothing says so.
+        clocks_mhz: clocks by name, those that can be read now.
+        temperatures_c: temperatures by name, those that can be read now.
+        throttled: reason that holds the clocks back now; None when nothing does, or nothing says so.
     """
 
     watts: float | None = None
@@ -36,8 +36,8 @@ class PowerMeter(Protocol):
     """Threads: one reader at a time.
 
     Attributes:
-        name: where the figures come from, for reports.
-        scope: what the watts are of, for reports: a GPU, a module, processor packages.
+        name: origin of the figures, for reports.
+        scope: part of the machine that the watts are of, for reports: a GPU, a module, CPU packages.
     """
 
     name: str

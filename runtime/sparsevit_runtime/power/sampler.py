@@ -20,13 +20,13 @@ class Energy:
     """What a stretch of time took.
 
     Attributes:
-        seconds: from the first sample to the last.
+        seconds: time from the first sample to the last.
         samples: read.
-        joules: by difference where the meter counts, else the trapezoids under the watts; None without power or with
-            fewer than two samples.
+        joules: energy by difference where the meter counts, else the trapezoids under the watts; None without power or
+            with fewer than two samples.
         clocks_mhz, temperatures_c: smallest and largest by name.
         throttled: every reason seen, with the share of samples that gave it.
-        problem: why sampling ended early; None when it did not.
+        problem: reason why sampling ended early; None when it did not.
     """
 
     seconds: float = 0.0

@@ -50,7 +50,7 @@ class HostSensors:
     def __init__(self, root: Path = Path("/")) -> None:
         """
         Args:
-            root: of the file tree that holds sys.
+            root: root of the file tree that holds sys.
         """
         sys = root / "sys"
         self._clocks: list[tuple[str, Path, float]] = []  # name, file, units per MHz

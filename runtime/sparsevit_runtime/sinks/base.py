@@ -27,7 +27,7 @@ class Sink(ABC):
     As a context manager it closes at the end, also when `StopStream` passes through, and aborts on any other exception.
 
     Attributes:
-        name: where the results go, for messages.
+        name: place where the results go, for messages.
         needs_image: whether `write` wants the annotated image; drawing is skipped when no sink does.
         may_block: whether the pipeline waits for it, so that it misses no result. A live view does not block: it takes
             the newest result when it is ready for one.
@@ -44,7 +44,7 @@ class Sink(ABC):
         """Takes one result.
 
         Args:
-            result: of the frame.
+            result: result of the frame.
             image: (H, W, 3) uint8 BGR, annotated; may be None when `needs_image` is False.
 
         Raises:

@@ -25,7 +25,7 @@ class DisplaySink(Sink):
     Open, write and close it in the main thread: the window systems ask for that.
 
     Args:
-        title: of the window.
+        title: title of the window.
 
     Raises:
         SinkError: OpenCV has no windows, or there is no screen.

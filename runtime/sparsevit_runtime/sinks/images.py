@@ -30,7 +30,7 @@ class FolderSink(Sink):
     the frames that are complete.
 
     Args:
-        folder: made when missing; its parent must exist.
+        folder: place of the pictures, made when missing; its parent must exist.
         image_format: "jpg" or "png".
 
     Raises:

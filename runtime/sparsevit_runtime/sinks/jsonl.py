@@ -21,7 +21,7 @@ class JsonLinesSink(Sink):
     """Writes `result.to_dict()` a line, under a temporary name until `close`. An existing file is replaced.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         SinkError: the folder is missing or cannot be written.

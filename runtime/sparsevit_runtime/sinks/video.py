@@ -32,7 +32,7 @@ class VideoSink(Sink):
     replaced.
 
     Args:
-        path: of the video, .mp4 or .avi.
+        path: path of the video, .mp4 or .avi.
         fps: frames per second; 25 when None.
 
     Raises:

@@ -26,8 +26,9 @@ class Frame:
         image: (H, W, 3) uint8 BGR, of the host or on the GPU.
         index: position in the stream, from 0; frames a live source dropped leave gaps.
         timestamp_ns: wall clock at capture for live sources, position in the media for files.
-        inputs: by name what a model takes with each frame beside its pixels; None from sources that have nothing.
-        truth: what a rendered frame shows; None from any other source.
+        inputs: arrays by name that a model takes with each frame beside its pixels; None from sources that have
+            nothing.
+        truth: labels and boxes of a rendered frame; None from any other source.
     """
 
     image: FrameLike
@@ -41,7 +42,7 @@ class Source(ABC):
     """A stream of frames. One thread reads it; `close` may be called from another and is safe to repeat.
 
     Attributes:
-        name: what is read, for messages and titles.
+        name: name of what is read, for messages and titles.
         live: True when frames arrive at their own pace, so that a slow reader has to drop some.
         size_wh: width and height of the frames in pixels; None when they differ or are not known before reading.
         fps: nominal frames per second; None when unknown.

@@ -26,7 +26,7 @@ class CameraSource(Source):
 
     Args:
         capture: an open capture; the source owns it from here on.
-        name: of the camera.
+        name: name of the camera.
         advice: the next step when no frame comes; ends the error message.
 
     Raises:

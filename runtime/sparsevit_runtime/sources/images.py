@@ -29,7 +29,7 @@ class ImageSource(Source):
     timestamps count at 25 per second.
 
     Args:
-        name: what was asked for, for messages.
+        name: text of what was asked for, for messages.
         paths: files in order, at least one.
 
     Raises:

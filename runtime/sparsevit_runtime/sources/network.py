@@ -23,7 +23,7 @@ class NetworkSource(Source):
     """A live stream that is taken up again when it breaks.
 
     Args:
-        url: of the stream; a password in it appears in no message.
+        url: url of the stream; a password in it appears in no message.
         open_timeout_ms: longest wait for the connection, where OpenCV has FFmpeg.
         read_timeout_ms: longest wait for a frame, likewise.
         backoff_s: seconds to wait before each attempt to reconnect; a frame that arrives starts it over.

@@ -13,7 +13,7 @@ def split_options(uri: str, accepted: tuple[str, ...], usage: str) -> tuple[str,
     Args:
         uri: ``head?key=value&key=value``.
         accepted: keys that may appear, each at most once.
-        usage: what the URI may look like; ends every error message.
+        usage: forms that the URI may have; ends every error message.
 
     Returns:
         The part before the question mark, and the options.

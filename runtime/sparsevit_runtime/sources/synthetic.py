@@ -17,7 +17,7 @@ class SyntheticSource(Source):
 
     Args:
         size_wh: width and height in pixels.
-        seed: picks the scene.
+        seed: number that picks the scene.
         frames: frames until the end of the stream.
         fps: frames per second of media time; frames are delivered as fast as they are read.
     """

@@ -25,9 +25,9 @@ class Task(ABC):
     Threads: safe; holds nothing but what the card says.
 
     Attributes:
-        name: as model cards say it.
-        result_type: of its results; they say how they are drawn and saved.
-        card: of the model.
+        name: name as model cards say it.
+        result_type: class of its results, which say how they are drawn and saved.
+        card: card of the model.
     """
 
     name: ClassVar[str]
@@ -52,7 +52,7 @@ class Task(ABC):
 
         Args:
             answers: one sample of each of `answers`, by name.
-            letterbox: of the frame.
+            letterbox: letterbox of the frame.
             threshold: least score; tasks without scores ignore it.
 
         Returns:
@@ -65,9 +65,9 @@ class Task(ABC):
         """Do the answers of two runs agree? Each by itself, as its type is compared, unless a task knows better.
 
         Args:
-            ours: by name, (B, ...) each: what is checked.
-            theirs: what it should be; answers that it does not have are not compared.
-            limits: what is accepted.
+            ours: arrays by name, (B, ...) each: what is checked.
+            theirs: arrays that it should be; answers that it does not have are not compared.
+            limits: limits of what is accepted.
         """
         names = [spec.name for spec in self.answers if spec.name in theirs]
         return [compare_values(name, ours[name], theirs[name], limits) for name in names]

@@ -74,7 +74,7 @@ class Detections(Result):
         """COCO detection records: bbox is x, y, width, height in frame pixels.
 
         Args:
-            image_id: of this frame.
+            image_id: image id of this frame.
             category_ids: COCO category of each class; class + 1 when None.
         """
         boxes = np.concatenate([self.xyxy[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]], axis=1)
@@ -155,7 +155,7 @@ def draw_detections(image: np.ndarray, result: Detections) -> np.ndarray:
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        result: of that frame.
+        result: result of that frame.
 
     Returns:
         A new image.
@@ -185,7 +185,7 @@ def _compare_boxes(
     Args:
         tensor: ``boxes`` or ``classes``.
         ours, theirs: by name ``boxes`` (B, N, 4), ``scores`` (B, N) and ``classes`` (B, N).
-        limits: what is accepted.
+        limits: limits of what is accepted.
     """
     if (row := incomparable(tensor, ours[tensor], theirs[tensor])) is not None:
         return row

@@ -59,7 +59,7 @@ class Result(ABC):
         timings: per stage.
         keep: windows computed per block pair, all stages in one; None when a fixed plan has pairs of two counts.
         window_share: windows computed among all windows of all blocks, 0 to 1.
-        activity: which windows those were, when asked for.
+        activity: windows that those were, when asked for.
         dropped: frames the stream has dropped so far.
         source: name of the source; empty where the caller brought the frame.
         image: the frame itself, (H, W, 3) uint8 BGR, not copied; neither saved nor part of `to_dict`.

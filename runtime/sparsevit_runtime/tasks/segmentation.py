@@ -77,7 +77,7 @@ class Segmentation(Result):
         The run lengths go down the columns and start with the zeros, as COCO's `counts` do.
 
         Args:
-            image_id: of this frame.
+            image_id: image id of this frame.
             category_ids: COCO category of each class; class + 1 when None.
         """
         height, width = self.label_map.shape
@@ -162,8 +162,8 @@ def draw_segmentation(
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        result: of that frame.
-        opacity: of the tint, 0 to 1.
+        result: result of that frame.
+        opacity: opacity of the tint, 0 to 1.
         legend: name the classes present, in the lower left corner.
 
     Returns:

@@ -40,14 +40,14 @@ class BuildOptions:
     """How to build.
 
     Attributes:
-        portable: keep the functions in the graph; no plugin is needed, and none is used.
+        portable: functions stay in the graph; no plugin is needed, and none is used.
         batch: smallest, typical and largest batch.
         workspace_mib: scratch memory TensorRT may plan with; None for half of what is free on the device.
         timing_cache: file with measured kernel times, made where it does not exist and extended by each build; None for
             the one of this TensorRT and GPU in the cache folder (`cache.cache_folder`).
         plugins: the plugin library; None for the one `find_plugins` finds.
-        tf32: let fp32 products round their factors to TF32: faster, ten bits of mantissa.
-        in_place: let scatters write into the map they read, where that is safe and TensorRT can.
+        tf32: fp32 products may round their factors to TF32: faster, ten bits of mantissa.
+        in_place: scatters may write into the map they read, where that is safe and TensorRT can.
         flavour: ``tensorrt`` or ``tensorrt_rtx``; None for the first that is installed.
         force: build even what is up to date.
     """
@@ -81,7 +81,7 @@ class BuildReport:
     Attributes:
         engine: the file.
         card: its side-car.
-        reasons: why it was built; empty when it was up to date.
+        reasons: reasons why it was built; empty when it was up to date.
     """
 
     engine: Path
@@ -100,8 +100,8 @@ def build_engine(
     Args:
         model: .onnx file of `sparsevit export`.
         engine: file to write; its card is written beside it (`sidecar_path`).
-        options: how to build.
-        progress: told TensorRT's phases from this thread; a phase goes on after those within it.
+        options: settings of the build.
+        progress: listener, told TensorRT's phases from this thread; a phase goes on after those within it.
 
     Raises:
         ModelError, CardError: the model file is broken, or not one of ours.
@@ -129,7 +129,7 @@ def build_cached(model: str | Path, options: BuildOptions | None = None, progres
     the others wait for it.
 
     Args:
-        model, options, progress: as in `build_engine`; an engine that is there is never built again.
+        model, options, progress: the same as in `build_engine`; an engine that is there is never built again.
 
     Raises:
         ModelError, CardError, BuildError, MissingDependencyError, SinkError: as `build_engine`.

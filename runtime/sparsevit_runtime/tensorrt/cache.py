@@ -35,8 +35,9 @@ class TimingCache:
     """A file of measured kernel times.
 
     Attributes:
-        path: it need not exist yet.
-        named: by the user: what is wrong with it is an error. The default one is made anew, or done without.
+        path: file, which need not exist yet.
+        named: whether the user named it: then what is wrong with it is an error. The default one is made anew, or done
+            without.
     """
 
     path: Path
@@ -84,7 +85,7 @@ def engine_file(name: str, inputs: Inputs) -> Path:
     """Where the engine built from `inputs` is kept: other inputs, another file, so that no engine in use is replaced.
 
     Args:
-        name: of the model, for people.
+        name: name of the model, for people.
         inputs: everything that decides what the engine is.
     """
     content = sha256(inputs.model_dump_json().encode())[:_HASH_LENGTH]

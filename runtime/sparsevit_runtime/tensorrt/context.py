@@ -30,8 +30,8 @@ class Ticket:
     """A run in flight, to be collected once.
 
     Attributes:
-        slot: with its buffers.
-        outputs: asked for.
+        slot: slot with its buffers.
+        outputs: names of what was asked for.
         prepared: its batch size and `keep`.
         started, queued: host clock in seconds, before the first copy and after everything was queued.
     """
@@ -59,8 +59,8 @@ class Execution:
     def __init__(self, engine: Engine, make: Callable[[], Any], activations: DeviceView) -> None:
         """
         Args:
-            make: from `capabilities.context_maker`.
-            activations: as much as the engine asks for; lives longer than this.
+            make: function of `capabilities.context_maker`.
+            activations: memory as the engine asks for it; lives longer than this.
 
         Raises:
             BackendError: TensorRT does not make one.
@@ -139,7 +139,7 @@ class EngineContext:
     Threads: one at a time; whoever submits collects, the oldest first.
 
     Attributes:
-        graph_state: how runs are launched, for reports.
+        graph_state: way that runs are launched, for reports.
     """
 
     def __init__(self, engine: Engine, cuda: CudaRuntime, graphs: int) -> None:
@@ -201,8 +201,8 @@ class EngineContext:
         """Queues a run on frames of any size.
 
         Args:
-            frames, write: as `Slot.receive` takes them.
-            feeds, outputs: as in `submit`, without the image.
+            frames, write: what `Slot.receive` takes.
+            feeds, outputs: the same as in `submit`, without the image.
         """
         arrays = _without_keep(feeds)
         return self._submit(len(frames), feeds.get(KEEP), outputs, lambda slot: slot.receive(frames, write, arrays))

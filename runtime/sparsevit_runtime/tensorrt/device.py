@@ -20,9 +20,9 @@ class Gpu:
     """The first GPU.
 
     Attributes:
-        name: as the driver says.
+        name: name as the driver says.
         compute_capability: such as ``8.7``.
-        integrated: it shares the memory of the host, as on a Jetson.
+        integrated: whether it shares the memory of the host, as on a Jetson.
         free_bytes: memory free now.
     """
 

@@ -28,10 +28,10 @@ class Tensor:
     """An input or output of an engine.
 
     Attributes:
-        name: as in the model file.
-        dtype: of its elements.
+        name: name as in the model file.
+        dtype: type of its elements.
         on_host: the engine reads it from the host's memory, because its values decide shapes.
-        shape: of one frame's, without the batch; -1 for sizes that the engine tells later.
+        shape: shape of one frame's, without the batch; -1 for sizes that the engine tells later.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Engine:
     """An open engine.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         card: its side-car.
         trt: the Python module, ``tensorrt`` or ``tensorrt_rtx``.
-        log: of this process.
+        log: log of this process.
         runtime, engine: TensorRT's.
         image: the frames; `keep` the windows per block pair, None in a fixed export.
-        frame_inputs: what comes with each frame beside its pixels.
-        outputs: by name.
+        frame_inputs: tensors that come with each frame beside its pixels.
+        outputs: tensors by name.
         batches: smallest and largest.
         plugins: the library it was opened with; None for an engine without plugins, and where an engine opened before
             had brought them.

@@ -24,14 +24,14 @@ class Inputs(_Part):
     """Everything that decides what an engine is: two builds with equal inputs are one build.
 
     Attributes:
-        onnx_sha256: of the model file.
-        plugins_sha256: of the plugin library; None for an engine without plugins.
+        onnx_sha256: digest of the model file.
+        plugins_sha256: digest of the plugin library; None for an engine without plugins.
         tensorrt: flavour and version, such as ``tensorrt 10.3.0`` or ``tensorrt_rtx 1.7.1.116``.
         gpu: name and compute capability, or ``none`` for an engine built where there is no GPU.
-        precision: of the graph, as the model card says.
+        precision: precision of the graph, as the model card says.
         tf32: fp32 products may round their factors to TF32.
         in_place: scatters were to write into the map they read.
-        profile: by graph input.
+        profile: ranges by graph input.
     """
 
     onnx_sha256: str
@@ -60,13 +60,13 @@ class EngineCard(_Part):
     """Content of ``model.engine.json``.
 
     Attributes:
-        inputs: what the engine was built from.
-        engine_sha256, engine_bytes: of the engine file.
-        plugins_path: where the plugin library was; empty without.
+        inputs: everything that the engine was built from.
+        engine_sha256, engine_bytes: digest and size of the engine file.
+        plugins_path: path where the plugin library was; empty without.
         plugins_built_for: TensorRT headers, CUDA runtime and GPU architectures of the plugin library; empty without.
-        plugin_layers: how many layers are plugins.
-        in_place_scatters: how many of them write into the map they read; the other scatters copy it.
-        in_place_refused: why none do although they were to: what TensorRT said; empty otherwise.
+        plugin_layers: number of layers that are plugins.
+        in_place_scatters: number of those that write into the map they read; the other scatters copy it.
+        in_place_refused: reason why none do although they were to: what TensorRT said; empty otherwise.
         arithmetic: matrix products and convolutions of the network by type.
         precision_checked: ``engine`` when the built engine's tensors were read back, ``network`` where that needs a GPU
             that was not there: a strongly typed network's types are its engine's types.

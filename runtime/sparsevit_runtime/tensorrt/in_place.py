@@ -44,8 +44,8 @@ def safe_scatters(nodes: Sequence[Node], outputs: Sequence[str]) -> list[int]:
     """Indices of the scatters that may work in place.
 
     Args:
-        nodes: of the graph, in an order they can run in.
-        outputs: of the graph.
+        nodes: nodes of the graph, in an order they can run in.
+        outputs: outputs of the graph.
     """
     if any(node.kind in _NESTED for node in nodes):
         return []

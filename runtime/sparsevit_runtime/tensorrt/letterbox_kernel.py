@@ -53,7 +53,7 @@ class LetterboxKernel:
     def __init__(self, path: Path | None = None) -> None:
         """
         Args:
-            path: of the library; None for where `find_plugins_to_run` looks.
+            path: path of the library; None for where `find_plugins_to_run` looks.
 
         Raises:
             BackendError: there is no library, or it is an older one without the kernel.

@@ -15,17 +15,17 @@ class Request:
         source: the user's model file, beside which external weights would lie; for messages, too.
         plugins: library to load, or None.
         nodes: plugins that the library must bring.
-        precision: of the model card.
-        tf32: whether fp32 products may use it.
-        in_place: let scatters write into the map they read, where that is safe.
+        precision: precision of the model card.
+        tf32: permission for fp32 products to use it.
+        in_place: scatters may write into the map they read, where that is safe.
         profile: input name -> [min, opt, max].
         workspace: bytes.
         engine: file to write.
         timing_cache: times measured by earlier builds, an empty file where there are none; None to do without.
-        timing_cache_name: what the user called it; None for the default one, which is begun anew where TensorRT does
+        timing_cache_name: name that the user gave it; None for the default one, which is begun anew where TensorRT does
             not take it.
         timing_cache_out: file to write, or None.
-        gpu: there is one, so that the engine can be opened here.
+        gpu: whether there is one, so that the engine can be opened here.
     """
 
     flavour: str

@@ -79,7 +79,7 @@ def find_plugins_to_run(built_with: str = "", digest: str | None = None, chosen:
         chosen: path of the library to run with instead of all these.
 
     Raises:
-        BuildError: as `find_plugins`.
+        BuildError: BuildError as `find_plugins`.
     """
     if chosen is not None:
         return _read(chosen)

@@ -20,8 +20,8 @@ class Replay:
     """A recorded run.
 
     Attributes:
-        graph: of it.
-        execution: it was recorded from, and bound to nothing else since: it lives as long as the graph is launched.
+        graph: CUDA graph of it.
+        execution: context it was recorded from, bound to nothing else since: it lives as long as the graph is launched.
     """
 
     graph: Graph
@@ -34,12 +34,12 @@ class Prepared:
 
     Attributes:
         batch: frames.
-        keep_address: of its counts, where the engine reads them: a graph reads them again at each launch, so they stay
-            where they are. 0 for a fixed export.
-        row: of the counts in their buffer.
-        output_shapes: by name, filled in by the first run.
-        runs: so far.
-        replays: by slot.
+        keep_address: address of its counts, where the engine reads them: a graph reads them again at each launch, so
+            they stay where they are. 0 for a fixed export.
+        row: row of the counts in their buffer.
+        output_shapes: shapes by name, filled in by the first run.
+        runs: number of runs so far.
+        replays: recorded runs by slot.
     """
 
     batch: int
@@ -60,9 +60,9 @@ class PreparedShapes:
         """
         Args:
             pairs: entries of `keep`; 0 for a fixed export.
-            dtype: of `keep` in the engine.
+            dtype: type of `keep` in the engine.
             on_host: the engine reads `keep` from the host's memory.
-            limit: how many to hold.
+            limit: number of entries to hold.
         """
         self._stride = -(-pairs * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
         self._pairs, self._dtype, self._on_host, self._limit = pairs, dtype, on_host, limit
@@ -83,7 +83,7 @@ class PreparedShapes:
 
         Args:
             keep: (pairs,) integers, None for a fixed export.
-            stream: on which the engine runs.
+            stream: stream on which the engine runs.
             drain: waits for everything that may still use the entry to be given up.
         """
         key = batch, () if keep is None else tuple(keep.tolist())

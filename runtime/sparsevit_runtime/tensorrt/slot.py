@@ -34,8 +34,8 @@ class Slot:
     engine's own stream.
 
     Attributes:
-        index: among the context's slots.
-        busy: between submit and collect.
+        index: place among the context's slots.
+        busy: whether it is between submit and collect.
         copies: stream of the copies.
         begun, uploaded, computed, done: events of the run.
         ordered: event for waiting for the streams of others.

@@ -82,7 +82,7 @@ class WindowActivity:
 
     Attributes:
         stages: one entry per stage.
-        letterbox: from the frame to the model's input.
+        letterbox: way from the frame to the model's input.
     """
 
     stages: tuple[StageActivity, ...]
@@ -103,7 +103,7 @@ class WindowActivity:
             orders: ``windows{i}`` and ``shifted_windows{i}``, (n,) integer window ids by descending score; a list may
                 be absent where every block of its parity computes all windows.
             stages: window geometry of the model's input.
-            letterbox: of the frame.
+            letterbox: letterbox of the frame.
             keep: windows per block pair, all stages in one.
             fixed: the frozen plan of a `--fixed` export, instead of `keep`.
 

@@ -36,7 +36,7 @@ class Level:
         """The level that a sparsity is for a model.
 
         Args:
-            card: of the model.
+            card: card of the model.
             sparsity: any form `Plan.parse` reads; None computes all windows, or the fixed plan of a `--fixed` export.
 
         Raises:

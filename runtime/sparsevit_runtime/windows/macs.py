@@ -55,7 +55,7 @@ def card_macs(card: ModelCard, sparsity: PlanLike | None = None) -> int:
     """`backbone_macs` of a model.
 
     Args:
-        card: of the model.
+        card: card of the model.
         sparsity: any form `Plan.parse` reads; None is the fixed plan of a `--fixed` export, else all windows.
 
     Raises:

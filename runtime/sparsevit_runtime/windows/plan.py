@@ -151,7 +151,7 @@ class Plan:
 
         Args:
             path: the file.
-            provenance: where the plan comes from, plain values; kept beside the ratios for whoever reads the file.
+            provenance: origin of the plan, plain values; kept beside the ratios for whoever reads the file.
 
         Raises:
             SinkError: it cannot be written.

@@ -32,11 +32,11 @@ def test_counters_only_root_may_read(tmp_path):
     assert "sudo chmod a+r" in told[-1]
 
 
-def test_a_module_goes_before_its_processor(tmp_path):
+def test_a_module_goes_before_its_cpu(tmp_path):
     trees.write(tmp_path, {**trees.ORIN_NX, **trees.rapl(1)})
     assert open_meter(tmp_path, kind="cpu").name == "Jetson INA sensors"
 
 
-def test_the_gpu_is_not_asked_for_what_the_processor_runs(tmp_path):
+def test_the_gpu_is_not_asked_for_what_the_cpu_runs(tmp_path):
     meter = open_meter(trees.write(tmp_path, trees.rapl(1)), kind="cpu", nvml=object())
     assert meter.name == "RAPL"

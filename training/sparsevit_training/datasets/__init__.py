@@ -43,7 +43,7 @@ def open_dataset(
         masks: take label maps from COCO JSON, not boxes.
 
     Raises:
-        DatasetError: as the dataset's class does.
+        DatasetError: DatasetError as the dataset's class does.
     """
     if isinstance(recipe, SemanticFolderData):
         return SemanticFolder(

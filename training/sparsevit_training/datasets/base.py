@@ -141,7 +141,7 @@ class CachedSamples:
         keys: what the reader understands, one per sample.
         read: decodes one sample; raises BadSample when it is unusable.
         cache_mb: decoded samples kept in memory, in MiB; the rest are read again at each use.
-        progress: told the samples read.
+        progress: listener, told the samples read.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class _CocoDataset(Dataset):
         progress: see `CachedSamples`.
 
     Attributes:
-        names: of the categories taken, in that order.
+        names: names of the categories taken, in that order.
 
     Raises:
         DatasetError: no file, another layout, categories that the file does not know, or no usable sample.
@@ -118,7 +118,7 @@ class CocoBoxes(_CocoDataset):
     """Images with boxes; crowds are left out. Arguments and errors as for every data set in COCO JSON.
 
     Attributes:
-        image_ids: of the samples, in their order.
+        image_ids: image ids of the samples, in their order.
         document: the part of the JSON that the samples come from (in a subset, that of the whole), with category ids
             1, 2, ... in the order of `classes`; crowds included, so that an evaluation can ignore them.
     """

@@ -18,7 +18,7 @@ class SyntheticStreet(Dataset):
         scenes: number of streets; building one takes far longer than rendering a frame of it.
         frames_per_scene: moments taken from each, at random.
         size_wh: pixels.
-        seed: of the first street; the next ones count up.
+        seed: seed of the first street; the next ones count up.
         span: moments lie among the first so many frames of a street.
         progress: see `CachedSamples`.
     """

@@ -27,7 +27,7 @@ class Objective(ABC):
     """Views, loss and scores of one run; `TrainedTask.objective` makes it.
 
     Args:
-        recipe: of the run.
+        recipe: recipe of the run.
 
     Attributes:
         network: class of the whole network.

@@ -37,7 +37,7 @@ class Gauge(Protocol):
     """Measures one run.
 
     Attributes:
-        unit: of what it returns, ``ms`` or ``mJ`` per frame.
+        unit: unit of what it returns, ``ms`` or ``mJ`` per frame.
     """
 
     unit: str
@@ -51,7 +51,7 @@ class LatencyGauge:
 
     Args:
         model: loaded.
-        frames: run in turn, (H, W, 3) uint8 BGR each.
+        frames: frames run in turn, (H, W, 3) uint8 BGR each.
     """
 
     unit = "ms"
@@ -69,8 +69,8 @@ class EnergyGauge:
 
     Args:
         model: loaded.
-        frames: run in turn.
-        meter: of the device that runs the model; the caller closes it.
+        frames: frames run in turn.
+        meter: meter of the device that runs the model; the caller closes it.
         seconds: each measurement lasts at least.
     """
 
@@ -127,8 +127,8 @@ def measure(
 
     Args:
         rounds: timed; one more goes before to warm up.
-        progress: told the runs.
-        title: of the work, for the progress.
+        progress: listener, told the runs.
+        title: title of the work, for the progress.
 
     Returns:
         One measurement per plan.
@@ -158,7 +158,7 @@ class CostModel:
     Attributes:
         model: sha256 of the model file it was measured with.
         device: in words.
-        unit: of `dense`.
+        unit: unit of `dense`.
         dense: cost of the dense model per frame.
         fixed: ratio that remains with no window computed.
         pairs: ratio that each block pair adds when it computes all its windows.
@@ -245,7 +245,7 @@ def calibrate(
         shares_of: windows computed, of all, per block pair of a plan.
         rounds: per plan.
         model, device: for the record.
-        progress: as in `measure`.
+        progress: progress as in `measure`.
     """
     require("scipy")
     from scipy.optimize import nnls

@@ -44,11 +44,11 @@ class SearchReport:
         metric: name of the metric.
         dataset, test_dataset: names; None where there is no test split.
         budget: cost against dense.
-        budget_text: as it was asked for.
-        unit: of the absolute costs, ``ms`` or ``mJ``.
-        evaluations: of the evolutionary and of the random search, each.
+        budget_text: budget text as it was asked for.
+        unit: unit of the absolute costs, ``ms`` or ``mJ``.
+        evaluations: evaluations of the evolutionary and of the random search, each.
         samples: validation images per evaluation, and of the whole split.
-        seed: of everything random.
+        seed: seed of everything random.
         predicted: the search went by the cost model alone.
         model, device: file and hash, device in words.
     """

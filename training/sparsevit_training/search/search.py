@@ -47,7 +47,7 @@ class Budget:
 
     Attributes:
         absolute: in the gauge's unit, ms or mJ per frame.
-        ratio: of the dense model's cost.
+        ratio: ratio of the dense model's cost.
         plan: the cost of this plan, in any form `Plan.parse` reads.
     """
 
@@ -79,7 +79,7 @@ class SearchSettings:
         samples: validation images per evaluation, drawn once by the seed; None for all. The finalists are always
             evaluated on all of them.
         rounds: timed runs per candidate against dense; the finalists get five times as many.
-        seed: of everything random.
+        seed: seed of everything random.
     """
 
     evaluations: int = 100
@@ -121,7 +121,7 @@ def search(
         cost_model: goes by its predictions in place of measurements (for a device that is not here): then the outcome
             depends on the seed alone. None measures: the cost model fitted here only spares hopeless measurements.
         state_path: answers are kept there after every step; a search started again with the same arguments goes on.
-        progress: told the phases, and the best metric so far.
+        progress: listener, told the phases, and the best metric so far.
 
     Returns:
         The report, with the plan found first, and the cost model used.

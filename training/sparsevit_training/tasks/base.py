@@ -26,7 +26,7 @@ class Task(ABC):
     `TrainedTask`.
 
     Attributes:
-        name: as model cards say it.
+        name: name as model cards say it.
         metric: name of the figure that decides, as a model card has it.
         least_score: objects of a lower score are not asked for; tasks without scores ignore it.
     """

@@ -25,7 +25,7 @@ class Evaluation(ABC):
     Attributes:
         model: its name.
         dataset: its name.
-        plan: as asked for, as text.
+        plan: plan as asked for, as text.
         ratio: mean share of windows pruned over the blocks; the uniform ratio when the plan is one.
         uniform: every block has that ratio.
         images: number of frames measured.
@@ -98,7 +98,7 @@ class Tally(ABC, Generic[_Result]):
         """Counts one frame.
 
         Args:
-            index: of the sample in its data set.
+            index: index of the sample in its data set.
             sample: the frame and its truth.
             result: what the model says about it.
         """
