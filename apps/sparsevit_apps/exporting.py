@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
@@ -39,7 +39,7 @@ class ExportRequest:
     output: Path
     input_hw: tuple[int, int] | None
     task: str | None
-    precision: str
+    precision: Literal["fp32", "fp16"]
     plan: str | None
     half_weights: bool
     label_stride: int
@@ -70,7 +70,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress = SILENT) -> Pa
     loaded = load_checkpoint(request.checkpoint, format=request.format)
     network, classes = _network(loaded, request)
     height, width = _input_size(loaded, request)
-    backbone = getattr(network, "backbone", network)
+    backbone: Any = getattr(network, "backbone", network)
     options = ExportOptions(
         height=height,
         width=width,
@@ -95,12 +95,13 @@ def export_checkpoint(request: ExportRequest, progress: Progress = SILENT) -> Pa
     )
 
 
-def _network(loaded: LoadedCheckpoint, request: ExportRequest) -> tuple[nn.Module, tuple]:
+def _network(loaded: LoadedCheckpoint, request: ExportRequest) -> tuple[nn.Module, tuple[Any, ...]]:
     """The network to export and its classes."""
     if request.task in (None, loaded.task):
         return loaded.network, loaded.classes
     if request.task == "backbone":
-        return loaded.network.backbone, ()
+        backbone: Any = loaded.network.backbone
+        return backbone, ()
     raise ExportError(
         f"{request.checkpoint} is a {loaded.task} checkpoint ({loaded.format} format), it has no {request.task} head; "
         f"export it with --task {loaded.task}, or train the head first"

@@ -138,7 +138,7 @@ def exported_parts(nodes: Sequence[Node]) -> list[str]:
     certain = [_certain(node) for node in nodes]
     before, after = _parts_before(nodes, certain), _parts_after(nodes, certain)
     parts = [sure or _between(node.kind in _MOVES, b, a) for node, sure, b, a in zip(nodes, certain, before, after)]
-    reader = {}
+    reader: dict[str, int] = {}
     for i in range(len(nodes) - 1, -1, -1):
         readers = [reader[name] for name in nodes[i].outputs if name in reader]
         if before[i] is None and readers:

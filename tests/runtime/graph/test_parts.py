@@ -12,6 +12,7 @@ from networks import randomize
 from sparsevit_exporter import DetectionModel, ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_runtime import load, probe_image
 from sparsevit_runtime.card import ClassCard
+from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.graph.parts import OTHER, PARTS, exported_parts, name_by_part, part_of_layer, read_nodes
 from sparsevit_runtime.windows.plan import Plan
 
@@ -95,7 +96,7 @@ def test_what_is_no_model(data):
 def test_layers_of_a_run_have_parts(exported):
     with load(exported, threads=1) as model:
         image = probe_image(60, 88, seed=0)[None]
-        layers = model.backend.layers(image, None)
+        layers = model.backend.layers(feeds_of(image))
         times = Counter()
         for name, ms in layers:
             times[part_of_layer(name)] += ms
@@ -103,5 +104,5 @@ def test_layers_of_a_run_have_parts(exported):
         assert set(PARTS) - set(times) <= ({"score"} if exported.stem == "fixed" else set())
         assert times[OTHER] < 0.03 * sum(times.values())
         if model.card.windows.fixed is None:  # other windows, other times, the same session
-            none = model.backend.layers(image, np.zeros(sum(s.pairs for s in model.card.stages), np.int64))
+            none = model.backend.layers(feeds_of(image, np.zeros(sum(s.pairs for s in model.card.stages), np.int64)))
             assert [name for name, _ in none] == [name for name, _ in layers]

@@ -214,7 +214,7 @@ def _mask(segmentation: Any, image_hw: tuple[int, int]) -> np.ndarray:
             if isinstance(counts, list):
                 if sum(counts) != height * width or min(counts) < 0:
                     raise BadSample(f"the runs of a mask add up to {sum(counts)} of {height * width} pixels")
-                segmentation = coco.frPyObjects(segmentation, height, width)
+                segmentation = coco.frPyObjects(segmentation, height, width)  # type: ignore[call-overload]
             return coco.decode(segmentation).astype(bool)
         polygons = [p for p in segmentation if len(p) >= 6]
         if not polygons or not all(_is_number(v) for p in polygons for v in p) or any(len(p) % 2 for p in polygons):
