@@ -95,12 +95,12 @@ def _dimmed(image: np.ndarray, activity: WindowActivity, stage: int | None, bloc
     dim = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     dim = cv2.convertScaleAbs(dim, dst=dim, alpha=_DIMMED)
     if stage is not None or block is not None:
-        return cv2.copyTo(image, activity.frame_mask(*_shown(activity, stage, block)).view(np.uint8), dim)
+        return np.asarray(cv2.copyTo(image, activity.frame_mask(*_shown(activity, stage, block)).view(np.uint8), dim))
     heat = np.rint(activity.token_heat() * 255).astype(np.uint8)
     heat = activity.letterbox.cells_to_frame(heat, activity.stages[0].cell_size)
     weights = cv2.cvtColor(heat, cv2.COLOR_GRAY2BGR)
     bright = cv2.multiply(image, weights, scale=1 / 255)
-    return cv2.add(bright, cv2.multiply(dim, cv2.bitwise_not(weights), dst=dim, scale=1 / 255), dst=bright)
+    return np.asarray(cv2.add(bright, cv2.multiply(dim, cv2.bitwise_not(weights), dst=dim, scale=1 / 255), dst=bright))
 
 
 def _outline(canvas: np.ndarray, activity: WindowActivity, stage: int | None, block: int | None) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def average_precision(truth: dict, records: Sequence[dict], image_ids: Sequence[
 
     classes = len(truth["categories"])
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by print
-        coco = COCO()
+        coco: Any = COCO()
         coco.dataset = truth
         coco.createIndex()
         found = coco.loadRes(list(records)) if records else COCO()

@@ -37,7 +37,7 @@ def read_image(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
         raise ImageError(f"its {len(data)} bytes do not decode as an image")
-    return image
+    return np.asarray(image)
 
 
 def is_truncated(data: bytes) -> bool:

@@ -18,7 +18,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "8")
 
 @lru_cache(maxsize=1)
 def build_information() -> str:
-    return cv2.getBuildInformation()
+    return str(cv2.getBuildInformation())
 
 
 def opencv_has(feature: str) -> bool:
@@ -41,7 +41,7 @@ class Capture:
 
     @property
     def is_open(self) -> bool:
-        return self._capture.isOpened()
+        return bool(self._capture.isOpened())
 
     @property
     def fps(self) -> float | None:

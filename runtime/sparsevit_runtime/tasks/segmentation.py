@@ -52,7 +52,7 @@ class Segmentation(Result):
     def class_pixels(self) -> np.ndarray:
         """Pixels of each class, (K,) int64."""
         counts = cv2.calcHist([self.label_map], [0], None, [256], [0, 256])  # four times as fast as np.bincount
-        return counts.ravel()[: len(self.names)].astype(np.int64)
+        return np.asarray(counts.ravel()[: len(self.names)], np.int64)
 
     def to_supervision(self) -> supervision.Detections:
         """A `supervision.Detections` with one full-size mask and its bounding box per class present.
@@ -181,4 +181,4 @@ def draw_segmentation(
         cv2.copyTo(image, (result.label_map >= len(result.palette)).view(np.uint8), canvas)
     if legend:
         write_legend(canvas, result.legend())
-    return canvas
+    return np.asarray(canvas)
