@@ -15,10 +15,9 @@ WITHOUT_PLUGINS := --config-settings=cmake.define.SPARSEVIT_PLUGINS=OFF
 # For the Jetson build of the plugins, cross-compiled and loaded under qemu.
 APT_PACKAGES := g++-aarch64-linux-gnu qemu-user
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
-# Tests that take times run one by one, all others on two processes.
-ALONE := tests/runtime/live tests/runtime/power tests/runtime/sources tests/runtime/diagnostics tests/training/search \
-  tests/apps/test_camera_demo.py tests/apps/test_cli.py tests/apps/test_profile.py tests/apps/test_run.py \
-  tests/apps/test_running.py tests/apps/test_search.py
+# Of the tests that depend on no time; several processes share each file's models.
+WORKERS ?= 2
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := street runtime exporter training apps
 # TensorRT's headers of 10.14, which kernel-lens brings.
 PACKAGED_HEADERS = "$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("kernel_lens").submodule_search_locations[0])')/include/tensorrt"
@@ -61,8 +60,9 @@ demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activi
 
 test: $(VENV)/.test  ## install what the tests need and run all of them
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"; failed=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=20 tests $(ALONE:%=--ignore=%) || failed=1; \
-	$(BIN)/python -m pytest --durations=20 $(ALONE) || failed=1; \
+	$(BIN)/python -m pytest -m timed --durations=10 || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not timed' --durations=20 || failed=$$((failed + 1)); \
+	[ $$failed = 0 ] || echo "== tests failed, see above"; \
 	exit $$failed
 
 check: $(VENV)/.test  ## the linter, the types and the quick tests
@@ -70,7 +70,7 @@ check: $(VENV)/.test  ## the linter, the types and the quick tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(PACKAGES:%=-p sparsevit_%)
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow' tests/test_architecture.py tests/exporter \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow and not timed' tests/test_architecture.py tests/exporter \
 	  tests/plugins/kernels tests/runtime tests/street tests/training --ignore tests/runtime/tensorrt
 
 figures: $(VENV)/.test  ## rewrite the README's tables from the measured files

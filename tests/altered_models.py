@@ -13,9 +13,9 @@ from sparsevit_runtime.card import CARD_KEY, ModelCard
 
 
 def with_weight(model: Path, output: Path, weight: str, change: Callable[[np.ndarray], np.ndarray]) -> Path:
-    """A copy of an exported model with one of its weights changed."""
+    """A copy of an exported model with one of its weights, which has the trained network's name, changed."""
     proto = onnx.load(model)
-    (tensor,) = (w for w in proto.graph.initializer if w.name.endswith(weight))
+    (tensor,) = (w for w in proto.graph.initializer if w.name == weight)
     value = numpy_helper.to_array(tensor)
     tensor.CopyFrom(numpy_helper.from_array(np.asarray(change(value), value.dtype), tensor.name))
     onnx.save(proto, output)

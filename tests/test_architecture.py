@@ -114,15 +114,7 @@ def test_the_engine_layer_knows_no_backend():
 
 
 @pytest.mark.parametrize("task", ["segmentation", "detection"])
-@pytest.mark.parametrize(
-    ("folder", "package"),
-    [
-        pytest.param(*floor, marks=pytest.mark.xfail(strict=True, reason="the exporter has no room for tasks yet"))
-        if floor[0] == "exporter"
-        else floor
-        for floor in FLOORS
-    ],
-)
+@pytest.mark.parametrize(("folder", "package"), FLOORS)
 def test_a_task_is_named_in_one_file_a_package(folder, package, task):
     files = [path for path in modules(folder, package) if f'"{task}"' in path.read_text()]
     assert len(files) <= 1, [str(path.relative_to(ROOT)) for path in files]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from sparsevit_exporter import ParityReport
     from sparsevit_exporter.checkpoints import LoadedCheckpoint
+    from sparsevit_exporter.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,9 @@ class ExportRequest:
     Attributes:
         checkpoint, output: paths.
         input_hw: height and width in pixels; None for the checkpoint's own.
-        task: None for the checkpoint's own; ``backbone`` leaves a head out.
-        precision, half_weights, label_stride, detections, name: as in `ExportOptions`.
+        task: name of what to export; None for the checkpoint's own. ``backbone`` leaves a head out.
+        precision, half_weights, name: as in `ExportOptions`.
+        task_options: options of the task's own, by name.
         plan: plan to freeze, in any form `Plan.parse` reads; None makes `keep` an input.
         format: format of the checkpoint, ``auto`` to tell from its keys.
     """
@@ -42,10 +45,9 @@ class ExportRequest:
     precision: Literal["fp32", "fp16"]
     plan: str | None
     half_weights: bool
-    label_stride: int
-    detections: int
     name: str
     format: str = "auto"
+    task_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def export_checkpoint(request: ExportRequest, progress: Progress = SILENT) -> ParityReport:
@@ -68,44 +70,43 @@ def export_checkpoint(request: ExportRequest, progress: Progress = SILENT) -> Pa
 
     progress.start(f"reading {request.checkpoint}")
     loaded = load_checkpoint(request.checkpoint, format=request.format)
-    network, classes = _network(loaded, request)
+    network, task = _network(loaded, request)
     height, width = _input_size(loaded, request)
-    backbone: Any = getattr(network, "backbone", network)
     options = ExportOptions(
         height=height,
         width=width,
         name=request.name,
         precision=request.precision,
-        fixed=None if request.plan is None else Plan.parse(request.plan, backbone.depths),
+        fixed=None if request.plan is None else Plan.parse(request.plan, task.backbone_of(network).depths),
         half_weights=request.half_weights,
         mean=loaded.mean,
         std=loaded.std,
-        detections=request.detections,
-        label_stride=request.label_stride,
+        task=task.parse_options(request.task_options),
     )
     whole = network is loaded.network
     return export(
         network,
         request.output,
         options,
-        classes,
+        loaded.classes if whole else (),
         training=_training(loaded.training),
         metrics=loaded.metrics if whole else (),
         progress=progress,
     )
 
 
-def _network(loaded: LoadedCheckpoint, request: ExportRequest) -> tuple[nn.Module, tuple[Any, ...]]:
-    """The network to export and its classes."""
-    if request.task in (None, loaded.task):
-        return loaded.network, loaded.classes
-    if request.task == "backbone":
-        backbone: Any = loaded.network.backbone
-        return backbone, ()
-    raise ExportError(
-        f"{request.checkpoint} is a {loaded.task} checkpoint ({loaded.format} format), it has no {request.task} head; "
-        f"export it with --task {loaded.task}, or train the head first"
-    )
+def _network(loaded: LoadedCheckpoint, request: ExportRequest) -> tuple[nn.Module, Task[Any]]:
+    """The network to export and its task."""
+    from sparsevit_exporter.tasks import task_of
+
+    wanted = task_of(request.task or loaded.task)
+    network = wanted.network_in(loaded.network, task_of(loaded.task))
+    if network is None:
+        raise ExportError(
+            f"{request.checkpoint} is a {loaded.task} checkpoint ({loaded.format} format), it has no {wanted.name} "
+            f"head; export it with --task {loaded.task}, or train the head first"
+        )
+    return network, wanted
 
 
 def _input_size(loaded: LoadedCheckpoint, request: ExportRequest) -> tuple[int, int]:

@@ -2,15 +2,19 @@
 
 from .backbone import SparseViT
 from .checkpoints import load_checkpoint
-from .export import ExportOptions, export
-from .networks import DetectionModel, SegmentationModel
-from .parity import ParityReport
+from .export import export
+from .options import ExportOptions
+from .parity_report import ParityReport
+from .tasks.detection import DetectionModel, DetectionOptions
+from .tasks.segmentation import SegmentationModel, SegmentationOptions
 
 __all__ = [
     "DetectionModel",
+    "DetectionOptions",
     "ExportOptions",
     "ParityReport",
     "SegmentationModel",
+    "SegmentationOptions",
     "SparseViT",
     "export",
     "load_checkpoint",

@@ -192,8 +192,12 @@ class Stage(nn.Module):
         )
         self.downsample = PatchMerging(dim) if merge else None
 
-    def forward_ratios(self, x: Tensor, ratios: Sequence[float]) -> Tensor:
-        """The reference's schedule: scored at the first pruned block, each parity keeps a prefix of its first list."""
+    def forward_ratios(self, x: Tensor, ratios: Sequence[float], orders: Mapping[int, Tensor] | None = None) -> Tensor:
+        """The reference's schedule: scored at the first pruned block, each parity keeps a prefix of its first list.
+
+        `orders` (shift -> (B, n) window ids, n at least what is kept) replaces the scoring.
+        """
+        orders = orders or {}
         scored: Tensor | None = None
         lists: dict[int, Tensor] = {}  # shift -> (B, k) of the last block of that parity
         for block, ratio in zip(self.blocks, ratios, strict=True):
@@ -208,7 +212,7 @@ class Stage(nn.Module):
                 score = windows.window_score(scored.detach(), block.window_size, block.shift)
                 if not 0 <= count <= score.shape[1]:
                     raise PlanError(f"ratio {ratio} would keep {count} of {score.shape[1]} windows; use 0 to 1")
-                index = score.topk(count, dim=1).indices
+                index = orders[block.shift] if block.shift in orders else score.topk(count, dim=1).indices
             elif count > index.shape[1]:
                 raise PlanError(
                     f"ratio {ratio} would keep {count} windows where an earlier block of the same parity kept "
@@ -309,8 +313,9 @@ class SparseViT(nn.Module):
             ratios: pruning ratio per block, one list per stage, as the reference takes them; None for dense.
             keep: windows to compute per block pair, as an exported file takes them (docs/semantics.md);
                 not with `ratios`.
-            orders: with `keep`, per stage the window ids by descending score for each shift, each (B, nW), in place of
-                the network's own scores: compares two runtimes where rounding has swapped windows of equal score.
+            orders: per stage the window ids by descending score for each shift, (B, nW) each, or as many as the plan
+                keeps, in place of the network's own scores: compares two runtimes where rounding has swapped windows of
+                equal score.
 
         Returns:
             One normed map (B, C, H, W) per stage, at strides 4, 8, 16, 32.
@@ -333,7 +338,8 @@ class SparseViT(nn.Module):
                 x = stage.forward_keep(x, keep[start : start + pairs[i]], orders[i] if orders else None)
                 start += pairs[i]
             else:
-                x = stage.forward_ratios(x, ratios[i] if ratios is not None else [0.0] * self.depths[i])
+                block_ratios = ratios[i] if ratios is not None else [0.0] * self.depths[i]
+                x = stage.forward_ratios(x, block_ratios, orders[i] if orders else None)
             outputs.append(getattr(self, f"norm{i}")(x).permute(0, 3, 1, 2))
             if stage.downsample is not None:
                 x = stage.downsample(x)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -33,54 +32,13 @@ from sparsevit_runtime.windows.geometry import StageGeometry, stage_geometries
 from sparsevit_runtime.windows.plan import Plan
 
 from . import parity
-from .deploy import DeployedBackbone, DeployedModel
+from .deploy import DeployedModel
+from .options import ExportOptions
+from .tasks import task_of
 from .trace import store_weights_in_half, trace, without_outputs
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-
-#: Outputs that answer the task; the parity tensors beside them are dropped from the file.
-_ANSWERS = {"segmentation": ["labels"], "detection": ["boxes", "scores", "classes"]}
 #: Sampled positions per output recorded in the card.
 _RECORDED = 256
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """How a network is exported.
-
-    Attributes:
-        height, width: input size in pixels.
-        name: of the model, in its card.
-        precision: of the graph.
-        fixed: freezes this plan into the graph; None makes `keep` an input.
-        half_weights: stores the weights of an fp32 graph in half precision: half the file, float32 arithmetic. The
-            graph is first compared with full weights, then with the rounded ones at the tolerance of half precision.
-        layout: ``camera`` for uint8 BGR frames, ``normalized`` for float32 RGB tensors.
-        mean, std: RGB normalisation the network was trained with, in bytes.
-        detections: boxes returned per image (detection).
-        label_stride: pixels per label, 1, 2 or 4 (segmentation).
-    """
-
-    height: int
-    width: int
-    name: str = "sparsevit"
-    precision: Literal["fp32", "fp16"] = "fp32"
-    fixed: Plan | None = None
-    half_weights: bool = False
-    layout: Literal["camera", "normalized"] = "camera"
-    mean: Sequence[float] = IMAGENET_MEAN
-    std: Sequence[float] = IMAGENET_STD
-    detections: int = 100
-    label_stride: int = 2
-
-    def __post_init__(self) -> None:
-        if self.height < 1 or self.width < 1:
-            raise ExportError(f"the input size is {self.height}x{self.width}; both sides must be at least 1 pixel")
-        if self.precision not in parity.TOLERANCES:
-            raise ExportError(f"precision {self.precision!r} is not one of {sorted(parity.TOLERANCES)}")
-        if self.label_stride not in (1, 2, 4):
-            raise ExportError(f"label_stride is {self.label_stride}; the head's logits allow 1, 2 or 4")
 
 
 def export(
@@ -95,7 +53,7 @@ def export(
     """Writes the ONNX file, if it computes what the network computes.
 
     Args:
-        network: `SparseViT`, `SegmentationModel` or `DetectionModel`; left untouched.
+        network: of a known task (`tasks`), such as `SparseViT` or `SegmentationModel`; left untouched.
         path: the file; written whole or not at all.
         options: geometry, precision and plan.
         classes, training, metrics: for the card.
@@ -109,11 +67,13 @@ def export(
         PlanError: the fixed plan does not fit the network.
         SinkError: the file cannot be written.
     """
+    task = task_of(network)
     network = copy.deepcopy(network).eval().float().cpu()
-    backbone = getattr(network, "backbone", network)
+    backbone = task.backbone_of(network)
     stages = stage_geometries(options.height, options.width, backbone.depths, backbone.window_size)
     fixed = None if options.fixed is None else Plan.parse(options.fixed, backbone.depths)
-    expected = getattr(network, "head_config", {}).get("num_classes", 0)
+    options = replace(options, fixed=fixed, task=task.check_options(options.task))
+    expected = task.class_count(network)
     if len(classes) != expected:
         raise ExportError(f"the head has {expected} classes, {len(classes)} are named; name each class once")
     input_card = InputCard(
@@ -124,19 +84,19 @@ def export(
         std=tuple(options.std),
     )
     progress.start("tracing")
-    proto = trace(_deploy(network, options, fixed, stages), stages)
-    report = parity.compare(proto, network, input_card, stages, options.precision, fixed, progress)
+    proto = trace(DeployedModel(network, task, options), stages)
+    report = parity.compare(proto, network, task, input_card, stages, options.precision, fixed, progress)
     if options.half_weights and report.holds:
         store_weights_in_half(proto)
-        rounded = parity.compare(proto, network, input_card, stages, "fp16", fixed, progress)
+        rounded = parity.compare(proto, network, task, input_card, stages, "fp16", fixed, progress)
         report = parity.ParityReport(options.precision, report.rows + rounded.rows)
     if not report.holds:
         return report
     progress.start("recording")
-    proto = without_outputs(proto, [o.name for o in proto.graph.output if _is_answer(o.name, network)])
+    proto = without_outputs(proto, [o.name for o in proto.graph.output if o.name not in task.compared_only])
     card = ModelCard(
         name=options.name,
-        task=getattr(network, "task", "backbone"),
+        task=task.name,
         precision=options.precision,
         input=input_card,
         windows=WindowCard(
@@ -161,31 +121,6 @@ def export(
     progress.start("writing")
     write_atomic(path, proto.SerializeToString())
     return report
-
-
-def _deploy(
-    network: nn.Module, options: ExportOptions, fixed: Plan | None, stages: Sequence[StageGeometry]
-) -> DeployedModel:
-    network = copy.deepcopy(network)
-    backbone = DeployedBackbone(
-        getattr(network, "backbone", network),
-        options.height,
-        options.width,
-        options.mean,
-        options.std,
-        options.layout == "camera",
-        fixed,
-        torch.float16 if options.precision == "fp16" else torch.float32,
-    )
-    detections = min(options.detections, sum(s.height * s.width for s in stages[1:]))
-    return DeployedModel(network, backbone, options.height, options.width, detections, options.label_stride).eval()
-
-
-def _is_answer(name: str, network: nn.Module) -> bool:
-    task = getattr(network, "task", "backbone")
-    answers = _ANSWERS.get(task)
-    is_order = name.startswith(("windows", "shifted_windows"))
-    return is_order or (name in answers if answers is not None else True)
 
 
 def _record(

@@ -1,4 +1,4 @@
-"""Whole networks: the backbone with a head."""
+"""Whole networks: the backbone with a head. Those of a task stand in its module in `tasks`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from .backbone import SparseViT
-from .heads import DetectionHead, SegmentationHead
 
 
 class HeadedModel(nn.Module):
@@ -42,20 +41,3 @@ class HeadedModel(nn.Module):
     ) -> Any:
         """(B, 3, H, W) normalised RGB -> what the head returns; the other arguments as in `SparseViT.forward`."""
         return self.head(self.backbone(images, ratios, keep, orders))
-
-
-class SegmentationModel(HeadedModel):
-    """Returns logits (B, K, H/4, W/4)."""
-
-    task = "segmentation"
-    head_type = SegmentationHead
-
-
-class DetectionModel(HeadedModel):
-    """Returns `heads.detection.RawDetections`: one-to-one predictions at every location."""
-
-    task = "detection"
-    head_type = DetectionHead
-
-
-HEADED_MODELS = {m.task: m for m in (SegmentationModel, DetectionModel)}

@@ -7,8 +7,8 @@ own order, because two windows of equal score may legitimately change places.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +16,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from sparsevit_runtime.agreement import PARITY
+from sparsevit_runtime.agreement import Precision
 from sparsevit_runtime.card import InputCard
 from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.progress import SILENT, Progress
@@ -24,59 +24,20 @@ from sparsevit_runtime.windows.geometry import StageGeometry
 from sparsevit_runtime.windows.plan import Plan, dense_keep
 
 from . import windows
-from .heads.detection import RawDetections, decode_detections
-from .heads.segmentation import decode_labels
+from .backbone import SparseViT
+from .parity_report import ParityReport, ParityRow, ParityRun
+from .tasks import Task
 
-#: Largest accepted difference per precision, relative to the largest magnitude of the tensor (at least 1).
-TOLERANCES: dict[str, float] = {precision: limits.difference for precision, limits in PARITY.items()}
-#: Least accepted cosine similarity.
-COSINES: dict[str, float] = {precision: limits.cosine for precision, limits in PARITY.items()}
-
-
-@dataclass(frozen=True)
-class ParityRow:
-    """One tensor of one run.
-
-    Attributes:
-        plan: name of the plan.
-        batch: images in the run.
-        tensor: what was compared.
-        difference: largest absolute difference over the scale of the tensor, or the share of wrong entries.
-        limit: largest accepted difference.
-        cosine: similarity of the flattened tensors; None for integers.
-        holds: within the limits.
-    """
-
-    plan: str
-    batch: int
-    tensor: str
-    difference: float
-    limit: float
-    cosine: float | None
-    holds: bool
-
-
-@dataclass(frozen=True)
-class ParityReport:
-    precision: str
-    rows: tuple[ParityRow, ...]
-
-    @property
-    def holds(self) -> bool:
-        return all(row.holds for row in self.rows)
-
-    @property
-    def worst(self) -> ParityRow:
-        """The row closest to, or furthest beyond, its limit."""
-        return max(self.rows, key=lambda row: (not row.holds, row.difference / row.limit if row.limit else 0.0))
+__all__ = ["ParityReport", "ParityRow", "ParityRun", "compare"]
 
 
 def compare(
     proto: onnx.ModelProto,
     network: nn.Module,
+    task: Task[Any],
     card_input: InputCard,
     stages: Sequence[StageGeometry],
-    precision: str,
+    precision: Precision,
     fixed: Plan | None = None,
     progress: Progress = SILENT,
 ) -> ParityReport:
@@ -85,9 +46,10 @@ def compare(
     Args:
         proto: traced model with all outputs (`trace.trace`).
         network: the same network in PyTorch, float32, eval mode.
+        task: of the network.
         card_input: input geometry.
         stages: window geometry.
-        precision: of the graph, a key of `TOLERANCES`.
+        precision: arithmetic of the graph.
         fixed: the frozen plan; None to try several through `keep`.
         progress: told the runs.
     """
@@ -103,15 +65,15 @@ def compare(
         feed = feed_of(frames, card_input, keep)
         outputs = dict(zip(names, (torch.from_numpy(o) for o in session.run(names, feed)), strict=True))
         orders = _orders(outputs, stages)
+        run = ParityRun(name, batch, precision, card_input)
         with torch.inference_mode():
-            with _StageInputs(network) as inputs:
+            with _ScoredMaps(task.backbone_of(network), fixed) as scored:
                 if keep is not None:
                     expected = network(images, keep=keep, orders=orders)
                 else:
-                    expected = network(images, ratios=fixed.ratios)
-            if keep is not None:
-                rows += _order_rows(inputs.maps, orders, stages, name, batch, precision)
-            rows += _answer_rows(expected, outputs, network, card_input, name, batch, precision)
+                    expected = network(images, ratios=fixed.ratios, orders=orders)
+            rows += _order_rows(scored.maps, orders, stages, run)
+            rows += task.compare(run, expected, outputs)
     return ParityReport(precision, tuple(rows))
 
 
@@ -160,18 +122,27 @@ def _orders(outputs: dict[str, Tensor], stages: Sequence[StageGeometry]) -> list
     return orders
 
 
-class _StageInputs:
-    """Records the map each stage of a network receives."""
+class _ScoredMaps:
+    """Records the maps whose windows are sorted: each stage's first, or with a fixed plan that of its first pruned
+    block, if any."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.backbone = getattr(network, "backbone", network)
-        self.maps: list[Tensor] = []
+    def __init__(self, backbone: SparseViT, fixed: Plan | None) -> None:
+        self._blocks = {}
+        for i, stage in enumerate(backbone.stages):
+            ratios = (1.0,) if fixed is None else fixed.ratios[i]
+            first = next((j for j, ratio in enumerate(ratios) if ratio > 0), None)
+            if first is not None:
+                self._blocks[i] = stage.blocks[first]
+        self.maps: dict[int, Tensor] = {}
 
-    def __enter__(self) -> _StageInputs:
-        self._handles = [
-            stage.blocks[0].register_forward_pre_hook(lambda _module, args: self.maps.append(args[0]))
-            for stage in self.backbone.stages
-        ]
+    def __enter__(self) -> _ScoredMaps:
+        def recorder(stage: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            def record(_block: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+                self.maps[stage] = arguments[0]
+
+            return record
+
+        self._handles = [block.register_forward_pre_hook(recorder(i)) for i, block in self._blocks.items()]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -180,73 +151,25 @@ class _StageInputs:
 
 
 def _order_rows(
-    maps: list[Tensor],
+    maps: Mapping[int, Tensor],
     orders: list[dict[int, Tensor]],
     stages: Sequence[StageGeometry],
-    plan: str,
-    batch: int,
-    precision: str,
+    run: ParityRun,
 ) -> list[ParityRow]:
-    """Every stage's order must be a permutation that descends in PyTorch's scores."""
+    """Every order must descend in PyTorch's scores, and leave no window out that scores more than its last."""
     rows = []
-    limit = TOLERANCES[precision]
-    for i, (x, by_shift, stage) in enumerate(zip(maps, orders, stages, strict=True)):
+    for i, x in maps.items():
         worst = 0.0
-        for shift, order in by_shift.items():
-            score = windows.window_score(x, stage.window_size, shift)
-            permutation = torch.equal(order.sort(dim=1).values, torch.arange(score.shape[1]).expand_as(order))
-            rise = score.gather(1, order).diff(dim=1).clamp(min=0).max() if score.shape[1] > 1 else torch.tensor(0.0)
-            worst = max(worst, float(rise / score.max().clamp(min=1e-12)) if permutation else 1.0)
-        rows.append(ParityRow(plan, batch, f"window order, stage {i}", worst, limit, None, worst <= limit))
+        for shift, order in orders[i].items():
+            score = windows.window_score(x, stages[i].window_size, shift)  # (B, nW)
+            times = torch.zeros_like(score).scatter_add(1, order, torch.ones_like(score[:, : order.shape[1]]))
+            left_out = score.masked_fill(times > 0, 0.0).amax(1, keepdim=True)
+            listed = torch.cat([score.gather(1, order), left_out], 1)  # (B, n + 1), should descend
+            rise = listed.diff(dim=1).clamp(min=0).max() / score.max().clamp(min=1e-12)
+            worst = max(worst, 1.0 if times.max() > 1 else float(rise))
+        if orders[i]:
+            rows.append(run.wrong(f"window order, stage {i}", worst, run.limits.difference))
     return rows
-
-
-def _answer_rows(
-    expected: object,
-    outputs: dict[str, Tensor],
-    network: nn.Module,
-    card_input: InputCard,
-    plan: str,
-    batch: int,
-    precision: str,
-) -> list[ParityRow]:
-    limit = TOLERANCES[precision]
-
-    def close(tensor: str, a: Tensor, b: Tensor) -> ParityRow:
-        a, b = a.double().flatten(), b.double().flatten()
-        difference = float((a - b).abs().max() / b.abs().max().clamp(min=1.0))
-        cosine = float(torch.nn.functional.cosine_similarity(a, b, dim=0)) if bool(b.any()) else 1.0
-        holds = difference <= limit and cosine >= COSINES[precision]  # false for NaN too
-        return ParityRow(plan, batch, tensor, difference, limit, cosine, holds)
-
-    task = getattr(network, "task", "backbone")
-    if task == "backbone":
-        return [close(f"stage{i}", outputs[f"stage{i}"], m) for i, m in enumerate(expected)]
-    if task == "segmentation":
-        labels = outputs["labels"]
-        scale = round(4 * labels.shape[1] / card_input.height)  # labels per logit
-        wrong = float((labels != decode_labels(outputs["logits"], scale, *labels.shape[1:])).float().mean())
-        # The decoding is the same function of the same logits; only exact ties may fall differently.
-        row = ParityRow(plan, batch, "labels", wrong, 1e-3, None, wrong <= 1e-3)
-        return [close("logits", outputs["logits"], expected), row]
-    raw = RawDetections(outputs["raw_logits"], outputs["raw_boxes"])
-    count = outputs["scores"].shape[1]
-    boxes, scores, _ = decode_detections(raw, count, card_input.height, card_input.width)
-    return [
-        close("raw_logits", raw.logits, expected.logits),
-        close("raw_boxes", raw.boxes, expected.boxes),
-        close("scores", outputs["scores"], scores),
-        _box_row(outputs, boxes, scores, plan, batch),
-    ]
-
-
-def _box_row(outputs: dict[str, Tensor], boxes: Tensor, scores: Tensor, plan: str, batch: int) -> ParityRow:
-    """Boxes of equal score may change places: each of ours must be among the expected ones of that score."""
-    same_box = (outputs["boxes"][:, :, None] - boxes[:, None]).abs().amax(-1) < 1e-2  # (B, N, N) pixels
-    same_score = (outputs["scores"][:, :, None] - scores[:, None]).abs() < 1e-6
-    tied_at_cut = (outputs["scores"] - scores[:, -1:]).abs() < 1e-6  # any of the tied locations may be returned
-    wrong = float((~((same_box & same_score).any(-1) | tied_at_cut)).float().mean())
-    return ParityRow(plan, batch, "boxes", wrong, 1e-3, None, wrong <= 1e-3)
 
 
 def record_keeps(stages: Sequence[StageGeometry]) -> list[tuple[int, ...]]:

@@ -18,6 +18,8 @@ from sparsevit_runtime.windows.plan import dense_keep
 
 from . import nodes, ops
 from .deploy import DeployedModel
+from .naming import name_nodes
+from .weights import HALF, name_weights
 
 #: Initialisers below this many elements stay in float32 when weights are stored in half precision.
 _SMALL = 256
@@ -36,8 +38,8 @@ def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelPr
     Raises:
         ExportError: the tracer or the checker refused the graph.
     """
-    height, width = model.height, model.width
-    camera = model.backbone.patch_embed.camera
+    height, width = model.input_hw
+    camera = model.backbone.embed.camera
     image = torch.zeros((2, height, width, 3), dtype=torch.uint8) if camera else torch.zeros(2, 3, height, width)
     inputs = (image,) if model.backbone.plan is not None else (image, torch.from_numpy(dense_keep(stages)))
     names = ["image", "keep"][: len(inputs)]
@@ -60,7 +62,9 @@ def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelPr
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"the network cannot be traced: {error}") from error
     proto = program.model_proto
+    name_nodes(proto.graph)
     _strip(proto)
+    name_weights(proto, model, model.trained_backbone)
     used = {n.op_type for n in proto.graph.node if n.domain == nodes.DOMAIN}
     del proto.opset_import[:]
     proto.opset_import.append(helper.make_opsetid("", nodes.OPSET))
@@ -95,17 +99,19 @@ def without_outputs(proto: onnx.ModelProto, keep: Sequence[str]) -> onnx.ModelPr
 def store_weights_in_half(proto: onnx.ModelProto) -> None:
     """Stores large float32 weights as float16 followed by a cast, in place.
 
-    The graph still computes in float32; runtimes fold the casts when they open the file.
+    The graph still computes in float32; runtimes fold the casts when they open the file. A cast has the name of the
+    first node that reads the weight before its own.
     """
     graph = proto.graph
+    places = {name: f"{node.name}/Cast_{i}" for node in reversed(graph.node) for i, name in enumerate(node.input)}
     casts = []
     for tensor in graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < _SMALL:
             continue
         name = tensor.name
-        half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}/half")
+        half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}{HALF}")
         tensor.CopyFrom(half)
-        casts.append(helper.make_node("Cast", [f"{name}/half"], [name], to=TensorProto.FLOAT))
+        casts.append(helper.make_node("Cast", [half.name], [name], places.get(name), to=TensorProto.FLOAT))
     for position, node in enumerate(casts):
         graph.node.insert(position, node)
 

@@ -7,7 +7,7 @@ right to whole windows; windows are numbered row by row. Shifted windows tile th
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 
 import torch
 from torch import Tensor
@@ -15,13 +15,35 @@ from torch import Tensor
 from sparsevit_runtime.windows.geometry import StageGeometry
 
 
-@lru_cache(maxsize=512)
+def _kept(maxsize: int) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Remembers the tensors that a function makes, but none that belongs to a trace or to inference mode.
+
+    What is made while a trace runs is of use to that trace alone, and autograd refuses what inference mode made.
+    """
+
+    def decorate(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @lru_cache(maxsize=maxsize)
+        def kept(*arguments: object) -> Tensor:
+            with torch.inference_mode(False):
+                return make(*arguments)
+
+        @wraps(make)
+        def table(*arguments: object) -> Tensor:
+            tracing = type(torch.empty(0)) is not Tensor
+            return make(*arguments) if tracing else kept(*arguments)
+
+        return table
+
+    return decorate
+
+
+@_kept(maxsize=512)
 def placed(device: torch.device, table: Callable[..., Tensor], *arguments: int) -> Tensor:
     """One of the tables below on a device, copied there once: a copy at every use would have a GPU wait for it."""
     return table(*arguments).to(device)
 
 
-@lru_cache(maxsize=256)
+@_kept(maxsize=256)
 def token_table(height: int, width: int, window_size: int, shift: int) -> Tensor:
     """Row-major address on the (height, width) map of every token of every window.
 
@@ -124,7 +146,7 @@ def window_reverse(windows: Tensor, height: int, width: int, window_size: int, s
     return x[:, :height, :width]
 
 
-@lru_cache(maxsize=64)
+@_kept(maxsize=64)
 def window_kinds(height: int, width: int, window_size: int, shift: int) -> Tensor:
     """Which attention mask each shifted window needs, (nW,) int64 in 0..3.
 
@@ -138,7 +160,7 @@ def window_kinds(height: int, width: int, window_size: int, shift: int) -> Tenso
     return (2 * last_row[:, None] + last_column[None, :]).flatten()
 
 
-@lru_cache(maxsize=8)
+@_kept(maxsize=8)
 def shift_masks(window_size: int, shift: int) -> Tensor:
     """Additive attention masks of the four window kinds, (4, T, T) float32 of 0 and -100 (docs/semantics.md).
 
@@ -154,7 +176,7 @@ def shift_masks(window_size: int, shift: int) -> Tensor:
     return torch.stack(masks)
 
 
-@lru_cache(maxsize=8)
+@_kept(maxsize=8)
 def relative_position_index(window_size: int) -> Tensor:
     """Row of the bias table for each (query, key) pair, (T, T) int64; (dy + ws - 1) * (2 ws - 1) + dx + ws - 1."""
     axis = torch.arange(window_size)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 import recorded
 import tiny
 from networks import randomize
+from shared_files import made_once
 from sparsevit_apps.cli import app
 from sparsevit_exporter import SegmentationModel, SparseViT
 
@@ -102,8 +104,13 @@ class Exported(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def exported(checkpoint: Path, sparsevit: Callable[..., Said]) -> Exported:
+def exported(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, sparsevit: Callable[..., Said]) -> Exported:
     """The checkpoint exported by the command, once for all tests."""
-    path = checkpoint.with_name("small.onnx")
-    said = sparsevit("export", checkpoint, "-o", path, "--half-weights")
-    return Exported(path, said)
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        said = sparsevit("export", checkpoint, "-o", folder / "small.onnx", "--half-weights")
+        (folder / "said.json").write_text(json.dumps(said))
+
+    folder = made_once(tmp_path_factory, "exported-by-command", write)
+    return Exported(folder / "small.onnx", Said(*json.loads((folder / "said.json").read_text())))

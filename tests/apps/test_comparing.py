@@ -39,7 +39,7 @@ def altered(exported, tmp_path):
     labels = backend.run(feeds_of(np.zeros((1, 48, 64, 3), np.uint8)), ["labels"])["labels"]
     backend.close()
     another = 99 * (np.arange(3) == (labels[0, 0, 0] + 1) % 3)
-    return with_weight(exported.path, tmp_path / "altered.onnx", "classify.bias", lambda b: another)
+    return with_weight(exported.path, tmp_path / "altered.onnx", "head.classify.bias", lambda b: another)
 
 
 def test_an_altered_weight_is_told_in_one_line(sparsevit, exported, altered):

@@ -125,6 +125,7 @@ def test_a_sink_given_twice(sparsevit, tiny_model, tmp_path):
     assert (said.code, "given twice" in said.err) == (1, True)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopping_a_file_leaves_no_output(tiny_model, tmp_path, environment, stop, code):
     model = tiny_model()
@@ -189,6 +190,7 @@ def silent_camera():
     server.server_close()
 
 
+@pytest.mark.timed
 @pytest.mark.skipif(not opencv_has("FFMPEG"), reason="this OpenCV has no FFmpeg to read http streams")
 def test_ctrl_c_does_not_wait_for_a_camera_that_fell_silent(tiny_model, tmp_path, environment, silent_camera):
     line = ["run", silent_camera, f"{tmp_path}/out.jsonl", f"{tmp_path}/shots/", "-m", str(tiny_model())]

@@ -13,6 +13,8 @@ from sparsevit_runtime import Frame, Source, load, open_source
 from sparsevit_runtime.errors import SinkError
 from sparsevit_runtime.sinks import NullSink, StopStream
 
+pytestmark = pytest.mark.timed
+
 
 class Camera(Source):
     """A live source: a new frame every few milliseconds, without end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import searchable
+from shared_files import made_once
 from sparsevit_apps.cli import app
 
 COMMAND = [sys.executable, "-m", "sparsevit_apps.cli", "search"]
@@ -21,7 +23,7 @@ COMMAND = [sys.executable, "-m", "sparsevit_apps.cli", "search"]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
-    searchable.write_model(folder / "model.onnx")
+    shutil.copy(made_once(tmp_path_factory, "searchable/model.onnx", searchable.write_model), folder)
     searchable.write_data(folder / "data", folder / "model.onnx", val=6, test=4)
     return folder
 

@@ -48,7 +48,7 @@ def test_nan_is_wrong_in_whichever_tensor(model, tmp_path, tensor):
 
 
 def test_a_wrong_map_is_wrong(model, tmp_path):
-    facts = facts_of(with_weight(model, tmp_path / "other.onnx", "norms.1.weight", lambda w: w * 1.01), model)
+    facts = facts_of(with_weight(model, tmp_path / "other.onnx", "norm1.weight", lambda w: w * 1.01), model)
     assert facts["correct"] is False and facts["worst_tensor"].startswith("stage1")
     assert facts["largest_difference"] > 1e-3 and "of its scale" in facts["error"]
 

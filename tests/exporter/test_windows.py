@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from sparsevit_exporter import windows
 
@@ -71,3 +72,28 @@ def test_gradients_reach_kept_and_skipped_tokens():
         return windows.window_scatter(t, w * w, index, 7, 3)
 
     assert torch.autograd.gradcheck(block, (x,))
+
+
+TABLES = [
+    (windows.token_table, (11, 13, 5, 2)),
+    (windows.window_kinds, (11, 13, 5, 2)),
+    (windows.shift_masks, (5, 2)),
+    (windows.relative_position_index, (5,)),
+    (windows.placed, (torch.device("cpu"), windows.token_table, 11, 13, 5, 2)),
+]
+
+
+@pytest.mark.parametrize("table,arguments", TABLES, ids=lambda v: getattr(v, "__name__", ""))
+def test_tables_are_no_traces_own(table, arguments):
+    with FakeTensorMode():
+        assert isinstance(table(*arguments), FakeTensor)
+    kept = table(*arguments)
+    assert type(kept) is torch.Tensor and table(*arguments) is kept
+
+
+def test_what_was_scored_in_inference_mode_can_be_trained():
+    x = torch.randn(1, 9, 17, 3, requires_grad=True)  # a size that nothing else here has
+    with torch.inference_mode():
+        windows.window_score(x, 7, 3)
+    windows.window_score(x, 7, 3).sum().backward()
+    assert x.grad.abs().sum() > 0

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tiny
+from shared_files import made_once
 from sparsevit_runtime.model import Model, load
 
 
@@ -37,14 +38,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export
     from sparsevit_runtime.card import ClassCard
 
-    folder = tmp_path_factory.mktemp("exported")
     network = randomize(SegmentationModel(SparseViT(8, (2, 1, 1, 1), (1, 1, 2, 2)), 2, 8), seed=7)
     classes = [ClassCard(name=name, color=(0, 0, 0)) for name in ("road", "sky")]
 
     def make(precision: str = "fp32") -> Path:
-        path = folder / f"{precision}.onnx"
-        if not path.exists():
-            assert export(network, path, ExportOptions(60, 88, precision=precision), classes).holds
-        return path
+        options = ExportOptions(60, 88, precision=precision)
+
+        def write(path: Path) -> None:
+            assert export(network, path, options, classes).holds
+
+        return made_once(tmp_path_factory, f"exported/{precision}.onnx", write)
 
     return make

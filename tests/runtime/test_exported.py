@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from sparsevit_exporter import DetectionModel, ExportOptions, SegmentationModel, SparseViT, export
+from sparsevit_exporter import (
+    DetectionModel,
+    DetectionOptions,
+    ExportOptions,
+    SegmentationModel,
+    SegmentationOptions,
+    SparseViT,
+    export,
+)
 from sparsevit_exporter.heads.detection import decode_detections
 from sparsevit_runtime.card import ClassCard
 from sparsevit_runtime.contract import feeds_of
@@ -25,7 +33,8 @@ def exported(request, tmp_path_factory) -> tuple[torch.nn.Module, Model]:
     backbone = SparseViT(embed_dim=16, depths=depths, num_heads=(1, 1, 2, 2)[: len(depths)])
     net = (SegmentationModel if request.param == "segmentation" else DetectionModel)(backbone, len(NAMES)).eval()
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
-    options = ExportOptions(*HW, label_stride=4, detections=20)
+    own = SegmentationOptions(4) if request.param == "segmentation" else DetectionOptions(20)
+    options = ExportOptions(*HW, task=own)
     assert export(net, path, options, [ClassCard(name=n) for n in NAMES]).holds
     with load(path, threads=1) as model:
         yield net, model

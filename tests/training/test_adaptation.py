@@ -99,6 +99,7 @@ def test_starting_over(recipe_of):
     assert Adaptation(recipe).step == 0  # the earlier run is not what goes on
 
 
+@pytest.mark.timed
 def test_the_budget_ends_a_run(recipe_of):
     recipe = recipe_of(schedule={"steps": 10**6, "budget_minutes": 2 / 60}, monitor={})
     start = time.monotonic()

@@ -11,10 +11,14 @@ import typer
 from .. import options
 
 
-class Task(str, Enum):
-    segmentation = "segmentation"
-    detection = "detection"
-    backbone = "backbone"
+def _known_task(name: str | None) -> str | None:
+    if name is None:
+        return None
+    from sparsevit_runtime.tasks import known_tasks
+
+    if name not in known_tasks():
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(known_tasks())}")
+    return name
 
 
 class Precision(str, Enum):
@@ -38,8 +42,12 @@ def export(
         ),
     ] = None,
     task: Annotated[
-        Task | None,
-        typer.Option(help="What to export; the checkpoint's task unless given. backbone leaves the head out."),
+        str | None,
+        typer.Option(
+            metavar="TASK",
+            callback=_known_task,
+            help="What to export; the checkpoint's task unless given. backbone leaves the head out.",
+        ),
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Of weights and arithmetic.")] = Precision.fp32,
     plan: Annotated[str | None, typer.Option(help=f"With --fixed. {options.SPARSITY_HELP}")] = None,
@@ -49,8 +57,12 @@ def export(
     half_weights: Annotated[
         bool, typer.Option("--half-weights", help="Store fp32 weights in half precision: half the file.")
     ] = False,
-    label_stride: Annotated[int, typer.Option(help="Pixels per label, 1, 2 or 4 (segmentation).")] = 2,
-    detections: Annotated[int, typer.Option(min=1, help="Boxes returned per image (detection).")] = 100,
+    label_stride: Annotated[
+        int | None, typer.Option(help="Pixels per label, 1, 2 or 4 (segmentation); 2 unless given.")
+    ] = None,
+    detections: Annotated[
+        int | None, typer.Option(min=1, help="Boxes returned per image (detection); 100 unless given.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the model, in its card; the file's name unless given.")] = None,
     format: Annotated[
         str,
@@ -76,18 +88,18 @@ def export(
     from ..console import file_size, progress_bar, stdout
     from ..exporting import ExportRequest, export_checkpoint, failure, parity_table
 
+    own = {"label_stride": label_stride, "detections": detections}
     request = ExportRequest(
         checkpoint=checkpoint,
         output=output,
         input_hw=input_hw,
-        task=None if task is None else task.value,
+        task=task,
         precision=precision.value,
         plan=options.parse_sparsity(plan),
         half_weights=half_weights,
-        label_stride=label_stride,
-        detections=detections,
         name=name or output.stem,
         format=format,
+        task_options={key: value for key, value in own.items() if value is not None},
     )
     with progress_bar() as progress:
         report = export_checkpoint(request, progress)

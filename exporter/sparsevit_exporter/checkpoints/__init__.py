@@ -11,10 +11,12 @@ from sparsevit_runtime.errors import CheckpointError, ModelError
 from sparsevit_runtime.model import bundled_models
 
 from ..card_file import open_exported
+from ..options import IMAGENET_MEAN, IMAGENET_STD
+from ..tasks import task_of
 from . import exported, huggingface, microsoft, native, reference
 from .architecture import build_backbone
 from .files import read_sidecar, read_state
-from .loaded import IMAGENET_MEAN, IMAGENET_STD, LoadedCheckpoint
+from .loaded import LoadedCheckpoint
 from .states import KeyMismatch, listing, unwrap
 
 __all__ = ["FORMATS", "LoadedCheckpoint", "load_checkpoint"]
@@ -126,7 +128,7 @@ def _load_foreign(
         )
     return LoadedCheckpoint(
         network=backbone.eval(),
-        task="backbone",
+        task=task_of(backbone).name,
         format=form.name,
         mean=mean,
         std=std,

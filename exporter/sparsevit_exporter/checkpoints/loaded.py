@@ -9,9 +9,7 @@ from torch import nn
 
 from sparsevit_runtime.card import ClassCard, MetricCard
 
-#: ImageNet's RGB statistics in 0..255 units, which every published Swin was trained with.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
+from ..options import IMAGENET_MEAN, IMAGENET_STD
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +17,8 @@ class LoadedCheckpoint:
     """A network with its weights, and what is known about it.
 
     Attributes:
-        network: `SparseViT`, `SegmentationModel` or `DetectionModel`, in eval mode, float32, on the CPU.
-        task: ``backbone``, ``segmentation`` or ``detection``.
+        network: of the task's class, in eval mode, float32, on the CPU.
+        task: name of the task (`tasks`).
         format: name of the format it was read as.
         classes: of the head, in the order of its outputs; empty for a backbone.
         mean, std: RGB normalisation in 0..255 units.

@@ -12,8 +12,7 @@ from torch import nn
 from sparsevit_runtime.card import ClassCard, MetricCard
 from sparsevit_runtime.errors import CheckpointError
 
-from ..backbone import SparseViT
-from ..networks import HEADED_MODELS
+from ..tasks import Task, task_of
 from . import reference
 from .architecture import build_backbone, check_finite, infer_config
 from .loaded import LoadedCheckpoint
@@ -22,7 +21,6 @@ from .states import KeyMismatch, check_fit, listing, unwrap
 NAME = "native"
 MAGIC = "sparsevit-edge"
 VERSION = 1
-_HEAD = "head."
 
 _Positive = Annotated[int, Field(ge=1)]
 _Scale = Annotated[float, Field(gt=0)]
@@ -39,14 +37,9 @@ class _Backbone(_Part):
     window_size: _Positive
 
 
-class _Head(_Part):
-    num_classes: _Positive
-    channels: _Positive
-
-
 class _Config(_Part):
     backbone: _Backbone
-    head: _Head | None = None
+    head: dict[str, Any] | None = None
 
 
 class _Input(_Part):
@@ -58,7 +51,7 @@ class _Input(_Part):
 
 class _Header(_Part):
     version: Literal[1]
-    task: Literal["backbone", "segmentation", "detection"]
+    task: str
     config: _Config
     input: _Input
     classes: tuple[ClassCard, ...] = ()
@@ -87,16 +80,15 @@ def load(raw: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> 
     inferred, recorded = _Backbone.model_validate(infer_config(parts.weights)), header.config.backbone
     if inferred != recorded:
         raise KeyMismatch(f"its weights are of {inferred.model_dump()}, its config says {recorded.model_dump()}")
-    backbone = build_backbone(parts, overrides)
-    if header.task == "backbone":
-        network: nn.Module = backbone
-        if parts.outside:
-            raise KeyMismatch(f"its task is backbone, yet it has {listing(parts.outside)}")
-    else:
-        network = _with_head(backbone, header, {key: state[key] for key in parts.outside})
+    task = task_of(header.task)
+    network = task.build(build_backbone(parts, overrides), _head_of(task, header))
+    weights = {key: state[key] for key in parts.outside}
+    if task.head_config is None and weights:
+        raise KeyMismatch(f"its task is {task.name}, yet it has {listing(weights)}")
+    _load_head(network, task, weights)
     return LoadedCheckpoint(
         network=network.eval(),
-        task=header.task,
+        task=task.name,
         format=NAME,
         classes=header.classes,
         mean=header.input.mean,
@@ -116,26 +108,38 @@ def _header(raw: Mapping[str, Any]) -> _Header:
     try:
         header = _Header.model_validate({k: v for k, v in raw.items() if k in _Header.model_fields})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise CheckpointError(
-            f"its header is invalid: {where}: {first['msg']} ({error.error_count()} problem(s)); save it again "
-            "with this version"
-        ) from error
-    if header.task != "backbone":
-        if header.config.head is None:
-            raise CheckpointError(f"its task is {header.task}, but its config has no head; save it again")
-        if len(header.classes) != header.config.head.num_classes:
-            raise CheckpointError(
-                f"it names {len(header.classes)} classes, its head has {header.config.head.num_classes}; save it again"
-            )
+        raise _invalid(error) from error
     return header
 
 
-def _with_head(backbone: SparseViT, header: _Header, weights: dict[str, torch.Tensor]) -> nn.Module:
-    network = HEADED_MODELS[header.task](backbone, **header.config.head.model_dump())
-    expected = {_HEAD + name: tensor for name, tensor in network.head.state_dict().items()}
-    check_fit(expected, weights)
+def _head_of(task: Task[Any], header: _Header) -> dict[str, Any]:
+    """What rebuilds the head; empty where the task has none."""
+    if task.head_config is None:
+        return {}
+    if header.config.head is None:
+        raise CheckpointError(f"its task is {task.name}, but its config has no head; save it again")
+    try:
+        head = task.head_config.model_validate(header.config.head)
+    except ValidationError as error:
+        raise _invalid(error, "config", "head") from error
+    if len(header.classes) != head.num_classes:
+        raise CheckpointError(f"it names {len(header.classes)} classes, its head has {head.num_classes}; save it again")
+    return head.model_dump()
+
+
+def _load_head(network: nn.Module, task: Task[Any], weights: dict[str, torch.Tensor]) -> None:
+    """Loads all weights beside those of the backbone, which the network has already."""
+    backbone = {id(tensor) for tensor in task.backbone_of(network).state_dict(keep_vars=True).values()}
+    own = {name: t for name, t in network.state_dict(keep_vars=True).items() if id(t) not in backbone}
+    check_fit(own, weights)
     check_finite(weights, {})
-    network.head.load_state_dict({name.removeprefix(_HEAD): tensor for name, tensor in weights.items()})
-    return network
+    network.load_state_dict(weights, strict=False)
+
+
+def _invalid(error: ValidationError, *path: str) -> CheckpointError:
+    first = error.errors()[0]
+    where = ".".join(str(p) for p in (*path, *first["loc"]))
+    return CheckpointError(
+        f"its header is invalid: {where}: {first['msg']} ({error.error_count()} problem(s)); save it again "
+        "with this version"
+    )

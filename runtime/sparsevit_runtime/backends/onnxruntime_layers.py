@@ -1,12 +1,14 @@
 """Times of single layers in ONNX Runtime, each under the name that tells its part.
 
-ONNX Runtime fuses and renames nodes when it opens a file. So the optimised graph is written out once, its nodes are
-named by part, and that graph is opened as it is, with the profiler on: the kernels are those of a normal run.
+ONNX Runtime drops the names of nodes that it fuses and inlines when it opens a file. So the optimised graph is written
+out once, those nodes get names by part, and that graph is opened as it is, with the profiler on: the kernels are those
+of a normal run.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.parts import name_by_part
+from ..graph.parts import UNNAMED, name_by_part
+
+_log = logging.getLogger(__name__)
 
 _KERNEL = "_kernel_time"
 
@@ -27,7 +31,11 @@ def named_graph(ort: ModuleType, path: Path, options: Callable[[], Any], provide
         settings = options()
         settings.optimized_model_filepath = str(optimised)
         ort.InferenceSession(str(path), settings, providers=providers)
-        return name_by_part(optimised.read_bytes(), path.read_bytes())
+        data = optimised.read_bytes()
+    named = name_by_part(data)
+    if named == data:
+        _log.warning("%s: %s", path.name, UNNAMED)
+    return named
 
 
 def time_layers(

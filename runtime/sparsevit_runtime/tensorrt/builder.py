@@ -20,7 +20,6 @@ from ..dependencies import missing, require
 from ..errors import BuildError, SinkError
 from ..files import write_atomic
 from ..graph.onnx_file import OnnxFile, read_onnx, without_functions
-from ..graph.parts import name_by_part
 from ..progress import SILENT, Progress
 from .cache import TimingCache, engine_file, reasons_to_build, sole_builder
 from .capabilities import FLAVOURS, has_aliased_plugins, has_timing_cache, launch_environment
@@ -213,8 +212,7 @@ def _build(job: _Job, engine: Path, progress: Progress, reasons: list[str]) -> B
         folder = Path(name)
         graph, built_file = folder / "model.onnx", folder / "engine"
         times_before, times_after = folder / "times", folder / "new-times"
-        named = name_by_part(file.data)  # layers carry the names of their nodes: a profile is grouped by them
-        graph.write_bytes(named if options.portable else without_functions(named))
+        graph.write_bytes(file.data if options.portable else without_functions(file.data))
         cache = _timing_cache(job)
         if cache is not None:
             times_before.write_bytes(cache.read())

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..graph.nodes import Node, read_nodes, rewrite_nodes
 from ..graph.onnx_file import DOMAIN
-from ..graph.parts import Node, read_nodes, rewrite_nodes
 from ..graph.wire import BYTES, fields, integer, message
 
 #: Nodes whose output may be the memory of their input.

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from typing import Any
+
+from ..graph.parts import UNNAMED, says_parts
+
+_log = logging.getLogger(__name__)
 
 #: How the parser marks a layer with the node that it comes from; fused layers carry the marks of all their nodes.
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 
 
 def layer_origins(trt: Any, engine: Any) -> dict[str, str]:
-    """The graph's nodes behind each layer of an engine, such as ``merge/node_linear_13 + merge/Cast_72``.
+    """The graph's nodes behind each layer of an engine, as ``stages.0/merge/Pad + stages.0/merge/reduction/MatMul``.
 
-    `parts.part_of_layer` reads the part from it, as the builder names nodes by part.
+    `parts.part_of_layer` reads the part from it. A warning is logged where no node says one.
 
     Args:
         trt: the Python module.
@@ -35,4 +40,6 @@ def layer_origins(trt: Any, engine: Any) -> dict[str, str]:
             nodes = dict.fromkeys(_NODE.findall(layer.get("Metadata") or ""))
             if nodes:
                 found[layer["Name"]] = " + ".join(nodes)
+    if found and not says_parts(found.values()):
+        _log.warning("the engine was built of a file that was exported before: %s, and build the engine anew", UNNAMED)
     return found

@@ -9,6 +9,8 @@ from sparsevit_runtime.model import load
 from sparsevit_runtime.power import open_meter
 from told import Told
 
+pytestmark = pytest.mark.timed
+
 STREET = "synthetic://street?size=96x64&frames=3"
 
 

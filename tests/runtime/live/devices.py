@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 import weakref
@@ -94,3 +95,32 @@ class Camera(Source):
                     self._device.given.append(image)
                     yield Frame(image, self._index, time.time_ns())
                     self._index += 1
+
+
+class Feed(Source):
+    """A live source or a file that gives the frames put into it; None is its end, an exception its error."""
+
+    name = "feed"
+
+    def __init__(self, live=True):
+        self.live = live
+        self.closed = False
+        self._items = queue.Queue()
+        self._index = 0
+
+    def give(self, *items):
+        for item in items:
+            self._items.put(item)
+
+    def read(self):
+        item = self._items.get()
+        if isinstance(item, Exception):
+            raise item
+        if item is None:
+            return None
+        self._index += 1
+        return Frame(item, self._index - 1, time.time_ns())
+
+    def close(self):
+        self.closed = True
+        self._items.put(None)

@@ -5,6 +5,8 @@ import pytest
 
 from sparsevit_runtime.live.channel import Channel, Closed, Empty
 
+pytestmark = pytest.mark.timed
+
 
 def test_order():
     channel = Channel(3)

@@ -1,53 +1,23 @@
-import queue
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from runtime.live.devices import Device
+from runtime.live.devices import Device, Feed
 from sparsevit_runtime.errors import BackendError, FrameError, PlanError, SessionError, SourceError
 from sparsevit_runtime.live.outlet import Outlet, Pull
 from sparsevit_runtime.live.session import Session
 from sparsevit_runtime.live.states import SessionState, SourceState
 from sparsevit_runtime.live.supervisor import Reconnect
-from sparsevit_runtime.model import load
-from sparsevit_runtime.sources.base import Frame, Source
+
+pytestmark = pytest.mark.timed
 
 NEW, RUNNING, STOPPING, ENDED, FAILED = SessionState
 
 
 def pictures(count, shade=0):
     return [np.full((40, 60, 3), (shade + 32 * i) % 256, np.uint8) for i in range(count)]
-
-
-class Feed(Source):
-    """A live source or a file that gives the frames put into it; None is its end, an exception its error."""
-
-    name = "feed"
-
-    def __init__(self, live=True):
-        self.live = live
-        self.closed = False
-        self._items = queue.Queue()
-        self._index = 0
-
-    def give(self, *items):
-        for item in items:
-            self._items.put(item)
-
-    def read(self):
-        item = self._items.get()
-        if isinstance(item, Exception):
-            raise item
-        if item is None:
-            return None
-        self._index += 1
-        return Frame(item, self._index - 1, time.time_ns())
-
-    def close(self):
-        self.closed = True
-        self._items.put(None)
 
 
 class Collecting:
@@ -131,28 +101,6 @@ def test_one_source_is_called_as_it_names_itself(open_session):
     results = Pull(2)
     with open_session("synthetic://street?size=96x64&frames=2", [results]):
         assert [d.result.source for d in results] == ["synthetic street, seed 0"] * 2
-
-
-def test_a_level_holds_from_the_next_frame_and_leaves_no_trace(exported, frame):
-    """The same frame at the same level is bit-equal, whatever came before, and to a call."""
-    levels = [None, 0.5, 0.7, None, 0.5, [0.3, 0.2, 0.5, 0.0], 0.7, None]
-    feed, results = Feed(live=False), Pull(0)
-    other = frame[::-1].copy()
-    with load(exported(), threads=1) as model, Session(model.runner, feed, [results]) as session:
-        found = {}
-        for i, level in enumerate(levels):
-            session.level = level
-            for image in (frame, other)[:: 1 if i % 2 else -1]:
-                feed.give(image)
-                result = next(results).result
-                wanted = model(image, level)
-                assert (result.keep, result.window_share) == (wanted.keep, wanted.window_share)
-                assert result.keep == session.level.kept
-                np.testing.assert_array_equal(result.label_map, wanted.label_map)
-                found.setdefault((str(level), image is frame), []).append(result.label_map)
-        assert len({result.keep for result in [model(frame, level) for level in levels]}) == 4
-        for same in found.values():
-            assert all((same[0] == each).all() for each in same)
 
 
 def test_frames_that_were_captured_but_not_submitted_take_the_new_level(open_session):

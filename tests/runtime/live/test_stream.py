@@ -10,6 +10,8 @@ from sparsevit_runtime.errors import BackendError, FrameError, PlanError, Source
 from sparsevit_runtime.live.states import SourceState
 from sparsevit_runtime.sources.base import Frame, Source
 
+pytestmark = pytest.mark.timed
+
 
 class Numbered(Source):
     """Frames whose brightness is their number, as a file gives them."""

@@ -9,6 +9,8 @@ from sparsevit_runtime.errors import SourceError
 from sparsevit_runtime.live.states import SourceState
 from sparsevit_runtime.live.supervisor import Reconnect, Supervisor
 
+pytestmark = pytest.mark.timed
+
 QUICK = Reconnect(open_timeout_s=0.05, read_timeout_s=0.05, first_wait_s=0.001, longest_wait_s=0.002)
 CONNECTING, STARTING, LIVE, STALLED, LOST, ENDED = SourceState
 

@@ -8,6 +8,8 @@ import pytest
 import sensor_trees as trees
 from sparsevit_runtime.power import Energy, EnergySampler, PowerReading, open_meter
 
+pytestmark = pytest.mark.timed
+
 
 def watts(*values):
     return [(float(i), PowerReading(watts=w)) for i, w in enumerate(values)]

@@ -15,6 +15,8 @@ from sparsevit_runtime.sources import open_source
 from sparsevit_runtime.sources.capture import opencv_has
 from sparsevit_runtime.sources.network import NetworkSource, hide_password
 
+pytestmark = pytest.mark.timed
+
 needs_ffmpeg = pytest.mark.skipif(not opencv_has("FFMPEG"), reason="this OpenCV has no FFmpeg to read http streams")
 
 _FRAMES_PER_CONNECTION = 8

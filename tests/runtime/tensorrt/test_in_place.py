@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from sparsevit_runtime.graph.parts import Node, read_nodes
+from sparsevit_runtime.graph.nodes import Node, read_nodes
 from sparsevit_runtime.model import find_model
 from sparsevit_runtime.tensorrt.in_place import graph_outputs, safe_scatters, scatter_in_place
 

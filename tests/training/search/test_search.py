@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import searchable
+from shared_files import made_once
 from sparsevit_runtime import load
 from sparsevit_runtime.windows.geometry import stage_geometries
 from sparsevit_runtime.windows.plan import Plan, dense_keep
@@ -43,7 +44,7 @@ class Device:
 def opened(tmp_path_factory):
     """The small model, and its validation and test split."""
     root = tmp_path_factory.mktemp("searchable")
-    path = searchable.write_model(root / "model.onnx")
+    path = made_once(tmp_path_factory, "searchable/model.onnx", searchable.write_model)
     searchable.write_data(root / "data", path, val=6, test=4)
     with load(path, threads=1) as model:
         yield model, *(open_evaluation_data(model, root / "data", split, 100) for split in ("val", "test"))

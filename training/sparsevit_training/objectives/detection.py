@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sparsevit_exporter.heads import DetectionHead
 from sparsevit_exporter.heads.detection import RawDetections
-from sparsevit_exporter.networks import DetectionModel, HeadedModel
+from sparsevit_exporter.networks import HeadedModel
+from sparsevit_exporter.tasks.detection import DetectionModel
 from sparsevit_runtime.errors import DatasetError
 
 from ..augmentation import crop_boxes, fit_scale, mosaic

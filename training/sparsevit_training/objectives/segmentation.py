@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsevit_exporter.networks import HeadedModel, SegmentationModel
+from sparsevit_exporter.networks import HeadedModel
+from sparsevit_exporter.tasks.segmentation import SegmentationModel
 from sparsevit_runtime.errors import DatasetError
 
 from ..augmentation import crop_sample, fit_scale, paste_classes

@@ -1,0 +1,149 @@
+"""The deployed backbone: stages that score their windows once, and the counts that `keep` gives them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sparsevit_runtime.windows.geometry import StageGeometry, stage_geometries
+from sparsevit_runtime.windows.plan import Plan, kept_windows
+
+from .. import ops
+from ..backbone import SparseViT, Stage
+from .block import DeployedBlock
+from .dense import DeployedMerging, DeployedPatchEmbed
+
+
+class WindowCounts(nn.Module):
+    """The entries of `keep` as numbers."""
+
+    def __init__(self, geometries: Sequence[StageGeometry]) -> None:
+        super().__init__()
+        self.limits = [g.windows for g in geometries for _ in range(g.pairs)]
+
+    def forward(self, keep: Tensor) -> list[int]:
+        """(pairs,) int64 -> windows to compute per block pair, of all stages in one."""
+        counts = []
+        for i, limit in enumerate(self.limits):
+            count = keep[i].item()
+            # Bounds for the tracer; the graph itself also runs with 0.
+            torch._check(count >= 0)
+            torch._check(count <= limit)
+            counts.append(count)
+        return counts
+
+
+class WindowOrder(nn.Module):
+    """Sorts the windows of a map."""
+
+    def __init__(self, window_size: int) -> None:
+        super().__init__()
+        self.window_size = window_size
+
+    def forward(self, x: Tensor, shift: int, count: int) -> Tensor:
+        """Ids of the `count` strongest windows of (B, H, W, C) by descending score, (B, count) int64."""
+        return ops.window_score(x, self.window_size, shift).topk(count, dim=1).indices
+
+
+class FeatureMap(nn.Module):
+    """What a stage hands to the head."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        self.norm = copy.deepcopy(norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, C, H, W)."""
+        return self.norm(x).permute(0, 3, 1, 2)
+
+
+class DeployedStage(nn.Module):
+    """Blocks of one stage, with the windows' order computed once per parity."""
+
+    def __init__(self, stage: Stage, geometry: StageGeometry) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.score = WindowOrder(geometry.window_size)
+        self.blocks = nn.ModuleList(DeployedBlock(b, geometry) for b in stage.blocks)
+        self.merge = None if stage.downsample is None else DeployedMerging(stage.downsample)
+
+    def forward_keep(self, x: Tensor, counts: Sequence[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        """One count per block pair, scored at the stage's input; returns the map and the order per shift."""
+        orders = {b.shift: self.score(x, b.shift, self.geometry.windows) for b in self.blocks[:2]}
+        for j, block in enumerate(self.blocks):
+            x = block(x, orders[block.shift], counts[j // 2])
+        return x, orders
+
+    def forward_fixed(self, x: Tensor, ratios: Sequence[float]) -> tuple[Tensor, dict[int, Tensor]]:
+        """Ratios per block, scored where the reference scores."""
+        scored: Tensor | None = None
+        orders: dict[int, Tensor] = {}
+        for block, ratio in zip(self.blocks, ratios, strict=True):
+            if scored is None and ratio == 0.0:
+                x = block(x)
+                continue
+            scored = x if scored is None else scored
+            count = kept_windows(self.geometry.windows, ratio)
+            if count == 0:
+                continue  # every window passes through
+            if block.shift not in orders:
+                orders[block.shift] = self.score(scored, block.shift, count)
+            x = block(x, orders[block.shift], count)
+        return x, orders
+
+
+class DeployedBackbone(nn.Module):
+    """SparseViT for one input size.
+
+    Args:
+        net: trained backbone; left untouched.
+        height, width: input size in pixels.
+        mean, std: RGB normalisation, in bytes.
+        camera: input layout, see `DeployedPatchEmbed`.
+        plan: freezes the plan; None makes `keep` an input.
+        dtype: of everything after the patch embedding.
+    """
+
+    def __init__(
+        self,
+        net: SparseViT,
+        height: int,
+        width: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        camera: bool,
+        plan: Plan | None,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.plan = plan
+        self.dtype = dtype
+        geometries = stage_geometries(height, width, net.depths, net.window_size)
+        self.pairs = [g.pairs for g in geometries]
+        self.embed = DeployedPatchEmbed(net.patch_embed, height, width, mean, std, camera, dtype)
+        self.score = WindowCounts(geometries)
+        self.stages = nn.ModuleList(DeployedStage(s, g) for s, g in zip(net.stages, geometries, strict=True))
+        self.maps = nn.ModuleList(FeatureMap(getattr(net, f"norm{i}")) for i in range(len(geometries)))
+        self.stages.to(dtype)
+        self.maps.to(dtype)
+
+    def forward(self, image: Tensor, keep: Tensor | None = None) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Maps of all stages (B, C, H, W), and the window orders by output name."""
+        counts = [] if keep is None else self.score(keep)
+        x = self.embed(image)
+        maps, orders = [], {}
+        for i, (stage, feature_map) in enumerate(zip(self.stages, self.maps, strict=True)):
+            if self.plan is not None:
+                x, stage_orders = stage.forward_fixed(x, self.plan.ratios[i])
+            else:
+                start = sum(self.pairs[:i])
+                x, stage_orders = stage.forward_keep(x, counts[start : start + self.pairs[i]])
+            for shift, order in stage_orders.items():
+                orders[f"{'shifted_' if shift else ''}windows{i}"] = order
+            maps.append(feature_map(x))
+            if stage.merge is not None:
+                x = stage.merge(x)
+        return maps, orders

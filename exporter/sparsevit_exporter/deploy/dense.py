@@ -1,0 +1,104 @@
+"""Modules of plain matrix products: embedding, merging, and the product that all of them are made of."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsevit_runtime.windows.geometry import PATCH_SIZE
+
+from ..backbone import PatchEmbed, PatchMerging
+from ..folding import as_patches, fold_merge, fold_pixels
+
+
+class Product(nn.Module):
+    """A linear layer whose matrix lies as a graph multiplies by it, (in, out), so that the trace has nothing to turn.
+
+    Args:
+        weight: (out, in), as a linear layer has it.
+        bias: (out,), or None.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.detach().t().clone(memory_format=torch.contiguous_format))
+        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        product = x @ self.weight
+        return product if self.bias is None else product + self.bias
+
+
+class DeployedPatchEmbed(nn.Module):
+    """Camera bytes to tokens, as one matrix product over 4x4x3 bytes; in float32 (it is small) up to its norm.
+
+    Args:
+        embed: trained.
+        height, width: of the image in pixels.
+        mean, std: RGB normalisation, in bytes.
+        camera: the input is (B, H, W, 3) uint8 BGR; else it is (B, 3, H, W) float32 RGB, already normalised.
+        dtype: of the tokens.
+    """
+
+    def __init__(
+        self,
+        embed: PatchEmbed,
+        height: int,
+        width: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        camera: bool,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.camera, self.dtype = camera, dtype
+        self.pads = (-height % PATCH_SIZE, -width % PATCH_SIZE)
+        weight, bias = embed.projection.weight.detach(), embed.projection.bias.detach()
+        if camera:
+            # The reference pads the normalised image with zeros, the mean in bytes: where the size needs padding the
+            # mean is subtracted first, otherwise it goes into the bias.
+            weight, bias = fold_pixels(weight, bias, mean, std, centred=any(self.pads))
+            self.register_buffer("mean", torch.tensor(list(mean)[::-1], dtype=torch.float32))  # BGR
+        else:
+            weight = as_patches(weight)
+        self.projection = Product(weight, bias)  # 48 to C
+        self.norm = copy.deepcopy(embed.norm)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 BGR, or (B, 3, H, W) float32 normalised -> (B, H/4, W/4, C)."""
+        pixels = image.float() if self.camera else image.permute(0, 2, 3, 1)  # (B, H, W, 3)
+        if any(self.pads):
+            if self.camera:
+                pixels = pixels - self.mean
+            pixels = F.pad(pixels, (0, 0, 0, self.pads[1], 0, self.pads[0]))
+        batch, height, width, _ = pixels.shape
+        rows, columns = height // PATCH_SIZE, width // PATCH_SIZE
+        patches = pixels.reshape(batch, rows, PATCH_SIZE, columns, PATCH_SIZE, 3).permute(0, 1, 3, 2, 4, 5)
+        patches = patches.reshape(batch, rows, columns, PATCH_SIZE * PATCH_SIZE * 3)  # (B, H/4, W/4, 48)
+        return self.norm(self.projection(patches)).to(self.dtype)
+
+
+class DeployedMerging(nn.Module):
+    """2x2 tokens concatenated as they lie in memory; weights permuted to match."""
+
+    def __init__(self, merging: PatchMerging) -> None:
+        super().__init__()
+        self.norm = copy.deepcopy(merging.norm)
+        with torch.no_grad():
+            for ours, theirs in ((self.norm.weight, merging.norm.weight), (self.norm.bias, merging.norm.bias)):
+                ours.copy_(fold_merge(theirs))
+        self.reduction = Product(fold_merge(merging.reduction.weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C)."""
+        batch, height, width, channels = x.shape
+        if height % 2 or width % 2:
+            x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
+        rows, columns = (height + 1) // 2, (width + 1) // 2
+        x = x.reshape(batch, rows, 2, columns, 2, channels).permute(0, 1, 3, 2, 4, 5)
+        return self.reduction(self.norm(x.reshape(batch, rows, columns, 4 * channels)))

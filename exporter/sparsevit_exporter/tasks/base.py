@@ -1,0 +1,140 @@
+"""What a task is to the exporter: its networks, what their graphs answer, and how that is compared and read back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, MutableMapping
+from dataclasses import fields
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from sparsevit_runtime.card import ModelCard
+from sparsevit_runtime.errors import CheckpointError, ExportError
+
+from ..backbone import SparseViT
+from ..options import TaskOptions
+from ..parity_report import ParityRow, ParityRun
+
+
+class HeadConfig(BaseModel):
+    """Arguments that rebuild a head, as native checkpoints hold them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    num_classes: int = Field(ge=1)
+    channels: int = Field(ge=1)
+
+
+Options = TypeVar("Options", bound=TaskOptions)
+
+
+class Task(ABC, Generic[Options]):
+    """A task. A new one is a subclass in a file of its own, and `tasks.register`.
+
+    Networks of a task are called with (images, ratios=None, keep=None, orders=None) as `SparseViT.forward` is, and hand
+    those on to their backbone; `networks.HeadedModel` does.
+
+    Attributes:
+        name: name in checkpoints and model cards.
+        network: class of its networks.
+        head_config: what rebuilds a network's head; None for networks without one.
+        options: type of the task's own export options.
+        compared_only: outputs of the deployed head that are compared with PyTorch, and then dropped from the file.
+    """
+
+    name: ClassVar[str]
+    network: ClassVar[type[nn.Module]]
+    head_config: ClassVar[type[HeadConfig] | None] = HeadConfig
+    options: ClassVar[type[TaskOptions]] = TaskOptions
+    compared_only: ClassVar[tuple[str, ...]] = ()
+
+    def backbone_of(self, network: nn.Module) -> SparseViT:
+        """The backbone of one of the task's networks."""
+        return network.backbone  # type: ignore[return-value]
+
+    def network_in(self, network: nn.Module, task: Task[Any]) -> nn.Module | None:
+        """What this task exports of a network of `task`: all of it, a part, or None where it lacks the head."""
+        return network if task.name == self.name else None
+
+    def class_count(self, network: nn.Module) -> int:
+        """How many classes a model card must name."""
+        return int(network.head_config["num_classes"])  # type: ignore[index]
+
+    def build(self, backbone: SparseViT, head: Mapping[str, Any]) -> nn.Module:
+        """A network with new weights in its head.
+
+        Args:
+            backbone: part of it.
+            head: arguments of `head_config`; empty for networks without a head.
+        """
+        return self.network(backbone, **head)
+
+    @abstractmethod
+    def deploy(self, network: nn.Module, input_hw: tuple[int, int], options: Options) -> nn.Module:
+        """The head as it is traced: (B, C, H, W) maps of all stages -> outputs by name, batch first.
+
+        Its parts have the names that they have in the network, so that the file's weights have them, too. Batch norms
+        are folded afterwards.
+
+        Args:
+            network: in eval mode; may be taken apart.
+            input_hw: pixels.
+            options: of the task.
+        """
+
+    @abstractmethod
+    def compare(self, run: ParityRun, expected: Any, outputs: Mapping[str, Tensor]) -> list[ParityRow]:
+        """Compares the graph's outputs with PyTorch.
+
+        Args:
+            run: makes the rows.
+            expected: what the network returned for the same images and windows.
+            outputs: of the graph, by name.
+        """
+
+    def head_in_file(self, card: ModelCard, weights: MutableMapping[str, Tensor]) -> dict[str, Any]:
+        """Arguments of `head_config`, told from an exported file.
+
+        Args:
+            card: of the file.
+            weights: of the trained network, by `state_dict` key; a task may add those that a file never holds.
+
+        Raises:
+            CheckpointError: this task's files cannot be read back.
+        """
+        raise CheckpointError(f"files of task {self.name} cannot be read back; use the checkpoint it was made of")
+
+    def agreement(self, answer: Any, outputs: Mapping[str, Tensor], card: ModelCard) -> float:
+        """Share, 0 to 1, of a file's answers to one image that a network read back from it gives, too.
+
+        Args:
+            answer: what the network returned.
+            outputs: of the file, by name.
+            card: of the file.
+        """
+        raise NotImplementedError(f"{type(self).__name__} says how a head is told from a file, so it says this as well")
+
+    def parse_options(self, given: Mapping[str, Any]) -> Options:
+        """The task's options from names and values, as a command line has them.
+
+        Raises:
+            ExportError: a name that the task does not have, or a value that it does not take.
+        """
+        known = [field.name for field in fields(self.options)]
+        for name in given:
+            if name not in known:
+                takes = f"it takes {', '.join(known)}" if known else "it takes none of its own"
+                raise ExportError(f"{name} is no option of {self.name}: {takes}")
+        return self.options(**given)  # type: ignore[return-value]
+
+    def check_options(self, options: TaskOptions | None) -> Options:
+        """Those given, or the task's defaults.
+
+        Raises:
+            ExportError: they are another task's.
+        """
+        if options is not None and not isinstance(options, self.options):
+            raise ExportError(f"{type(options).__name__} are no options of {self.name}; give {self.options.__name__}")
+        return self.options() if options is None else options  # type: ignore[return-value]

@@ -1,0 +1,145 @@
+"""A task that this project does not have, added in one file: a picture's class, from the mean of the last map."""
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from exports import CLASSES, check_comes_back, check_export, check_native, native_document, tiny_backbone
+from networks import randomize
+from sparsevit_exporter import ExportOptions, SparseViT, export, load_checkpoint, tasks
+from sparsevit_exporter.networks import HeadedModel
+from sparsevit_exporter.tasks import Task, known_tasks, register, task_of
+from sparsevit_runtime.card import CARD_KEY
+from sparsevit_runtime.errors import CheckpointError, ExportError
+from sparsevit_runtime.graph.parts import part_of_layer
+
+
+class ClassifierHead(nn.Module):
+    def __init__(self, in_channels, num_classes, channels):
+        super().__init__()
+        self.squeeze = nn.Conv2d(in_channels[-1], channels, 1)
+        self.classify = nn.Linear(channels, num_classes)
+
+    def forward(self, maps):
+        """Maps -> (B, K) logits."""
+        return self.classify(self.squeeze(maps[-1]).mean((2, 3)))
+
+
+class ClassifierModel(HeadedModel):
+    task = "classification"
+    head_type = ClassifierHead
+
+
+class DeployedClassifier(nn.Module):
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def forward(self, maps):
+        logits = self.head(maps).float()
+        return {"scores": logits.softmax(-1), "logits": logits}
+
+
+class ClassificationTask(Task):
+    name = "classification"
+    network = ClassifierModel
+    compared_only = ("logits",)
+
+    def deploy(self, network, input_hw, options):
+        return DeployedClassifier(network.head)
+
+    def compare(self, run, expected, outputs):
+        return [
+            run.real("logits", outputs["logits"], expected),
+            run.real("scores", outputs["scores"], expected.softmax(-1)),
+        ]
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setattr(tasks, "_TASKS", dict(tasks._TASKS))
+    assert register(ClassificationTask) is ClassificationTask
+
+
+@pytest.fixture
+def network():
+    return randomize(ClassifierModel(tiny_backbone(), len(CLASSES), 8), seed=2)
+
+
+@pytest.mark.slow
+def test_it_is_exported_like_any_other(network, tmp_path):
+    path = tmp_path / "model.onnx"
+    check_export(network, path, ExportOptions(60, 88, half_weights=True), CLASSES)
+    graph = onnx.load(path).graph
+    assert [o.name for o in graph.output] == ["scores", "windows0", "shifted_windows0", "windows1", "shifted_windows1"]
+    assert {"head/classify/Gemm", "head/Softmax"} <= {node.name for node in graph.node}
+    assert not [node.name for node in graph.node if part_of_layer(node.name) == "other"]
+    weights = {w.name for w in graph.initializer}
+    assert {"head.squeeze.bias", "head.classify.bias", "backbone.norm1.bias"} <= weights
+
+
+@pytest.mark.slow
+def test_a_wrong_answer_is_found(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(ClassifierHead, "forward", lambda self, maps: self.classify(maps[-1].mean((2, 3))[:, :8]))
+    right = DeployedClassifier.forward
+
+    def wrong(self, maps):
+        answers = right(self, maps)
+        return answers | {"scores": answers["scores"] * 0.99}
+
+    monkeypatch.setattr(DeployedClassifier, "forward", wrong)
+    report = export(network, tmp_path / "model.onnx", ExportOptions(60, 88), CLASSES)
+    assert {row.tensor for row in report.rows if not row.holds} == {"scores"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_its_training_checkpoints_are_loaded(network, tmp_path):
+    check_native(network, tmp_path / "w.pth", CLASSES)
+
+
+@pytest.mark.slow
+def test_its_files_are_read_back_once_it_says_how(network, tmp_path, monkeypatch):
+    path = tmp_path / "model.onnx"
+    assert export(network, path, ExportOptions(60, 88), CLASSES).holds
+    with pytest.raises(CheckpointError, match="model.onnx: files of task classification cannot be read back"):
+        load_checkpoint(path)
+    monkeypatch.setattr(
+        ClassificationTask,
+        "head_in_file",
+        lambda self, card, weights: {
+            "num_classes": len(card.classes),
+            "channels": weights["head.squeeze.bias"].shape[0],
+        },
+    )
+    monkeypatch.setattr(
+        ClassificationTask,
+        "agreement",
+        lambda self, answer, outputs, card: float((answer.softmax(-1) - outputs["scores"]).abs().max() < 1e-3),
+    )
+    check_comes_back(network, path, ExportOptions(60, 88), CLASSES)
+
+
+def test_a_task_that_is_not_known_is_named_with_those_that_are(network, tmp_path, monkeypatch):
+    torch.save(native_document(network, CLASSES), tmp_path / "w.pth")
+    monkeypatch.delitem(tasks._TASKS, "classification")
+    assert known_tasks() == ("segmentation", "detection", "backbone")
+    known = "which this version does not know; it knows segmentation, detection, backbone. Upgrade"
+    with pytest.raises(CheckpointError, match=f"w.pth: its task is 'classification', {known}"):
+        load_checkpoint(tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=known):
+        task_of("classification")
+    with pytest.raises(ExportError, match=r"ClassifierModel is the network of no known task \(segmentation, "):
+        export(network, tmp_path / "m.onnx", ExportOptions(60, 88), CLASSES)
+
+
+@pytest.mark.slow
+def test_a_file_of_a_task_that_is_not_known(tmp_path):
+    path = tmp_path / "m.onnx"
+    assert export(randomize(SparseViT(8, (2,), (1,), window_size=4), 0), path, ExportOptions(32, 32)).holds
+    proto = onnx.load(path)
+    entry = next(p for p in proto.metadata_props if p.key == CARD_KEY)
+    entry.value = entry.value.replace('"task":"backbone"', '"task":"pose"')
+    onnx.save(proto, path)
+    with pytest.raises(CheckpointError, match="m.onnx: its task is 'pose', which this version does not know"):
+        load_checkpoint(path)

@@ -1,0 +1,54 @@
+import onnx
+import pytest
+
+from networks import randomize
+from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export
+from sparsevit_runtime.card import ClassCard
+from sparsevit_runtime.graph.parts import OTHER, part_of_layer
+
+pytestmark = pytest.mark.slow  # each export costs seconds of tracing
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory) -> list[onnx.GraphProto]:
+    """Of two exports of one network."""
+    network = randomize(SegmentationModel(SparseViT(8, (2, 1), (1, 2), window_size=4), 2, 8), seed=3)
+    classes = [ClassCard(name=name) for name in ("road", "car")]
+    folder = tmp_path_factory.mktemp("naming")
+    for name in ("first", "second"):
+        assert export(network, folder / name, ExportOptions(60, 88, half_weights=True), classes).holds
+    return [onnx.load(folder / name).graph for name in ("first", "second")]
+
+
+def test_names_are_unique_tell_the_module_and_stay_the_same_between_exports(graphs):
+    assert graphs[0].SerializeToString(deterministic=True) == graphs[1].SerializeToString(deterministic=True)
+    nodes = graphs[0].node
+    names = [node.name for node in nodes]
+    assert len(set(names)) == len(names)
+    assert not [name for name in names if part_of_layer(name) == OTHER]
+    by_name = {node.name: node for node in nodes}
+    for name, kind in (
+        ("embed/projection/MatMul", "MatMul"),
+        ("stages.0/score/WindowScore_1", "WindowScore"),
+        ("stages.1/blocks.0/attention/q/Add", "Add"),
+        ("stages.0/blocks.1/mlp/Erf", "Erf"),
+        ("stages.0/merge/reduction/MatMul", "MatMul"),
+        ("head/maps.1/norm/LayerNormalization", "LayerNormalization"),
+        ("head/pyramid/laterals.0.0/Conv", "Conv"),
+        ("head/ArgMax", "ArgMax"),
+    ):
+        assert by_name[name].op_type == kind
+
+
+def test_tensors_are_named_like_the_nodes_that_make_them(graphs):
+    graph = graphs[0]
+    outputs = {output.name for output in graph.output} | {"logits"}  # an output while PyTorch was compared
+    for node in graph.node:
+        if node.op_type == "Cast" and node.input[0].endswith("/half"):
+            continue  # makes a weight, which has a name
+        for i, name in enumerate(node.output):
+            assert name in outputs or name == (node.name if i == 0 else f"{node.name}:{i}")
+    made = {name for node in graph.node for name in node.output}
+    known = made | {i.name for i in graph.input} | {w.name for w in graph.initializer} | {""}
+    assert all(name in known for node in graph.node for name in node.input)
+    assert outputs <= made

@@ -1,0 +1,144 @@
+"""What every export of every task must do, for the tests of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from sparsevit_exporter import ExportOptions, SparseViT, export, load_checkpoint
+from sparsevit_exporter.checkpoints import LoadedCheckpoint
+from sparsevit_exporter.tasks import task_of
+from sparsevit_runtime.card import CARD_KEY, ClassCard, ModelCard
+from sparsevit_runtime.images.probe import probe_image
+
+CLASSES = tuple(ClassCard(name=n, color=(10 * i, 0, 255)) for i, n in enumerate(("road", "car", "sky")))
+#: Largest accepted difference of a network read back, over the tensor's scale, by how the weights are stored.
+READ_BACK = {"fp32": 1e-5, "half": 5e-3, "fp16": 5e-3}
+#: Normalisation that nothing has for a default.
+NORMALISATION = {"mean": (10.0, 20.0, 30.0), "std": (40.0, 50.0, 60.0)}
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def card_of(path: Path) -> ModelCard:
+    return ModelCard.from_json(open_session(path).get_modelmeta().custom_metadata_map[CARD_KEY])
+
+
+def small_backbone() -> SparseViT:
+    """Four stages of odd and even depths."""
+    return SparseViT(embed_dim=16, depths=(2, 1, 3, 1), num_heads=(1, 2, 4, 8))
+
+
+def tiny_backbone(depths: Sequence[int] = (2, 4)) -> SparseViT:
+    """Windows of 4x4 tokens."""
+    return SparseViT(8, depths, (1, 2, 2, 2)[: len(depths)], window_size=4)
+
+
+def check_export(network: torch.nn.Module, path: Path, options: ExportOptions, classes: Sequence[ClassCard]) -> None:
+    """Exports a network; parity holds, and the file describes itself and answers as its card recorded."""
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    report = export(network, path, options, classes)
+    assert report.holds, report.worst
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    card = card_of(path)
+    assert (card.task, card.precision) == (task_of(network).name, options.precision)
+    assert (card.input.height, card.input.width) == (options.height, options.width)
+    assert card.classes == tuple(classes)
+    session = open_session(path)
+    assert [i.name for i in session.get_inputs()] == (["image"] if options.fixed else ["image", "keep"])
+    for name in (o.name for o in session.get_outputs()):
+        assert not name.startswith(("raw_", "logits"))
+    proto = onnx.load(path)
+    assert {f.name for f in proto.functions} == {n.op_type for n in proto.graph.node if n.domain == "sparsevit"}
+    assert not any(n.metadata_props or n.doc_string for n in proto.graph.node)
+    # one file, any batch, with the outputs the card recorded
+    for check in card.checks:
+        frame = probe_image(options.height, options.width, check.seed)
+        feed = {"image": np.stack([frame, frame[::-1], frame])}
+        if check.keep is not None:
+            feed["keep"] = np.array(check.keep, np.int64)
+        outputs = dict(zip([o.name for o in session.get_outputs()], session.run(None, feed), strict=True))
+        for recorded in check.outputs:
+            assert outputs[recorded.name].shape[1:] == recorded.shape[1:]
+            for sample in (0, 2):
+                values = outputs[recorded.name][sample].flatten()[list(recorded.positions)]
+                np.testing.assert_allclose(values, recorded.values, atol=max(recorded.atol, 1e-6), rtol=recorded.rtol)
+
+
+def check_comes_back(
+    network: torch.nn.Module, path: Path, options: ExportOptions, classes: Sequence[ClassCard] = ()
+) -> LoadedCheckpoint:
+    """Exports a network and reads it back: the same network, whatever the export did to it."""
+    assert export(network, path, options, classes).holds
+    loaded = load_checkpoint(path)
+    assert (loaded.task, loaded.format) == (task_of(network).name, "exported")
+    assert type(loaded.network) is type(network) and not loaded.network.training
+    assert loaded.input_hw == (options.height, options.width) and loaded.classes == tuple(classes)
+    assert (loaded.mean, loaded.std) == (tuple(options.mean), tuple(options.std))
+    tolerance = READ_BACK["half" if options.half_weights else options.precision]
+    images = torch.randn(2, 3, 120, 76, generator=torch.Generator().manual_seed(1))  # another size than the file's
+    depths = task_of(network).backbone_of(network).depths
+    with torch.inference_mode():
+        for ratios in (None, [[0.5] * depth for depth in depths]):
+            for ours, theirs in zip(_flat(loaded.network(images, ratios)), _flat(network(images, ratios)), strict=True):
+                assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
+    return loaded
+
+
+def check_native(network: torch.nn.Module, path: Path, classes: Sequence[ClassCard]) -> None:
+    """Saves a network as a training checkpoint and loads it: the same network, and all that was said about it."""
+    metric = {"name": "mIoU", "dataset": "street", "ratio": 0.5, "value": 61.5, "unit": "%"}
+    torch.save(
+        native_document(
+            network,
+            classes,
+            training={"data": "street", "licence": "CC0", "steps": 10},
+            metrics=[metric],
+            resume={"step": 3, "optimizer": {}},
+        ),
+        path,
+    )
+    loaded = load_checkpoint(path)
+    assert type(loaded.network) is type(network) and not loaded.network.training
+    assert (loaded.format, loaded.task, loaded.input_hw) == ("native", task_of(network).name, (96, 64))
+    assert loaded.classes == tuple(classes)
+    assert (loaded.mean, loaded.std) == tuple(NORMALISATION.values())
+    assert loaded.training == {"data": "street", "licence": "CC0", "steps": 10}
+    assert [m.model_dump() for m in loaded.metrics] == [metric]
+    images = torch.randn(1, 3, 96, 64, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        for ours, theirs in zip(_flat(loaded.network(images)), _flat(network(images)), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def native_document(network: torch.nn.Module, classes: Sequence[ClassCard] = (), **changes) -> dict:
+    """A training checkpoint of a network; `changes` replace entries."""
+    task = task_of(network)
+    return {
+        "format": "sparsevit-edge",
+        "version": 1,
+        "task": task.name,
+        "config": {
+            "backbone": task.backbone_of(network).config,
+            "head": None if task.head_config is None else network.head_config,
+        },
+        "classes": [c.model_dump() for c in classes],
+        "state_dict": network.state_dict(),
+        "input": {"height": 96, "width": 64, **{key: list(value) for key, value in NORMALISATION.items()}},
+        "training": {},
+        "metrics": [],
+        **changes,
+    }
+
+
+def _flat(answer) -> list[torch.Tensor]:
+    return [answer] if isinstance(answer, torch.Tensor) else list(answer)
