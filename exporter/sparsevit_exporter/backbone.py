@@ -7,6 +7,7 @@ Activation Sparsity for Efficient High-Resolution Vision Transformer", CVPR 2023
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,8 @@ NORM_EPS = 1e-5
 
 class WindowAttention(nn.Module):
     """Multi-head self-attention inside windows, with a learned bias per relative position."""
+
+    relative_position_index: Tensor
 
     def __init__(self, dim: int, num_heads: int, window_size: int) -> None:
         super().__init__()
@@ -78,6 +81,16 @@ class FeedForward(nn.Module):
         super().__init__()
         hidden = nn.Sequential(nn.Linear(dim, expansion * dim), nn.GELU())
         self.layers = nn.Sequential(hidden, nn.Linear(expansion * dim, dim))
+
+    @property
+    def expand(self) -> nn.Linear:
+        """Up to the hidden channels."""
+        return cast(nn.Linear, cast(nn.Sequential, self.layers[0])[0])
+
+    @property
+    def contract(self) -> nn.Linear:
+        """Back to the channels that came in."""
+        return cast(nn.Linear, self.layers[1])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -187,9 +200,10 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         shifts = [0 if j % 2 == 0 else window_size // 2 for j in range(depth)]
-        self.blocks = nn.ModuleList(
+        blocks = [
             Block(dim, num_heads, window_size, shift, rate) for shift, rate in zip(shifts, drop_paths, strict=True)
-        )
+        ]
+        self.blocks = cast("Sequence[Block]", nn.ModuleList(blocks))  # PyTorch's list does not say of what
         self.downsample = PatchMerging(dim) if merge else None
 
     def forward_ratios(self, x: Tensor, ratios: Sequence[float], orders: Mapping[int, Tensor] | None = None) -> Tensor:
@@ -274,7 +288,7 @@ class SparseViT(nn.Module):
                 raise ValueError(f"{channels} channels do not divide into {heads} heads")
         self.patch_embed = PatchEmbed(embed_dim)
         rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
-        self.stages = nn.ModuleList(
+        stages = [
             Stage(
                 self.channels[i],
                 depth,
@@ -284,13 +298,14 @@ class SparseViT(nn.Module):
                 merge=i + 1 < len(depths),
             )
             for i, depth in enumerate(self.depths)
-        )
+        ]
+        self.stages = cast("Sequence[Stage]", nn.ModuleList(stages))
         for i, channels in enumerate(self.channels):
             self.add_module(f"norm{i}", nn.LayerNorm(channels, eps=NORM_EPS))
         self.apply(_init_linear)
 
     @property
-    def config(self) -> dict:
+    def config(self) -> dict[str, Any]:
         """Constructor arguments that rebuild this architecture."""
         return {
             "embed_dim": self.embed_dim,

@@ -80,8 +80,8 @@ def export(
         height=options.height,
         width=options.width,
         layout=options.layout,
-        mean=tuple(options.mean),
-        std=tuple(options.std),
+        mean=_channels("mean", options.mean),
+        std=_channels("std", options.std),
     )
     progress.start("tracing")
     proto = trace(DeployedModel(network, task, options), stages)
@@ -161,3 +161,10 @@ def _record_output(name: str, value: np.ndarray, seed: int, precision: Precision
         rtol=0.0 if exact else limits.difference,
         min_agreement=limits.order if "windows" in name else limits.labels if exact else limits.within,
     )
+
+
+def _channels(name: str, values: Sequence[float]) -> tuple[float, float, float]:
+    """Red, green and blue."""
+    if len(values) != 3:
+        raise ExportError(f"{name} has {len(values)} numbers; give one each for red, green and blue")
+    return (values[0], values[1], values[2])

@@ -71,6 +71,7 @@ def compare(
                 if keep is not None:
                     expected = network(images, keep=keep, orders=orders)
                 else:
+                    assert fixed is not None
                     expected = network(images, ratios=fixed.ratios, orders=orders)
             rows += _order_rows(scored.maps, orders, stages, run)
             rows += task.compare(run, expected, outputs)

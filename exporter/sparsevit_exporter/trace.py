@@ -61,6 +61,7 @@ def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelPr
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"the network cannot be traced: {error}") from error
+    assert program is not None  # as it is only without `dynamo`
     proto = program.model_proto
     name_nodes(proto.graph)
     _strip(proto)

@@ -55,7 +55,9 @@ def fold_norms(module: nn.Module) -> nn.Module:
     """Puts every batch norm, in eval mode, into the convolution before it; changes `module` and returns it."""
     for part in module.modules():
         if isinstance(part, nn.Sequential) and len(part) > 1 and isinstance(part[1], nn.BatchNorm2d):
-            part[0] = fuse_conv_bn_eval(part[0], part[1])
+            convolution = part[0]
+            assert isinstance(convolution, nn.Conv2d)
+            part[0] = fuse_conv_bn_eval(convolution, part[1])
             part[1] = FoldedNorm()
     return module
 
@@ -134,8 +136,8 @@ def trained_state(weights: Mapping[str, Tensor], card: ModelCard) -> dict[str, T
                 state[key] = unfold_bias(folded["kinds"], card.windows.window_size)
             case ["pixels"]:
                 layer = key.rpartition(".")[0]
-                names = (f"{layer}.weight", f"{layer}.bias")
-                state.update(zip(names, _pixels(*(parts[name]["pixels"] for name in names), card), strict=True))
+                weight, bias = f"{layer}.weight", f"{layer}.bias"
+                state[weight], state[bias] = _pixels(parts[weight]["pixels"], parts[bias]["pixels"], card)
             case folds:
                 raise KeyError(f"{key} in parts {', '.join(folds)}")
     return state

@@ -87,6 +87,7 @@ def _neutralise_norms(network: nn.Module) -> re.Pattern[str]:
     """Makes batch norms change nothing, as a convolution has taken them in; returns which names a file may lack."""
     norms = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
     for _, norm in norms:
+        assert norm.running_var is not None
         norm.running_var.fill_(1.0 - norm.eps)
     kept = "|".join(rf"{re.escape(name)}\.(?!bias)" for name, _ in norms)
     unused_map = r"(backbone\.)?norm\d+\."
@@ -106,7 +107,7 @@ def _weights(proto: onnx.ModelProto, card: ModelCard, task: Task[Any]) -> dict[s
     if earlier.matches(weights):
         prefix = "" if task.head_config is None else "backbone."
         return earlier.renamed(proto.graph, weights, card.windows.depths, card.windows.window_size, prefix)
-    shared = next((json.loads(p.value) for p in proto.metadata_props if p.key == SHARED_KEY), {})
+    shared: dict[str, str] = next((json.loads(p.value) for p in proto.metadata_props if p.key == SHARED_KEY), {})
     return {**weights, **{name: weights[same] for name, same in shared.items()}}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from sparsevit_runtime.errors import CheckpointError
 
 from .merging import reorder_merges
 from .states import BackboneState, Format, KeyMismatch, find_prefix, listing, sort_keys
+
+#: Red, green and blue, in 0..255 units.
+RGB = tuple[float, float, float]
 
 _ANCHOR = "embeddings.patch_embeddings.projection.weight"
 _LEFTOVER = re.compile(r"^((layernorm|pooler|hidden_states_norms\.stem)\.|embeddings\.mask_token$)")
@@ -117,7 +120,7 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise CheckpointError(f"its config.json has {listing(other)}, which SparseViT does not implement")
 
 
-def normalisation(preprocessor: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def normalisation(preprocessor: Mapping[str, Any]) -> tuple[RGB, RGB] | None:
     """Mean and std in 0..255 units from a `preprocessor_config.json`; None when it names none.
 
     Raises:
@@ -128,12 +131,17 @@ def normalisation(preprocessor: Mapping[str, Any]) -> tuple[tuple[float, ...], t
         return None
     scale = preprocessor.get("rescale_factor", 1 / 255)
     try:
-        scaled = [tuple(round(float(v) / scale, 4) for v in values) for values in (mean, std)]
+        scaled_mean, scaled_std = (_scaled(values, scale) for values in (mean, std))
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(f"its preprocessor_config.json is invalid: mean {mean!r}, std {std!r}") from error
-    if [len(values) for values in scaled] != [3, 3] or min(scaled[1]) <= 0:
+    if min(scaled_std) <= 0:
         raise CheckpointError(f"its preprocessor_config.json is invalid: mean {mean!r}, std {std!r}")
-    return scaled[0], scaled[1]
+    return scaled_mean, scaled_std
+
+
+def _scaled(values: Sequence[Any], scale: Any) -> RGB:
+    red, green, blue = (round(float(value) / scale, 4) for value in values)
+    return red, green, blue
 
 
 FORMAT = Format(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class WindowCounts(nn.Module):
         """(pairs,) int64 -> windows to compute per block pair, of all stages in one."""
         counts = []
         for i, limit in enumerate(self.limits):
-            count = keep[i].item()
+            count = cast(int, keep[i].item())
             # Bounds for the tracer; the graph itself also runs with 0.
             torch._check(count >= 0)
             torch._check(count <= limit)
@@ -67,7 +68,8 @@ class DeployedStage(nn.Module):
         super().__init__()
         self.geometry = geometry
         self.score = WindowOrder(geometry.window_size)
-        self.blocks = nn.ModuleList(DeployedBlock(b, geometry) for b in stage.blocks)
+        blocks = nn.ModuleList(DeployedBlock(b, geometry) for b in stage.blocks)
+        self.blocks = cast("Sequence[DeployedBlock]", blocks)  # PyTorch's list does not say of what
         self.merge = None if stage.downsample is None else DeployedMerging(stage.downsample)
 
     def forward_keep(self, x: Tensor, counts: Sequence[int]) -> tuple[Tensor, dict[int, Tensor]]:
@@ -125,9 +127,9 @@ class DeployedBackbone(nn.Module):
         self.pairs = [g.pairs for g in geometries]
         self.embed = DeployedPatchEmbed(net.patch_embed, height, width, mean, std, camera, dtype)
         self.score = WindowCounts(geometries)
-        self.stages = nn.ModuleList(DeployedStage(s, g) for s, g in zip(net.stages, geometries, strict=True))
+        stages = nn.ModuleList(DeployedStage(s, g) for s, g in zip(net.stages, geometries, strict=True)).to(dtype)
+        self.stages = cast("Sequence[DeployedStage]", stages)
         self.maps = nn.ModuleList(FeatureMap(getattr(net, f"norm{i}")) for i in range(len(geometries)))
-        self.stages.to(dtype)
         self.maps.to(dtype)
 
     def forward(self, image: Tensor, keep: Tensor | None = None) -> tuple[list[Tensor], dict[str, Tensor]]:

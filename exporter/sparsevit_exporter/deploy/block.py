@@ -62,6 +62,9 @@ class Scatter(nn.Module):
 class DeployedAttention(nn.Module):
     """Norm, attention within each window, and the sum with what came in."""
 
+    bias: Tensor
+    kind: Tensor | None
+
     def __init__(self, block: Block, geometry: StageGeometry) -> None:
         super().__init__()
         attention = block.attn.w_msa
@@ -107,7 +110,7 @@ class DeployedFeedForward(nn.Module):
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.norm = copy.deepcopy(block.norm2)
-        expand, contract = block.ffn.layers[0][0], block.ffn.layers[1]
+        expand, contract = block.ffn.expand, block.ffn.contract
         self.expand = Product(expand.weight, expand.bias)
         self.contract = Product(contract.weight, contract.bias)
 

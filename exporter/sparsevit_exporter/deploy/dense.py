@@ -23,6 +23,9 @@ class Product(nn.Module):
         bias: (out,), or None.
     """
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("weight", weight.detach().t().clone(memory_format=torch.contiguous_format))
@@ -45,6 +48,8 @@ class DeployedPatchEmbed(nn.Module):
         dtype: of the tokens.
     """
 
+    mean: Tensor
+
     def __init__(
         self,
         embed: PatchEmbed,
@@ -58,6 +63,7 @@ class DeployedPatchEmbed(nn.Module):
         super().__init__()
         self.camera, self.dtype = camera, dtype
         self.pads = (-height % PATCH_SIZE, -width % PATCH_SIZE)
+        assert embed.projection.bias is not None
         weight, bias = embed.projection.weight.detach(), embed.projection.bias.detach()
         if camera:
             # The reference pads the normalised image with zeros, the mean in bytes: where the size needs padding the

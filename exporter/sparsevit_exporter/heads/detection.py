@@ -39,6 +39,7 @@ class _Branch(nn.Module):
         self.box_tower = nn.Sequential(conv_bn_relu(channels, channels, 3), separable_conv(channels, channels))
         self.classify = nn.Conv2d(channels, num_classes, 1)
         self.regress = nn.Conv2d(channels, 4, 1)
+        assert self.classify.bias is not None
         nn.init.constant_(self.classify.bias, _PRIOR)
 
     def forward(self, level: Tensor, stride: int) -> RawDetections:
@@ -46,7 +47,7 @@ class _Branch(nn.Module):
         # softplus: distances stay positive and grow linearly, also in half precision
         distances = nn.functional.softplus(self.regress(self.box_tower(level))).float() * (2.0 * stride)
         left, top, right, bottom = distances.flatten(2).unbind(1)  # (B, h*w) each
-        x, y = (c.to(level.device) for c in location_centres(*level.shape[2:], stride))
+        x, y = (c.to(level.device) for c in location_centres(level.shape[2], level.shape[3], stride))
         return RawDetections(logits.float(), torch.stack([x - left, y - top, x + right, y + bottom], dim=-1))
 
 

@@ -69,6 +69,7 @@ class DetectionTask(Task[DetectionOptions]):
     compared_only = ("raw_logits", "raw_boxes")
 
     def deploy(self, network: nn.Module, input_hw: tuple[int, int], options: DetectionOptions) -> nn.Module:
+        assert isinstance(network, DetectionModel)
         backbone = self.backbone_of(network)
         stages = stage_geometries(*input_hw, backbone.depths, backbone.window_size)
         locations = sum(s.height * s.width for s in stages[1:])  # the head leaves out the finest map

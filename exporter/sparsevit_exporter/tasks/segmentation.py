@@ -64,6 +64,7 @@ class SegmentationTask(Task[SegmentationOptions]):
     compared_only = ("logits",)
 
     def deploy(self, network: nn.Module, input_hw: tuple[int, int], options: SegmentationOptions) -> nn.Module:
+        assert isinstance(network, SegmentationModel)
         return DeployedSegmentation(network.head, input_hw, options.label_stride)
 
     def compare(self, run: ParityRun, expected: Tensor, outputs: Mapping[str, Tensor]) -> list[ParityRow]:

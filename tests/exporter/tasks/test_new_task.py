@@ -1,59 +1,17 @@
-"""A task that this project does not have, added in one file: a picture's class, from the mean of the last map."""
+"""A task that this project does not have, added in one file."""
 
 import onnx
 import pytest
 import torch
-from torch import nn
 
+from classification.exporter import ClassificationTask, ClassifierHead, ClassifierModel, DeployedClassifier
 from exports import CLASSES, check_comes_back, check_export, check_native, native_document, tiny_backbone
 from networks import randomize
 from sparsevit_exporter import ExportOptions, SparseViT, export, load_checkpoint, tasks
-from sparsevit_exporter.networks import HeadedModel
-from sparsevit_exporter.tasks import Task, known_tasks, register, task_of
+from sparsevit_exporter.tasks import known_tasks, register, task_of
 from sparsevit_runtime.card import CARD_KEY
 from sparsevit_runtime.errors import CheckpointError, ExportError
 from sparsevit_runtime.graph.parts import part_of_layer
-
-
-class ClassifierHead(nn.Module):
-    def __init__(self, in_channels, num_classes, channels):
-        super().__init__()
-        self.squeeze = nn.Conv2d(in_channels[-1], channels, 1)
-        self.classify = nn.Linear(channels, num_classes)
-
-    def forward(self, maps):
-        """Maps -> (B, K) logits."""
-        return self.classify(self.squeeze(maps[-1]).mean((2, 3)))
-
-
-class ClassifierModel(HeadedModel):
-    task = "classification"
-    head_type = ClassifierHead
-
-
-class DeployedClassifier(nn.Module):
-    def __init__(self, head):
-        super().__init__()
-        self.head = head
-
-    def forward(self, maps):
-        logits = self.head(maps).float()
-        return {"scores": logits.softmax(-1), "logits": logits}
-
-
-class ClassificationTask(Task):
-    name = "classification"
-    network = ClassifierModel
-    compared_only = ("logits",)
-
-    def deploy(self, network, input_hw, options):
-        return DeployedClassifier(network.head)
-
-    def compare(self, run, expected, outputs):
-        return [
-            run.real("logits", outputs["logits"], expected),
-            run.real("scores", outputs["scores"], expected.softmax(-1)),
-        ]
 
 
 @pytest.fixture(autouse=True)
