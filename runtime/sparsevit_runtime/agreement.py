@@ -49,8 +49,8 @@ COMPARED: Mapping[Precision, Limits] = {
     "fp16": Limits(difference=math.inf, within=1.0, cosine=0.999, labels=0.99, order=0.95, detections=0.98, same=1e-2),
 }
 #: An exported graph against the network in PyTorch, which takes the graph's windows and, for labels and boxes, its
-#: logits: nothing but rounding may differ. Of a tensor that stays below 1 the difference is absolute. Orders must
-#: descend in PyTorch's scores, up to `difference`.
+#: logits: nothing but rounding may differ. Of a tensor that stays below 1 the difference is absolute, and so is that of
+#: two scores. Every order must descend in PyTorch's scores, up to `difference`.
 PARITY: Mapping[Precision, Limits] = {
     "fp32": Limits(difference=1e-4, within=1.0, cosine=0.999999, labels=0.999, order=1.0, detections=0.999, same=1e-6),
     "fp16": Limits(difference=5e-2, within=1.0, cosine=0.999, labels=0.999, order=1.0, detections=0.999, same=1e-6),

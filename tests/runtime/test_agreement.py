@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -161,3 +163,17 @@ def test_nothing_hides_behind_what_comes_later():
         assert first.tensor == "stage0" and "384 of its 384 values are not finite" in first.problem
         assert first.run == str([ours is broken for ours in order].index(True))
         assert second.tensor == "stage1" and second.agrees
+
+
+def test_the_limits_that_are_documented_are_those_in_force():
+    page = (Path(__file__).parents[2] / "docs" / "measure.md").read_text()
+    documented = {}
+    for kind in ("difference", "cosine", "labels", "orders", "boxes"):
+        (line,) = (row for row in page.splitlines() if row.startswith("|") and kind in " ".join(row.split("|")[1:3]))
+        documented[kind] = [cell.split()[-1] for cell in line.strip("| ").split("|")[-2:]]
+    for column, limits in enumerate((FP32, FP16)):
+        for kind, limit in (("labels", limits.labels), ("orders", limits.order), ("boxes", limits.detections)):
+            assert float(documented[kind][column].rstrip("%")) / 100 == pytest.approx(limit), kind
+        assert float(documented["cosine"][column]) == limits.cosine
+    assert float(documented["difference"][0]) == FP32.difference
+    assert documented["difference"][1] == "shown" and not np.isfinite(FP16.difference)

@@ -19,8 +19,8 @@ from ..options import TaskOptions
 from ..parity_report import ParityRow, ParityRun
 from .base import Task
 
-#: Pixels and score by which a box of the graph may differ from one decoded in PyTorch.
-_SAME_PIXELS, _SAME_SCORE = 1e-2, 1e-6
+#: Pixels by which a box of the graph may differ from one decoded in PyTorch.
+_SAME_PIXELS = 1e-2
 
 
 class DetectionModel(HeadedModel):
@@ -83,7 +83,7 @@ class DetectionTask(Task[DetectionOptions]):
             run.real("raw_logits", raw.logits, expected.logits),
             run.real("raw_boxes", raw.boxes, expected.boxes),
             run.real("scores", outputs["scores"], scores),
-            run.wrong("boxes", _wrong_boxes(outputs, boxes, scores), 1.0 - run.limits.detections),
+            run.wrong("boxes", _wrong_boxes(outputs, boxes, scores, run.limits.same), 1.0 - run.limits.detections),
         ]
 
     def head_in_file(self, card: ModelCard, weights: MutableMapping[str, Tensor]) -> dict[str, Any]:
@@ -98,9 +98,9 @@ class DetectionTask(Task[DetectionOptions]):
         return float(((scores - outputs["scores"]).abs() < READ_BACK.difference).float().mean())
 
 
-def _wrong_boxes(outputs: Mapping[str, Tensor], boxes: Tensor, scores: Tensor) -> float:
+def _wrong_boxes(outputs: Mapping[str, Tensor], boxes: Tensor, scores: Tensor, same: float) -> float:
     """Boxes of equal score may change places: each of ours must be among the expected ones of that score."""
     same_box = (outputs["boxes"][:, :, None] - boxes[:, None]).abs().amax(-1) < _SAME_PIXELS  # (B, N, N)
-    same_score = (outputs["scores"][:, :, None] - scores[:, None]).abs() < _SAME_SCORE
-    tied_at_cut = (outputs["scores"] - scores[:, -1:]).abs() < _SAME_SCORE  # any of the tied locations may be returned
+    same_score = (outputs["scores"][:, :, None] - scores[:, None]).abs() < same
+    tied_at_cut = (outputs["scores"] - scores[:, -1:]).abs() < same  # any of the tied locations may be returned
     return float((~((same_box & same_score).any(-1) | tied_at_cut)).float().mean())
