@@ -80,6 +80,9 @@ def _network(proto: onnx.ModelProto, card: ModelCard, task: Task[Any]) -> nn.Mod
         raise _misplaced(str(error)) from error
     if missing := [name for name in expected if name not in state and not optional.search(name)]:
         raise _misplaced(f"it has no {listing(missing)}")
+    # More blocks than the card says would leave a network that is not the file's.
+    if extra := [name for name in state if name not in expected and ".blocks." in name]:
+        raise _misplaced(f"its card leaves no place for {listing(extra)}")
     return network.eval()
 
 

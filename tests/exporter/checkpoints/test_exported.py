@@ -79,11 +79,11 @@ def without_weight(proto):
     """As another version's exporter may name it."""
     for node in proto.graph.node:
         for i, name in enumerate(node.input):
-            node.input[i] = name.replace("q_bias", "query_bias")
+            node.input[i] = name.replace("qkv.bias:q", "query.bias")
         for i, name in enumerate(node.output):
-            node.output[i] = name.replace("q_bias", "query_bias")
+            node.output[i] = name.replace("qkv.bias:q", "query.bias")
     for weight in proto.graph.initializer:
-        weight.name = weight.name.replace("q_bias", "query_bias")
+        weight.name = weight.name.replace("qkv.bias:q", "query.bias")
 
 
 def with_other_answers(proto):
