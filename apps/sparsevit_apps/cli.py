@@ -17,6 +17,8 @@ from sparsevit_runtime.errors import SparseViTError
 from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search
 
 _INTERRUPTED, _TERMINATED = 130, 143
+#: Options of every command.
+_COMMON = ("-v", "-vv", "--verbose", "-q", "--quiet", "--debug")
 
 
 class _Terminated(KeyboardInterrupt):
@@ -24,7 +26,13 @@ class _Terminated(KeyboardInterrupt):
 
 
 class _Group(TyperGroup):
-    """Turns what goes wrong into a line and an exit code."""
+    """Takes common options wherever they stand, and turns what goes wrong into a line and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        common = [text for text in args[:end] if text in _COMMON]
+        rest = [text for text in args[:end] if text not in _COMMON]
+        return super().parse_args(ctx, [*common, *rest, *args[end:]])
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -50,7 +58,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="SparseViT on cameras: train for any sparsity, export one ONNX file, run it on live frames, measure it.",
-    epilog="Each command has its own --help. Exit codes: 0 done, 1 error, 2 wrong usage, 130 stopped.",
+    epilog="Each command has its own --help; -v, -q and --debug may stand behind it. Exit codes: 0 done, 1 error, "
+    "2 wrong usage, 130 stopped.",
 )
 app.command(name="run")(run.run)
 app.command(name="inspect")(inspect.inspect)
@@ -74,12 +83,19 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Tell what is done; twice, all there is.")
+    ] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors alone: no progress, no summary.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Options of every command."""
+    """Options of every command, before or behind its name."""
+    from .console import set_verbosity
+
+    set_verbosity(-1 if quiet else verbose)
 
 
 def _terminate(*_: object) -> None:

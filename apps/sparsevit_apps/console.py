@@ -20,6 +20,37 @@ _PIPE_COLUMNS = 120
 #: Seconds after which it is told how long a piece of work will still take.
 _ESTIMATE_S = 5.0
 
+#: Packages whose log -v shows.
+_PACKAGES = ("sparsevit_runtime", "sparsevit_street", "sparsevit_exporter", "sparsevit_training", "sparsevit_apps")
+_QUIET = -1
+
+_verbosity = 0
+_log_handler: logging.Handler | None = None
+
+
+def set_verbosity(level: int) -> None:
+    """How much is told on stderr: -1 errors alone, 0 warnings and progress, 1 what is done, 2 all there is.
+
+    Holds for the process until it is set again.
+    """
+    global _verbosity, _log_handler
+    _verbosity = level
+    for name in _PACKAGES:
+        logging.getLogger(name).setLevel(
+            {-1: logging.ERROR, 0: logging.NOTSET, 1: logging.INFO}.get(level, logging.DEBUG)
+        )
+    if _log_handler is not None:
+        logging.getLogger().removeHandler(_log_handler)
+        _log_handler = None
+    if level:
+        _log_handler = _handler(stderr())
+        logging.getLogger().addHandler(_log_handler)
+
+
+def is_quiet() -> bool:
+    """Whether nothing but errors and answers that were asked for is to be told."""
+    return _verbosity == _QUIET
+
 
 def stdout() -> Console:
     """A console on the current stdout."""
@@ -100,7 +131,9 @@ def progress_bar() -> Iterator[ProgressBar]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     # A few refreshes a second: drawing the bar takes CPU time from the model.
-    bar = Progress(*columns, console=console, refresh_per_second=4, disable=not console.is_terminal, transient=True)
+    bar = Progress(
+        *columns, console=console, refresh_per_second=4, disable=is_quiet() or not console.is_terminal, transient=True
+    )
     with _warnings_on(console), bar:
         yield ProgressBar(bar)
 
@@ -108,14 +141,23 @@ def progress_bar() -> Iterator[ProgressBar]:
 @contextmanager
 def _warnings_on(console: Console) -> Iterator[None]:
     """Sends the library's warnings to a console, so that they do not tear what is drawn there."""
-    handler = RichHandler(console=console, level=logging.WARNING, show_time=False, show_path=False)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    if _log_handler is not None:
+        yield  # there is one already, on the same stream
+        return
+    handler = _handler(console)
     root = logging.getLogger()
     root.addHandler(handler)
     try:
         yield
     finally:
         root.removeHandler(handler)
+
+
+def _handler(console: Console) -> logging.Handler:
+    level = {-1: logging.ERROR, 0: logging.WARNING}.get(_verbosity, logging.DEBUG)
+    handler = RichHandler(console=console, level=level, show_time=False, show_path=False)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    return handler
 
 
 def facts(rows: Sequence[tuple[str, str]], title: str | None = None) -> Table:

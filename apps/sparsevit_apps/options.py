@@ -25,6 +25,7 @@ Threads = Annotated[
 ]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="An exported .onnx file, or the name of a bundled model.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of tables.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are no results of an earlier run.")]
 
 SPARSITY_HELP = "Share of windows pruned: 0.6, a list per stage (0.6,0.6,0.4,0) or a plan file (.json)."
 _NUMBER = r"[0-9]*\.?[0-9]+"

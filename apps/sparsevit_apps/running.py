@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from sparsevit_runtime import Model, Outlet, Result, Session, Sink, Source, draw_result, open_sink
-from sparsevit_runtime.errors import SinkError
+from sparsevit_runtime import Model, Outlet, Result, Session, Sink, Source, draw_result
 from sparsevit_runtime.live.outlet import Pull
 from sparsevit_runtime.runner import DEFAULT_THRESHOLD
 from sparsevit_runtime.sinks import StopStream
@@ -33,7 +30,7 @@ class RunSummary:
         inference_ms: inference ms of each frame, (frames,) float64.
         dropped: frames a live source gave up because the model was busy.
         window_share: windows computed among all windows of all blocks.
-        interrupted: ended by Ctrl-C or a signal.
+        stop: exception of the Ctrl-C or signal that ended it; None when it ended by itself.
     """
 
     frames: int
@@ -41,33 +38,17 @@ class RunSummary:
     inference_ms: np.ndarray
     dropped: int
     window_share: float
-    interrupted: bool = False
+    stop: KeyboardInterrupt | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Ended by Ctrl-C or a signal."""
+        return self.stop is not None
 
     @property
     def fps(self) -> float:
         """Frames per second, end to end."""
         return self.frames / self.seconds if self.seconds > 0 else 0.0
-
-
-def open_sinks(uris: Sequence[str], stack: ExitStack, source: Source, playback_fps: float | None) -> list[Sink]:
-    """Opens every sink; the stack completes them, or removes what is half-written when an exception passes.
-
-    Args:
-        uris: places in any form `open_sink` takes.
-        stack: stack that owns them.
-        source: source whose frames they will get.
-        playback_fps: rate of videos.
-
-    Raises:
-        SinkError: one cannot be opened, two are the same, or one would replace the source.
-    """
-    places = [_place(uri) for uri in uris]
-    for i, (uri, place) in enumerate(zip(uris, places)):
-        if place is not None and place in places[:i]:
-            raise SinkError(f"the sink {uri!r} is given twice; name each output once")
-        if place is not None and place.is_file() and place == _place(source.name):
-            raise SinkError(f"the sink {uri!r} would replace the source; write to another file")
-    return [stack.enter_context(open_sink(uri, fps=playback_fps)) for uri in uris]
 
 
 def playback_fps(source: Source, inference_ms: float) -> float | None:
@@ -93,8 +74,7 @@ def run_model(
 ) -> RunSummary:
     """Writes the results of a source's frames to all sinks until it ends, someone stops it, or `limit` frames are done.
 
-    Ctrl-C ends a live source like any end of stream: the sinks keep what they have, with what was in the backend. On a
-    file it passes through, and the sinks remove what is not complete.
+    Ctrl-C ends any source like the end of its stream: the sinks keep what they have, with what was in the backend.
 
     Args:
         model: loaded.
@@ -137,34 +117,15 @@ def run_model(
             on_result(result, len(inference_ms))
         session.wait()
 
-    interrupted = False
+    stopped: KeyboardInterrupt | None = None
     start = time.perf_counter()
     with session:
         try:
             take(watched)
         except (StopStream, KeyboardInterrupt) as stop:
-            interrupted = isinstance(stop, KeyboardInterrupt)
-            if interrupted and not source.live:
-                raise
+            stopped = stop if isinstance(stop, KeyboardInterrupt) else None
             session.stop()
             take([])
         seconds = time.perf_counter() - start
     dropped, share = (done[0].dropped, done[0].window_share) if done else (0, 1.0)
-    return RunSummary(len(inference_ms), seconds, np.array(inference_ms), dropped, share, interrupted)
-
-
-def written_files(sinks: Sequence[Sink]) -> list[tuple[str, int]]:
-    """Name and bytes of what closed sinks left: files, and folders with all they hold."""
-    written = []
-    for sink in sinks:
-        path = _place(sink.name)
-        if path is not None and path.is_file():
-            written.append((sink.name, path.stat().st_size))
-        elif path is not None and path.is_dir():
-            written.append((f"{sink.name}/", sum(p.stat().st_size for p in path.glob("frame_*"))))
-    return written
-
-
-def _place(uri: str) -> Path | None:
-    """The file or folder behind a URI; None for displays and the like."""
-    return None if "://" in uri else Path(uri.partition("?")[0]).expanduser().resolve()
+    return RunSummary(len(inference_ms), seconds, np.array(inference_ms), dropped, share, stopped)

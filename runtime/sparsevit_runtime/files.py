@@ -1,28 +1,80 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and only over files of this program's own."""
 
 from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import SinkError
+
+#: Extended attribute of files that this program wrote: size and time of change they had then.
+_MARK = "user.sparsevit"
+#: Letters of a name that its temporary file repeats; the whole could be longer than names may be.
+_SHOWN = 40
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
     """Writes under a temporary name beside `path` and renames it, so that no reader ever sees half a file.
 
+    A symbolic link stays, and what it points to is replaced.
+
     Raises:
         SinkError: the folder is missing, or the file cannot be written.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    target = resolve_links(path)
+    part = target.with_name(f".{target.name[:_SHOWN]}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         part.write_bytes(data)
-        os.replace(part, path)
+        put_in_place(part, target)
     except OSError as error:
         raise SinkError(
             f"cannot write {path} ({error.strerror or error}); check the folder and its free space"
         ) from error
     finally:
-        part.unlink(missing_ok=True)  # there only when something went wrong, Ctrl-C included
+        with suppress(OSError):
+            part.unlink(missing_ok=True)  # there only when something went wrong, Ctrl-C included
+
+
+def put_in_place(part: Path, target: Path) -> None:
+    """Renames a complete file to its final name, and notes on it that this program wrote it. Raises OSError."""
+    about = part.stat()
+    with suppress(OSError, AttributeError):  # not every file system, or system, keeps such notes
+        os.setxattr(part, _MARK, _stamp(about))
+    os.replace(part, target)
+
+
+def is_own(path: Path) -> bool:
+    """Whether this program wrote a file, and nobody has changed it since. False where that cannot be told."""
+    try:
+        return os.getxattr(path, _MARK) == _stamp(path.stat())
+    except (OSError, AttributeError):
+        return False
+
+
+def check_replaceable(path: Path, overwrite: bool) -> None:
+    """Refuses to replace someone else's file.
+
+    Args:
+        path: place of a file that is about to be written.
+        overwrite: replaces whatever is there.
+
+    Raises:
+        SinkError: there is a file that this program did not write.
+    """
+    if not overwrite and path.is_file() and not is_own(path):
+        raise SinkError(
+            f"{str(path)!r} exists, and is not known as a result of an earlier run; choose another name, or replace it "
+            "with --overwrite (overwrite=True)"
+        )
+
+
+def resolve_links(path: str | Path) -> Path:
+    """The path itself, or what a symbolic link in its place points to, there or not."""
+    path = Path(path)
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _stamp(about: os.stat_result) -> bytes:
+    return f"{about.st_size} {about.st_mtime_ns}".encode()

@@ -181,6 +181,7 @@ class Runner:
         timestamp_ns: int = 0,
         dropped: int = 0,
         source: str = "",
+        file: str = "",
     ) -> Result:
         """What a run says about one of its frames.
 
@@ -190,7 +191,7 @@ class Runner:
             placed: the frame.
             request: request that it was run with.
             timings: milliseconds of the earlier stages, as `Timings` names them.
-            frame_index, timestamp_ns, dropped, source: see `Result`.
+            frame_index, timestamp_ns, dropped, source, file: see `Result`.
         """
         start = time.perf_counter()
         answers = {name: outputs[name][sample] for name in self._answers}
@@ -209,6 +210,7 @@ class Runner:
             timestamp_ns=timestamp_ns,
             dropped=dropped,
             source=source,
+            file=file,
         )
 
     def as_input(self, images: np.ndarray) -> np.ndarray:

@@ -76,7 +76,7 @@ def test_what_is_drawn(sparsevit, tiny_model, tmp_path):
         folder = f"{tmp_path}/{name}/?format=png"
         said = sparsevit("run", tmp_path / "in.png", folder, "-m", model, *options)
         assert said.code == 0, said.err
-        shots[name] = cv2.imread(str(tmp_path / name / "frame_000000.png"))
+        shots[name] = cv2.imread(str(tmp_path / name / "in.png"))
     assert np.array_equal(shots["plain"], picture)
     assert not np.array_equal(shots["drawn"], picture)
     assert not np.array_equal(shots["windows"], shots["drawn"])
@@ -127,7 +127,7 @@ def test_a_sink_given_twice(sparsevit, tiny_model, tmp_path):
 
 @pytest.mark.timed
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_a_file_leaves_no_output(tiny_model, tmp_path, environment, stop, code):
+def test_stopping_a_file_keeps_what_was_done(tiny_model, tmp_path, environment, stop, code):
     model = tiny_model()
     line = ["run", "synthetic://street?size=96x64&frames=1000000", f"{tmp_path}/out.mp4", f"{tmp_path}/out.jsonl"]
     process = subprocess.Popen(
@@ -146,7 +146,9 @@ def test_stopping_a_file_leaves_no_output(tiny_model, tmp_path, environment, sto
     _, err = process.communicate(timeout=30)
     assert process.returncode == code
     assert err.strip() == "stopped"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.onnx"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.jsonl", "out.mp4", "tiny.onnx"]
+    frames = [json.loads(text)["frame"] for text in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert frames == list(range(len(video_frames(tmp_path / "out.mp4")[0])))
 
 
 def test_detections_without_supervision_leave_no_output(tiny_model, tmp_path, environment):

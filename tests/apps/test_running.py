@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sparsevit_apps.running import open_sinks, playback_fps, run_model, written_files
+from sparsevit_apps.outputs import Outputs, written_files
+from sparsevit_apps.running import playback_fps, run_model
 from sparsevit_runtime import Frame, Source, load, open_source
 from sparsevit_runtime.errors import SinkError
 from sparsevit_runtime.sinks import NullSink, StopStream
@@ -54,7 +55,7 @@ def stop_after(count):
 def test_interrupting_a_camera_keeps_what_was_written(model, tmp_path):
     camera = Camera()
     with ExitStack() as opened:
-        sinks = open_sinks([str(tmp_path / "out.mp4")], opened, camera, 25.0)
+        sinks = opened.enter_context(Outputs([str(tmp_path / "out.mp4")])).open(camera, opened, 25.0)
         summary = run_model(model, camera, sinks, on_result=stop_after(3))
     assert summary.interrupted
     assert 3 <= summary.frames <= 8  # what was in the backend is written, too
@@ -64,13 +65,14 @@ def test_interrupting_a_camera_keeps_what_was_written(model, tmp_path):
     assert written_files(sinks) == [(str(tmp_path / "out.mp4"), (tmp_path / "out.mp4").stat().st_size)]
 
 
-def test_interrupting_a_file_keeps_nothing(model, tmp_path):
-    with pytest.raises(KeyboardInterrupt), ExitStack() as opened:
-        source = opened.enter_context(open_source("synthetic://street?size=96x64&frames=50"))
-        sinks = open_sinks([str(tmp_path / "out.jsonl")], opened, source, None)
-        run_model(model, source, sinks, on_result=stop_after(3))
-    assert [p.name for p in tmp_path.iterdir()] == ["tiny.onnx"]
-    assert written_files(sinks) == []
+def test_interrupting_a_file_keeps_what_was_written(model, tmp_path):
+    with ExitStack() as opened:
+        source = opened.enter_context(open_source("synthetic://street?size=96x64&frames=50000"))
+        sinks = opened.enter_context(Outputs([str(tmp_path / "out.jsonl")])).open(source, opened, None)
+        summary = run_model(model, source, sinks, on_result=stop_after(3))
+    assert summary.interrupted and 3 <= summary.frames < 50
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.jsonl", "tiny.onnx"]
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == summary.frames
 
 
 def test_summary_counts_frames_and_drops(model):
@@ -99,7 +101,7 @@ def test_a_person_watching_can_stop(model, tmp_path, main_thread):
     window, camera = Window(), Camera()
     window.main_thread, window.threads = main_thread, set()
     with ExitStack() as opened:
-        sinks = open_sinks([str(tmp_path / "out.jsonl")], opened, camera, None)
+        sinks = opened.enter_context(Outputs([str(tmp_path / "out.jsonl")])).open(camera, opened, None)
         summary = run_model(model, camera, [window, *sinks])
     assert (window.count, summary.interrupted) == (2, False)
     assert (threading.main_thread() in window.threads) == main_thread and len(window.threads) == 1

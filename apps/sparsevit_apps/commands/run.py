@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,6 +14,7 @@ from .. import options
 if TYPE_CHECKING:
     from sparsevit_runtime import Model, Result, Sink, Source
 
+    from ..console import ProgressBar
     from ..running import RunSummary
 
 #: Seconds between updates of the progress bar.
@@ -20,20 +22,23 @@ _UPDATE_S = 0.25
 
 
 def run(
-    source: Annotated[
-        str,
+    inputs: Annotated[
+        list[str],
         typer.Argument(
-            metavar="SOURCE",
+            metavar="SOURCE [SINK]...",
             help="Camera index, /dev/videoN, csi://N, rtsp://..., a video, an image, a folder, a glob, "
-            "synthetic://street or sample://.",
+            "synthetic://street or sample://. Behind it, unless -o names them, the sinks: out.mp4, out.avi, a folder, "
+            "out.jpg, out.jsonl, - (JSON lines to stdout), display:// or null://.",
         ),
     ],
-    sinks: Annotated[
+    outputs: Annotated[
         list[str] | None,
-        typer.Argument(
+        typer.Option(
+            "--output",
+            "-o",
             metavar="SINK",
-            help="out.mp4, out.avi, a folder, out.jsonl, display:// or null://; several may be given. "
-            "display:// unless given.",
+            help="Where results go, may be repeated; all arguments are sources then. A folder gets a file of each "
+            "source's name. A window unless given, or without a screen a file beside the source.",
         ),
     ] = None,
     model: Annotated[
@@ -47,66 +52,117 @@ def run(
     threshold: Annotated[
         float, typer.Option("--threshold", min=0.0, max=1.0, help="Least score of a detection.")
     ] = 0.25,
-    frames: Annotated[int | None, typer.Option("--frames", min=1, help="Stop after this many frames.")] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Stop after this many frames of each source.")
+    ] = None,
     draw: Annotated[
         bool, typer.Option("--draw/--no-draw", help="Annotate the frames, or pass them as they are.")
     ] = True,
+    overwrite: options.Overwrite = False,
     backend: options.Backend = "auto",
     device: options.Device = None,
     threads: options.Threads = None,
 ) -> None:
     """Run a model on a camera, a stream or files.
 
-    Ctrl-C ends a camera or network stream and completes the outputs; on a file it leaves no output behind. A live
-    source drops the frames that come while the model is busy, and says how many.
+    Ctrl-C ends a run and completes the outputs. A live source drops the frames that come while the model is busy, and
+    says how many. Files that are not results of an earlier run are replaced only with --overwrite.
     """
     from sparsevit_runtime import load
-    from sparsevit_runtime.errors import PlanError
-    from sparsevit_runtime.live.driver import close_promptly
-    from sparsevit_runtime.live.feeds import open_feed
+    from sparsevit_runtime.errors import PlanError, SourceError
 
-    from ..console import progress_bar
-    from ..running import open_sinks, playback_fps, run_model
+    from ..console import print_error, progress_bar
+    from ..outputs import Outputs, check_positional, default_output
+    from ..running import playback_fps
 
+    sources, places = (inputs, outputs) if outputs else (inputs[:1], inputs[1:])
+    check_positional(sources[0], () if outputs else places, overwrite)
+    parsed = options.parse_sparsity(sparsity)
     with ExitStack() as opened:
-        feed = open_feed(source)
-        opened.callback(close_promptly, feed)
+        feed = _open(sources[0], opened)  # before the model: what is not there is told at once
+        places = places or [default_output(feed)]
         loaded = opened.enter_context(load(model, backend, threads=threads, device=device))
         stages = len(loaded.card.stages)
         if stage is not None and stage >= stages:
             raise PlanError(f"there is no stage {stage}; {loaded.card.name} has the stages 0 to {stages - 1}")
-        sparsity = options.parse_sparsity(sparsity)
-        warm_ms = _warm_up(loaded, sparsity, activity)
-        rate = playback_fps(feed, warm_ms)
-        targets = open_sinks(sinks or ["display://"], opened, feed, rate)
-        progress = opened.enter_context(progress_bar())
-        progress.start(_short(feed.name), min((n for n in (frames, feed.frame_count) if n is not None), default=None))
-        updated = start = time.monotonic()
-
-        def show(result: Result, done: int) -> None:
-            nonlocal updated
-            now = time.monotonic()
-            if now - updated >= _UPDATE_S:
-                updated = now
-                note = f"{done / (now - start):.1f} fps, {result.timings.inference_ms:.0f} ms"
-                note += f", {result.dropped} dropped" if feed.live else ""
-                progress.advance(done, note)
-
-        summary = run_model(
+        rate = partial(playback_fps, inference_ms=_warm_up(loaded, parsed, activity))
+        targets = opened.enter_context(
+            Outputs(places, len(sources), named=bool(outputs), overwrite=overwrite, limit=frames)
+        )
+        run_one = partial(
+            _run_one,
             loaded,
-            feed,
-            targets,
-            sparsity,
+            sparsity=parsed,
             activity=activity or stage is not None,
             threshold=threshold,
             draw=draw,
             stage=stage,
             limit=frames,
-            on_result=show,
         )
-    _print_summary(loaded, feed, targets, summary)
-    if summary.interrupted:
-        raise KeyboardInterrupt
+        runs: list[_Run] = []
+        failed = 0
+        for number, source in enumerate(sources):
+            try:
+                with ExitStack() as own:
+                    feed = feed if number == 0 else _open(source, own)
+                    if feed.live and len(sources) > 1:
+                        raise SourceError(
+                            f"{feed.name} has no end, so what comes after it would never run; run it alone"
+                        )
+                    sinks = targets.open(feed, own, rate(feed))
+                    with progress_bar() as progress:
+                        summary = run_one(feed, sinks, progress)
+                runs.append(_Run(feed, sinks, summary))
+            except SourceError as error:
+                if len(sources) == 1:
+                    raise
+                failed += 1
+                print_error(f"{source}: {error}")
+            if runs and runs[-1].summary.interrupted:
+                break
+    for done in runs:
+        _print_summary(loaded, done, to_stderr="-" in places)
+    if runs and runs[-1].summary.stop is not None:
+        raise runs[-1].summary.stop
+    if failed:
+        raise typer.Exit(1)
+
+
+class _Run(NamedTuple):
+    """A source that was run: its sinks are closed."""
+
+    source: Source
+    sinks: list[Sink]
+    summary: RunSummary
+
+
+def _open(source: str, stack: ExitStack) -> Source:
+    from sparsevit_runtime.live.driver import close_promptly
+    from sparsevit_runtime.live.feeds import open_feed
+
+    feed = open_feed(source)
+    stack.callback(close_promptly, feed)
+    return feed
+
+
+def _run_one(model: Model, feed: Source, sinks: list[Sink], progress: ProgressBar, **how: Any) -> RunSummary:
+    """Runs one source, and shows how far it is."""
+    from ..running import run_model
+
+    totals = [n for n in (how["limit"], feed.frame_count) if n is not None]
+    progress.start(_short(feed.name), min(totals, default=None))
+    updated = start = time.monotonic()
+
+    def show(result: Result, done: int) -> None:
+        nonlocal updated
+        now = time.monotonic()
+        if now - updated >= _UPDATE_S:
+            updated = now
+            note = f"{done / (now - start):.1f} fps, {result.timings.inference_ms:.0f} ms"
+            note += f", {result.dropped} dropped" if feed.live else ""
+            progress.advance(done, note)
+
+    return run_model(model, feed, sinks, on_result=show, **how)
 
 
 def _short(name: str, length: int = 24) -> str:
@@ -124,22 +180,28 @@ def _warm_up(model: Model, sparsity: str | None, activity: bool) -> float:
     return result.timings.inference_ms
 
 
-def _print_summary(model: Model, source: Source, sinks: list[Sink], summary: RunSummary) -> None:
+def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
     import numpy as np
 
-    from ..console import facts, file_size, stdout
-    from ..running import written_files
+    from ..console import facts, file_size, is_quiet, stderr, stdout
+    from ..outputs import written_files
 
+    if is_quiet():
+        return
+    summary, details = run.summary, model.backend.details
+    how = [details.get("library", model.backend.name), str(model.backend.device), model.card.precision]
+    how += [f"{details['threads']} threads"] if details.get("threads", "").isdigit() else []
     rows = [
-        ("source", source.name),
+        ("source", run.source.name),
         ("model", f"{model.card.name}, {model.task}"),
+        ("runs on", ", ".join(how)),
         ("windows", f"{summary.window_share:.0%} computed"),
         ("frames", f"{summary.frames} in {summary.seconds:.1f} s, {summary.fps:.1f} frames/s end to end"),
     ]
     if summary.frames:
         p50, p95 = np.percentile(summary.inference_ms, (50, 95))
         rows.append(("inference", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms"))
-    if source.live:
+    if run.source.live:
         rows.append(("dropped", f"{summary.dropped} frames came while the model was busy"))
-    rows += [("wrote", f"{name} ({file_size(size)})") for name, size in written_files(sinks)]
-    stdout().print(facts(rows))
+    rows += [("wrote", f"{name} ({file_size(size)})") for name, size in written_files(run.sinks)]
+    (stderr() if to_stderr else stdout()).print(facts(rows))

@@ -81,6 +81,7 @@ class Decoding:
                 timestamp_ns=frame.timestamp_ns,
                 dropped=capture.counters.dropped,
                 source=capture.name,
+                file=frame.file,
             )
         except Exception:
             prepared.fail()

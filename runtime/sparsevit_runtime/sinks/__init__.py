@@ -8,26 +8,32 @@ from pathlib import Path
 from ..errors import SinkError
 from .base import Sink, StopStream
 from .display import DisplaySink
-from .images import FolderSink
-from .jsonl import JsonLinesSink
+from .images import PICTURE_SUFFIXES, FolderSink, PictureSink
+from .jsonl import JsonLinesPipe, JsonLinesSink
 from .null import NullSink
 from .video import VIDEO_CODECS, VideoSink
 
-__all__ = ["NullSink", "Sink", "StopStream", "open_sink"]
+__all__ = ["NullSink", "Sink", "StopStream", "folder_of", "open_sink"]
 
-_FORMS = "out.mp4, out.avi, a folder (out/, out/?format=png), out.jsonl, display://, null://"
+_FORMS = (
+    "out.mp4, out.avi, a folder (out/, out/?format=png), a picture (out.jpg, out.png), out.jsonl, - (JSON lines to "
+    "stdout), display://, null://"
+)
 
 
-def open_sink(uri: str | os.PathLike[str], fps: float | None = None) -> Sink:
+def open_sink(uri: str | os.PathLike[str], fps: float | None = None, *, overwrite: bool = True) -> Sink:
     """Opens a place for results. What can fail is tried here, before a long run.
 
     Args:
-        uri: ``.mp4`` or ``.avi`` video, folder (ends with a slash, exists as one, or has no suffix), ``.jsonl``,
-            ``display://`` or ``null://``.
+        uri: ``.mp4`` or ``.avi`` video, folder (ends with a slash, exists as one, or has no suffix), picture
+            (``.jpg``, ``.png``, ...), ``.jsonl``, ``-`` or a named pipe for JSON lines as they come, ``display://`` or
+            ``null://``.
         fps: rate of videos, frames per second; 25 when None.
+        overwrite: replaces files that are there. Without it only those that this program wrote are replaced.
 
     Raises:
-        SinkError: the form is unknown, the folder is missing or cannot be written, or there is no screen.
+        SinkError: the form is unknown, the folder is missing or cannot be written, a file may not be replaced, or there
+            is no screen.
     """
     text = os.fspath(uri)
     if not isinstance(text, str) or not text.strip():
@@ -38,20 +44,54 @@ def open_sink(uri: str | os.PathLike[str], fps: float | None = None) -> Sink:
         if text.rstrip("/") == "null:":
             return NullSink()
         raise SinkError(f"unknown sink {text!r}; accepted: {_FORMS}")
+    if text == "-":
+        return JsonLinesPipe()
     place, mark, query = text.partition("?")
-    path = Path(place).expanduser()
+    path = _expanded(place)
+    if path.is_fifo() or path.is_char_device():
+        return JsonLinesPipe(path)
     suffix = path.suffix.lower()
-    if place.endswith(("/", os.sep)) or path.is_dir() or not suffix:
+    if folder_of(text) is not None:
         if not mark:
-            return FolderSink(path)
+            return FolderSink(path, overwrite=overwrite)
         key, _, value = query.partition("=")
         if key != "format":
             raise SinkError(f"{text!r} has the unknown option {query!r}; accepted: ?format=jpg or ?format=png")
-        return FolderSink(path, value)
+        return FolderSink(path, value, overwrite)
     if mark:
         raise SinkError(f"{text!r}: a file takes no options; accepted: {_FORMS}")
     if suffix in VIDEO_CODECS:
-        return VideoSink(path, fps)
+        return VideoSink(path, fps, overwrite)
+    if suffix in PICTURE_SUFFIXES:
+        return PictureSink(path, overwrite)
     if suffix == ".jsonl":
-        return JsonLinesSink(path)
+        return JsonLinesSink(path, overwrite)
     raise SinkError(f"cannot write {suffix!r} files ({text!r}); accepted: {_FORMS}")
+
+
+def folder_of(uri: str) -> Path | None:
+    """The folder that a sink's URI names, there or not; None for every other form.
+
+    Raises:
+        SinkError: it is no path.
+    """
+    if "://" in uri or uri == "-":
+        return None
+    place = uri.partition("?")[0]
+    path = _expanded(place)
+    if path.is_fifo() or path.is_char_device():
+        return None
+    return path if place.endswith(("/", os.sep)) or path.is_dir() or not path.suffix else None
+
+
+def _expanded(place: str) -> Path:
+    try:
+        path = Path(place).expanduser()
+        path.exists()
+    except (RuntimeError, OSError, ValueError) as error:  # no such user, too long, a zero byte
+        raise SinkError(f"{place[:80]!r} is no path that can be written ({_reason(error)}); choose another") from error
+    return path
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

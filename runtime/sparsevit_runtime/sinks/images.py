@@ -1,4 +1,4 @@
-"""Annotated frames as image files in a folder."""
+"""Annotated frames as image files: one picture, or a folder of them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,80 @@ import cv2
 import numpy as np
 
 from ..errors import SinkError
-from ..files import write_atomic
+from ..files import check_replaceable, resolve_links, write_atomic
 from .base import Sink
-from .paths import check_folder
+from .paths import check_folder, check_target
 
 if TYPE_CHECKING:
     from ..tasks import Result
 
 _log = logging.getLogger(__name__)
 
-#: Encoder settings of each format. OpenCV's own default for PNG is its fastest: any explicit level turns filters on.
-IMAGE_FORMATS: dict[str, tuple[int, ...]] = {"jpg": (cv2.IMWRITE_JPEG_QUALITY, 90), "png": ()}
+_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 90)
+#: Encoder settings by suffix. OpenCV's own default for PNG is its fastest: any explicit level turns filters on.
+PICTURE_SUFFIXES: dict[str, tuple[int, ...]] = {
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".png": (),
+    ".bmp": (),
+    ".webp": (cv2.IMWRITE_WEBP_QUALITY, 90),
+    ".tif": (),
+    ".tiff": (),
+}
+#: Formats that a folder of frames can be asked for.
+IMAGE_FORMATS = ("jpg", "png")
+
+
+class PictureSink(Sink):
+    """Writes one annotated picture, at the size of its frame.
+
+    Args:
+        path: path of the picture, with one of `PICTURE_SUFFIXES`.
+        overwrite: replaces a file that this program did not write.
+
+    Raises:
+        SinkError: the folder is missing or cannot be written, or the file may not be replaced.
+    """
+
+    needs_image = True
+
+    def __init__(self, path: Path, overwrite: bool = True):
+        self.name = str(path)
+        self._path = resolve_links(path)
+        self._frame: int | None = None
+        check_target(self._path, overwrite)
+
+    def write(self, result: Result, image: np.ndarray | None = None) -> None:
+        if self._frame is not None:
+            raise SinkError(
+                f"{self.name} takes one picture, and frame {result.frame_index} came after frame {self._frame}; write "
+                "to a folder (out/) or a video, or run one frame (--frames 1)"
+            )
+        image = self._checked(image)
+        _expect_other_file(self._path, result)
+        write_atomic(self._path, _encode(image, self._path.suffix.lower(), self.name))
+        self._frame = result.frame_index
+
+    def close(self) -> None:
+        """Nothing is left open."""
+        if self._frame is None:
+            _log.warning("%s: no frame came, so there is no picture", self.name)
+
+    def abort(self) -> None:
+        """Nothing is half-written."""
 
 
 class FolderSink(Sink):
-    """Writes ``frame_000000.jpg`` and so on, numbered by the frame's index; each file appears whole.
+    """Writes annotated frames; each file appears whole.
 
-    Frames of the same number from an earlier run are replaced, with a warning when the sink is opened. `abort` leaves
-    the frames that are complete.
+    Still images keep their names: ``a/photo.jpg`` becomes ``photo.jpg``, in their own format where it can be written
+    and else as JPEG. Of two images of one name the second is ``b-photo.jpg`` after its folder. Other frames are
+    ``frame_000000.jpg`` and so on, by the frame's index. `abort` leaves the frames that are complete.
 
     Args:
         folder: place of the pictures, made when missing; its parent must exist.
-        image_format: "jpg" or "png".
+        image_format: "jpg" or "png" for all; None for that of each image, and JPEG for other frames.
+        overwrite: replaces files that this program did not write.
 
     Raises:
         SinkError: the folder cannot be made or written, or the format is unknown.
@@ -39,29 +91,59 @@ class FolderSink(Sink):
 
     needs_image = True
 
-    def __init__(self, folder: Path, image_format: str = "jpg"):
+    def __init__(self, folder: Path, image_format: str | None = None, overwrite: bool = True):
         self.name = str(folder)
-        if image_format not in IMAGE_FORMATS:
+        if image_format not in (None, *IMAGE_FORMATS):
             raise SinkError(f"{self.name}: unknown image format {image_format!r}; accepted: {', '.join(IMAGE_FORMATS)}")
         self._folder = folder
-        self._format = image_format
+        self._suffix = None if image_format is None else f".{image_format}"
+        self._overwrite = overwrite
+        self._written: dict[str, str] = {}  # file written -> file read
         if not folder.exists():
             check_folder(folder.parent)
             folder.mkdir(exist_ok=True)
         check_folder(folder)
-        old = sum(1 for _ in folder.glob(f"frame_[0-9]*.{image_format}"))
+        old = sum(1 for _ in folder.glob(f"frame_[0-9]*{self._suffix or '.jpg'}"))
         if old:
             _log.warning("%s holds %d frames of an earlier run; those of the same number are replaced", folder, old)
 
     def write(self, result: Result, image: np.ndarray | None = None) -> None:
         image = self._checked(image)
-        done, data = cv2.imencode(f".{self._format}", image, list(IMAGE_FORMATS[self._format]))
-        if not done:
-            raise SinkError(f"OpenCV cannot encode frame {result.frame_index} as {self._format} for {self.name}")
-        write_atomic(self._folder / f"frame_{result.frame_index:06d}.{self._format}", data.tobytes())
+        path = resolve_links(self._folder / self._name(result))
+        check_replaceable(path, self._overwrite)
+        _expect_other_file(path, result)
+        write_atomic(path, _encode(image, path.suffix.lower(), self.name))
 
     def close(self) -> None:
         """Nothing is left open."""
 
     def abort(self) -> None:
         """Nothing is half-written."""
+
+    def _name(self, result: Result) -> str:
+        if not result.file:
+            return f"frame_{result.frame_index:06d}{self._suffix or '.jpg'}"
+        read = Path(result.file)
+        suffix = self._suffix or (read.suffix if read.suffix.lower() in PICTURE_SUFFIXES else ".jpg")
+        beside = read.name if suffix != read.suffix else f"{read.parent.name}-{read.stem}"
+        for stem in (read.stem, beside, f"{read.parent.name}-{read.name}"):
+            if self._written.setdefault(f"{stem}{suffix}", result.file) == result.file:
+                return f"{stem}{suffix}"
+        return f"{result.frame_index:06d}-{read.stem}{suffix}"
+
+
+def _expect_other_file(path: Path, result: Result) -> None:
+    """Raises SinkError when the picture would take the place of the image that it was made from."""
+    if result.file and path.exists() and path.samefile(result.file):
+        raise SinkError(f"{str(path)!r} is the image that is read; write to another folder or file")
+
+
+def _encode(image: np.ndarray, suffix: str, name: str) -> bytes:
+    try:
+        done, data = cv2.imencode(suffix, image, list(PICTURE_SUFFIXES[suffix]))
+    except cv2.error as error:
+        size = f"{image.shape[1]}x{image.shape[0]}"
+        raise SinkError(f"OpenCV cannot encode a picture of {size} as {suffix[1:]} for {name}: {error.err}") from error
+    if not done:
+        raise SinkError(f"OpenCV cannot encode a picture as {suffix[1:]} for {name}; choose .png or .jpg")
+    return bytes(data)

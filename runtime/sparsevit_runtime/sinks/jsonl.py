@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import SinkError
-from .base import Sink
+from ..files import put_in_place, resolve_links
+from .base import Sink, StopStream
 from .paths import check_target, part_path
 
 if TYPE_CHECKING:
@@ -18,20 +20,21 @@ if TYPE_CHECKING:
 
 
 class JsonLinesSink(Sink):
-    """Writes `result.to_dict()` a line, under a temporary name until `close`. An existing file is replaced.
+    """Writes `result.to_dict()` a line, under a temporary name until `close`.
 
     Args:
         path: path of the file.
+        overwrite: replaces a file that this program did not write.
 
     Raises:
-        SinkError: the folder is missing or cannot be written.
+        SinkError: the folder is missing or cannot be written, or the file may not be replaced.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, overwrite: bool = True):
         self.name = str(path)
-        self._path = path
-        check_target(path)
-        self._part = part_path(path)
+        self._path = resolve_links(path)
+        check_target(self._path, overwrite)
+        self._part = part_path(self._path)
         try:
             self._file: IO[str] | None = self._part.open("w", encoding="utf-8")
         except OSError as error:
@@ -40,9 +43,8 @@ class JsonLinesSink(Sink):
     def write(self, result: Result, image: np.ndarray | None = None) -> None:
         if self._file is None:
             raise SinkError(f"{self.name} is closed; open a new sink")
-        line = json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False)
         try:
-            self._file.write(line + "\n")
+            self._file.write(_line(result))
         except OSError as error:
             raise self._failed(error) from error
 
@@ -52,7 +54,7 @@ class JsonLinesSink(Sink):
             return
         try:
             file.close()
-            os.replace(self._part, self._path)
+            put_in_place(self._part, self._path)
         except OSError as error:
             self._part.unlink(missing_ok=True)
             raise self._failed(error) from error
@@ -68,3 +70,57 @@ class JsonLinesSink(Sink):
 
     def _failed(self, error: OSError) -> SinkError:
         return SinkError(f"cannot write {self.name} ({error.strerror or error}); check the folder and its free space")
+
+
+class JsonLinesPipe(Sink):
+    """Writes `result.to_dict()` a line to whoever reads on the other side, each line at once.
+
+    A reader that goes away ends the run, as it does for any command in a pipe.
+
+    Args:
+        path: a named pipe or a character device, opened here (a pipe waits for its reader); None for stdout.
+
+    Raises:
+        SinkError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path | None = None):
+        self.name = "-" if path is None else str(path)
+        try:
+            self._file: IO[str] | None = sys.stdout if path is None else path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def write(self, result: Result, image: np.ndarray | None = None) -> None:
+        if self._file is None:
+            raise SinkError(f"{self.name} is closed; open a new sink")
+        try:
+            self._file.write(_line(result))
+            self._file.flush()
+        except BrokenPipeError as error:
+            raise StopStream from error
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        file, self._file = self._file, None
+        if file is None or file is sys.stdout:
+            return
+        try:
+            file.close()
+        except BrokenPipeError:
+            pass
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def abort(self) -> None:
+        with suppress(SinkError):
+            self.close()
+
+    def _failed(self, error: OSError) -> SinkError:
+        where = "stdout" if self.name == "-" else self.name
+        return SinkError(f"cannot write JSON lines to {where} ({error.strerror or error})")
+
+
+def _line(result: Result) -> str:
+    return json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False) + "\n"

@@ -8,19 +8,25 @@ import tempfile
 from pathlib import Path
 
 from ..errors import SinkError
+from ..files import check_replaceable
 
 _numbers = itertools.count()
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Path, overwrite: bool = True) -> None:
     """Checks that a file can be put at `path`.
 
+    Args:
+        path: place of the file.
+        overwrite: replaces a file that this program did not write.
+
     Raises:
-        SinkError: its folder is missing or cannot be written, or a folder is in its place.
+        SinkError: its folder is missing or cannot be written, or what is in its place may not be replaced.
     """
     if path.is_dir():
         raise SinkError(f"{str(path)!r} is a folder; name a file in it")
     check_folder(path.parent)
+    check_replaceable(path, overwrite)
 
 
 def check_folder(folder: Path) -> None:
@@ -29,7 +35,11 @@ def check_folder(folder: Path) -> None:
     Raises:
         SinkError: it is missing, is no folder, or refuses new files.
     """
-    if not folder.exists():
+    try:
+        there = folder.exists()
+    except OSError as error:  # a name longer than names may be
+        raise SinkError(f"{str(folder)!r} cannot be a folder ({error.strerror}); choose another place") from error
+    if not there:
         raise SinkError(f"there is no folder {str(folder)!r}; make it first: mkdir -p {folder}")
     if not folder.is_dir():
         raise SinkError(f"{str(folder)!r} is a file, not a folder; choose another place")
@@ -44,5 +54,6 @@ def check_folder(folder: Path) -> None:
 
 
 def part_path(path: Path) -> Path:
-    """Temporary name beside `path` with the same suffix, hidden, different for each call and process."""
-    return path.with_name(f".{path.stem}.{os.getpid()}-{next(_numbers)}.part{path.suffix}")
+    """Temporary path beside `path` with the same suffix, hidden, different for each call and process; absolute, for
+    FFmpeg takes what stands before a colon for a protocol."""
+    return path.absolute().with_name(f".{path.stem[:40]}.{os.getpid()}-{next(_numbers)}.part{path.suffix}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 
 from ..errors import SinkError
+from ..files import put_in_place, resolve_links
 from .base import Sink
 from .paths import check_target, part_path
 
@@ -28,26 +28,27 @@ DEFAULT_FPS = 25.0
 class VideoSink(Sink):
     """Writes a video under a temporary name in the same folder and renames it on `close`.
 
-    The size is that of the first image; encoders drop the last row or column of odd sizes. An existing file is
-    replaced.
+    The size is that of the first image; encoders drop the last row or column of odd sizes.
 
     Args:
         path: path of the video, .mp4 or .avi.
         fps: frames per second; 25 when None.
+        overwrite: replaces a file that this program did not write.
 
     Raises:
-        SinkError: the folder is missing or cannot be written, the rate is out of range, or OpenCV has no encoder.
+        SinkError: the folder is missing or cannot be written, the file may not be replaced, the rate is out of range,
+            or OpenCV has no encoder.
     """
 
     needs_image = True
 
-    def __init__(self, path: Path, fps: float | None = None):
+    def __init__(self, path: Path, fps: float | None = None, overwrite: bool = True):
         self.name = str(path)
-        self._path = path
+        self._path = path = resolve_links(path)
         self._fps = DEFAULT_FPS if fps is None else float(fps)
         if not 0.01 <= self._fps <= 1000.0:
             raise SinkError(f"{self.name}: the rate is {fps} frames per second; choose one from 0.01 to 1000")
-        check_target(path)
+        check_target(path, overwrite)
         self._part = part_path(path)
         self._writer: cv2.VideoWriter | None = None
         self._size_wh: tuple[int, int] | None = None
@@ -81,7 +82,7 @@ class VideoSink(Sink):
         self._closed = True
         try:
             self._check_complete()
-            os.replace(self._part, self._path)
+            put_in_place(self._part, self._path)
         except OSError as error:
             self._part.unlink(missing_ok=True)
             raise SinkError(f"cannot put the video in place at {self.name} ({error.strerror or error})") from error

@@ -24,11 +24,12 @@ class Frame:
 
     Attributes:
         image: (H, W, 3) uint8 BGR, of the host or on the GPU.
-        index: position in the stream, from 0; frames a live source dropped leave gaps.
+        index: position in the stream, from 0; frames a live source dropped, and files that do not decode, leave gaps.
         timestamp_ns: wall clock at capture for live sources, position in the media for files.
         inputs: arrays by name that a model takes with each frame beside its pixels; None from sources that have
             nothing.
         truth: labels and boxes of a rendered frame; None from any other source.
+        file: path of the still image it was read from; empty from any other source.
     """
 
     image: FrameLike
@@ -36,6 +37,7 @@ class Frame:
     timestamp_ns: int
     inputs: Mapping[str, np.ndarray] | None = None
     truth: Truth | None = None
+    file: str = ""
 
 
 class Source(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -25,8 +26,8 @@ IMAGE_SUFFIXES = frozenset(
 class ImageSource(Source):
     """Images in order, as 8-bit BGR and turned the way their EXIF orientation says.
 
-    Images that do not decode are skipped with a warning that names them. Sizes may differ from frame to frame;
-    timestamps count at 25 per second.
+    Images that do not decode are skipped with a warning that names them, and keep their place in the count. Sizes may
+    differ from frame to frame; timestamps count at 25 per second.
 
     Args:
         name: text of what was asked for, for messages.
@@ -39,8 +40,7 @@ class ImageSource(Source):
     def __init__(self, name: str, paths: list[Path]):
         self.name = name
         self.frame_count = len(paths)
-        self._paths = iter(paths)
-        self._index = 0
+        self._paths: Iterator[tuple[int, Path]] = iter(enumerate(paths))
         self._pending = self._next_image()
         if self._pending is None:
             which = f"the image {name!r}" if len(paths) == 1 else f"any of the {len(paths)} images of {name!r}"
@@ -49,27 +49,24 @@ class ImageSource(Source):
                 "Convert to PNG or JPEG"
             )
         if len(paths) == 1:
-            height, width = self._pending.shape[:2]
+            height, width = self._pending[2].shape[:2]
             self.size_wh = (width, height)
 
     def read(self) -> Frame | None:
-        image, self._pending = self._pending, None
-        if image is None:
-            image = self._next_image()
-        if image is None:
+        found, self._pending = self._pending or self._next_image(), None
+        if found is None:
             return None
-        index = self._index
-        self._index += 1
-        return Frame(image, index, round(index / FALLBACK_FPS * 1e9))
+        index, path, image = found
+        return Frame(image, index, round(index / FALLBACK_FPS * 1e9), file=str(path))
 
     def close(self) -> None:
         self._pending = None
         self._paths = iter(())
 
-    def _next_image(self) -> np.ndarray | None:
-        for path in self._paths:
+    def _next_image(self) -> tuple[int, Path, np.ndarray] | None:
+        for index, path in self._paths:
             try:
-                return read_image(path)
+                return index, path, read_image(path)
             except ImageError as error:
                 _log.warning("skipped %s: %s", path, error)
         return None

@@ -80,7 +80,8 @@ def open_video_file(path: Path) -> VideoSource:
         SourceError: it is empty, may not be read, or nothing in it decodes.
     """
     check_readable(path)
-    return VideoSource(str(path))
+    # Whole, for FFmpeg takes what stands before a colon for a protocol.
+    return VideoSource(str(path.absolute()), str(path))
 
 
 def check_readable(path: Path) -> None:

@@ -54,7 +54,7 @@ class Result(ABC):
 
     Attributes:
         image_wh: width and height of the frame in pixels.
-        frame_index: position in the stream; gaps are frames a live source dropped.
+        frame_index: position in the stream; gaps are frames a live source dropped, or files that do not decode.
         timestamp_ns: wall clock at capture for live sources, position in the media for files.
         timings: per stage.
         keep: windows computed per block pair, all stages in one; None when a fixed plan has pairs of two counts.
@@ -62,6 +62,7 @@ class Result(ABC):
         activity: windows that those were, when asked for.
         dropped: frames the stream has dropped so far.
         source: name of the source; empty where the caller brought the frame.
+        file: path of the still image that the frame was read from; empty for all others.
         image: the frame itself, (H, W, 3) uint8 BGR, not copied; neither saved nor part of `to_dict`.
     """
 
@@ -74,6 +75,7 @@ class Result(ABC):
     activity: WindowActivity | None = None
     dropped: int = 0
     source: str = ""
+    file: str = ""
     image: np.ndarray | None = field(default=None, repr=False)
 
     @abstractmethod
@@ -107,6 +109,8 @@ class Result(ABC):
         return {
             "schema": RESULT_SCHEMA,
             "task": task,
+            "source": self.source,
+            "file": self.file,
             "frame": self.frame_index,
             "timestamp_ns": self.timestamp_ns,
             "image_wh": list(self.image_wh),

@@ -1,0 +1,193 @@
+"""Where the results of a run go: one source into the places named, or several into places of their own names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from sparsevit_runtime.errors import SinkError
+from sparsevit_runtime.files import is_own
+from sparsevit_runtime.sinks import Sink, folder_of, open_sink
+from sparsevit_runtime.sinks.images import PICTURE_SUFFIXES
+from sparsevit_runtime.sinks.paths import check_folder
+from sparsevit_runtime.sinks.video import VIDEO_CODECS
+from sparsevit_runtime.sources import Source
+from sparsevit_runtime.sources.images import ImageSource
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+#: Added to the name of what is read where nothing says where results go.
+_BESIDE = "_sparsevit"
+
+
+class Outputs:
+    """Opens the sinks of one source after the other.
+
+    JSON lines, windows, and folders of pictures are opened once and take the results of all sources. A video takes one
+    source; in a folder that was named with ``-o`` each source that moves gets a video of its own name.
+
+    As a context manager it completes what all sources share, or gives it up when an exception passes.
+
+    Args:
+        uris: places in any form `open_sink` takes.
+        sources: number of sources that will come.
+        named: the places were named with ``-o``.
+        overwrite: replaces files that this program did not write.
+        limit: frames run of each source at most; None for all.
+
+    Raises:
+        SinkError: two places are the same, or one cannot take several sources.
+    """
+
+    def __init__(
+        self,
+        uris: Sequence[str],
+        sources: int = 1,
+        *,
+        named: bool = False,
+        overwrite: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        places = [place_of(uri) for uri in uris]
+        for i, (uri, place) in enumerate(zip(uris, places)):
+            if uri in uris[:i] or (place is not None and place in places[:i]):
+                raise SinkError(f"the sink {uri!r} is given twice; name each output once")
+            alone = place is not None and place.suffix.lower() in (*VIDEO_CODECS, *PICTURE_SUFFIXES)
+            if alone and sources > 1 and folder_of(uri) is None:
+                raise SinkError(f"{uri!r} takes one source, and {sources} are given; name a folder: -o out/")
+        self._uris = tuple(uris)
+        self._named, self._overwrite, self._limit = named, overwrite, limit
+        self._shared = ExitStack()
+        self._opened: dict[str, Sink] = {}
+        self._taken: dict[Path, str] = {}  # video in a folder -> its source
+
+    def open(self, source: Source, stack: ExitStack, fps: float | None) -> list[Sink]:
+        """The sinks of one source.
+
+        Args:
+            source: source whose frames they will get.
+            stack: owns those that are this source's alone: completes them, or removes what is half-written when an
+                exception passes.
+            fps: rate of videos, frames per second.
+
+        Raises:
+            SinkError: one cannot be opened, or would replace the source.
+        """
+        sinks = []
+        for uri in self._uris:
+            place, folder = place_of(uri), folder_of(uri)
+            if place is not None and place.is_file() and place == place_of(source.name):
+                raise SinkError(f"the sink {uri!r} would replace the source; write to another file")
+            picture = place is not None and folder is None and place.suffix.lower() in PICTURE_SUFFIXES
+            if picture and self._limit != 1 and source.frame_count != 1:
+                raise SinkError(
+                    f"{uri!r} takes one picture, and {source.name} may have more; write to a folder (out/) or a video, "
+                    "or run one frame (--frames 1)"
+                )
+            if folder is not None and self._named and not isinstance(source, ImageSource) and "?" not in uri:
+                video = self._video(folder, source)
+                sinks.append(stack.enter_context(open_sink(video, fps, overwrite=self._overwrite)))
+            elif place is not None and folder is None and place.suffix.lower() in VIDEO_CODECS:
+                sinks.append(stack.enter_context(open_sink(uri, fps, overwrite=self._overwrite)))
+            else:
+                if uri not in self._opened:
+                    self._opened[uri] = self._shared.enter_context(open_sink(uri, fps, overwrite=self._overwrite))
+                sinks.append(self._opened[uri])
+        return sinks
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shared.__exit__(kind, error, trace)
+
+    def _video(self, folder: Path, source: Source) -> Path:
+        """The source's video in a folder, which is made when missing."""
+        if not folder.exists():
+            check_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+        read = place_of(source.name)
+        stem = _slug(source.name) if read is None else read.stem
+        for name in (stem, stem if read is None else f"{read.parent.name}-{stem}"):
+            path = folder / f"{name}.mp4"
+            if self._taken.setdefault(path, source.name) == source.name:
+                return path
+        raise SinkError(f"several sources would be written to {str(path)!r}; run them into folders of their own")
+
+
+def default_output(source: Source) -> str:
+    """Where results go when nobody says: a window, or without a screen a file beside the one that is read.
+
+    Raises:
+        SinkError: there is no screen, and the source is no file.
+    """
+    try:
+        open_sink("display://").abort()
+        return "display://"
+    except SinkError as error:
+        read = place_of(source.name)
+        if source.live or read is None or not read.exists():
+            raise SinkError(f"{error}: sparsevit run SOURCE out.mp4") from error
+    if isinstance(source, ImageSource):
+        name = f"{read.stem}{_BESIDE}{read.suffix if read.suffix.lower() in PICTURE_SUFFIXES else '.jpg'}"
+        if read.is_dir():
+            name = f"{read.name}{_BESIDE}/"
+    else:
+        name = f"{read.stem}{_BESIDE}.mp4"
+    try:
+        check_folder(read.parent)
+    except SinkError:
+        return name  # where it is read nothing can be written
+    return f"{read.parent}/{name}"
+
+
+def check_positional(source: str, sinks: Sequence[str], overwrite: bool) -> None:
+    """Refuses what looks like several inputs: ``sparsevit run *.mp4`` must not write the second over the third.
+
+    Raises:
+        SinkError: a place is a file that this program did not write.
+    """
+    for uri in sinks:
+        place = place_of(uri)
+        if not overwrite and place is not None and place.is_file() and not is_own(place):
+            if place == place_of(source):
+                continue  # told with its own words when the sink is opened
+            raise SinkError(
+                f"{uri!r} exists, and is not known as a result of an earlier run. For several inputs name the output: "
+                f"sparsevit run {source} {uri} ... -o out/. To replace the file: --overwrite"
+            )
+
+
+def written_files(sinks: Sequence[Sink]) -> list[tuple[str, int]]:
+    """Name and bytes of what closed sinks left: files, and folders with all they hold."""
+    written = []
+    for sink in sinks:
+        path = place_of(sink.name)
+        if path is not None and path.is_file():
+            written.append((sink.name, path.stat().st_size))
+        elif path is not None and path.is_dir():
+            pictures = (p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+            written.append((f"{sink.name.rstrip('/')}/", sum(p.stat().st_size for p in pictures)))
+    return written
+
+
+def place_of(uri: str) -> Path | None:
+    """The file or folder behind a URI, links followed; None for displays and the like."""
+    if "://" in uri or uri == "-":
+        return None
+    try:
+        return Path(uri.partition("?")[0]).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError):
+        return None  # told when it is opened
+
+
+def _slug(name: str) -> str:
+    """A file name for a source that has none."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:60] or "source"
