@@ -18,7 +18,14 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 CLIP = "synthetic://street?size=320x240&frames=3"
-PACKAGES = ("sparsevit_street", "sparsevit_runtime", "sparsevit_exporter", "sparsevit_training", "sparsevit_apps")
+PACKAGES = (
+    "sparsevit_street",
+    "sparsevit_runtime",
+    "sparsevit_exporter",
+    "sparsevit_training",
+    "sparsevit_apps",
+    "sparsevit",
+)
 PROBE = """
 import importlib.util, sys
 import numpy as np

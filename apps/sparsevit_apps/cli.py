@@ -5,7 +5,10 @@ Exit codes: 0 done; 1 an error, told in one line on stderr; 2 wrong usage; 130 s
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +20,8 @@ from sparsevit_runtime.errors import SparseViTError
 from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search
 
 _INTERRUPTED, _TERMINATED = 130, 143
+#: What a write to a full, closed or abandoned stdout fails with.
+_STDOUT_ERRORS = (errno.ENOSPC, errno.EPIPE, errno.EBADF)
 #: Options of every command.
 _COMMON = ("-v", "-vv", "--verbose", "-q", "--quiet", "--debug")
 
@@ -46,6 +51,10 @@ class _Group(TyperGroup):
 
             print_error(str(told))
             raise typer.Exit(1) from error
+        except OSError as error:
+            if ctx.params.get("debug"):
+                raise
+            raise typer.Exit(_stdout_failed(error)) from error
         except KeyboardInterrupt as stop:
             typer.echo("stopped", err=True)
             raise typer.Exit(_TERMINATED if isinstance(stop, _Terminated) else _INTERRUPTED) from stop
@@ -55,7 +64,6 @@ app = typer.Typer(
     name="sparsevit",
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="SparseViT on cameras: train for any sparsity, export one ONNX file, run it on live frames, measure it.",
     epilog="Each command has its own --help; -v, -q and --debug may stand behind it. Exit codes: 0 done, 1 error, "
@@ -102,10 +110,37 @@ def _terminate(*_: object) -> None:
     raise _Terminated
 
 
+def _stdout_failed(error: OSError) -> int:
+    """The exit code when an answer could not be written, told in a line. Raises any other error again: whatever else
+    touches files has errors of its own."""
+    if error.errno not in _STDOUT_ERRORS:
+        raise error
+    # Nothing more is written there, not by the interpreter at its end either.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if error.errno != errno.EPIPE:  # whoever read has seen enough
+        from .console import print_error
+
+        print_error(f"cannot write to stdout ({error.strerror})")
+    return 1
+
+
 def main() -> None:
     """Runs the command line; the console script."""
+    # OpenCV's own lines say nothing that an error does not say in words.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     signal.signal(signal.SIGTERM, _terminate)
-    app(prog_name="sparsevit")
+    if sys.stdout is None:  # closed: writing fails then as it does on a full disk
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115
+    try:
+        try:
+            app(prog_name="sparsevit")
+        finally:
+            sys.stdout.flush()
+    except OSError as error:  # of --help and --version, or of what was still held back
+        sys.exit(_stdout_failed(error))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,10 @@ import numpy as np
 
 from ..errors import ImageError
 
-_JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
-_JPEG_SCAN, _JPEG_END, _PNG_END = b"\xff\xda", b"\xff\xd9", b"IEND"
+_JPEG, _PNG, _PNG_END = b"\xff\xd8", b"\x89PNG", b"IEND"
+_JPEG_END = 0xD9
+#: Where a scan's data ends: at any marker but the zero of an escaped byte and the restarts.
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 
 def read_image(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
@@ -34,7 +37,10 @@ def read_image(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
         raise ImageError(f"it cannot be read ({error.strerror})") from error
     if is_truncated(data):
         raise ImageError(f"it is truncated after {len(data)} bytes")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error as error:  # such as sizes that its header claims
+        raise ImageError(f"it does not decode ({error.err})") from error
     if image is None:
         raise ImageError(f"its {len(data)} bytes do not decode as an image")
     return np.asarray(image)
@@ -43,9 +49,20 @@ def read_image(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
 def is_truncated(data: bytes) -> bool:
     """Whether a JPEG or PNG lacks its end; other formats are taken for whole.
 
-    A JPEG's end mark may stand in a thumbnail at its beginning too: what counts is one behind the last scan.
+    A JPEG's end mark may stand in a thumbnail at its beginning, too, and anything may follow it, such as the video of a
+    motion photo: its segments are walked through.
     """
     if data.startswith(_JPEG):
-        scan = data.rfind(_JPEG_SCAN)
-        return scan < 0 or data.rfind(_JPEG_END) < scan
+        return not _jpeg_ends(data)
     return data.startswith(_PNG) and data.rfind(_PNG_END) < 0
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether the segments of a JPEG lead to its end mark."""
+    at = len(_JPEG)
+    while marker := _JPEG_MARKER.search(data, at):
+        kind, at = marker[0][-1], marker.end()
+        if kind == _JPEG_END:
+            return True
+        at += int.from_bytes(data[at : at + 2], "big")  # of a segment; a scan's header is one, its data follow
+    return False

@@ -128,3 +128,41 @@ def test_a_closed_source_has_ended(tmp_path):
     source.close()
     source.close()
     assert source.read() is None
+
+
+def jpeg(value=90, size_wh=(64, 48), **settings) -> bytes:
+    flags = [number for pair in settings.items() for number in (getattr(cv2, f"IMWRITE_JPEG_{pair[0]}"), pair[1])]
+    noise = np.random.default_rng(value).integers(0, 255, (size_wh[1], size_wh[0], 3), np.uint8)
+    return cv2.imencode(".jpg", noise, flags)[1].tobytes()
+
+
+@pytest.mark.parametrize("settings", [{}, {"PROGRESSIVE": 1}, {"RST_INTERVAL": 2}])
+def test_what_stands_behind_a_jpeg_is_no_matter(tmp_path, settings):
+    """A motion photo is a JPEG with a video behind it, in which any bytes may occur."""
+    whole = jpeg(**settings)
+    tail = b"\x00\x00\x00\x18ftypmp42" + b"\xff\xda\x00\x0c\x01" * 50 + bytes(range(256)) * 20
+    (tmp_path / "motion.jpg").write_bytes(whole + tail)
+    (frame,) = open_source(tmp_path / "motion.jpg")
+    assert np.array_equal(frame.image, cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR))
+
+
+@pytest.mark.parametrize("settings", [{}, {"PROGRESSIVE": 1}, {"RST_INTERVAL": 2}])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_jpeg_that_stops_short_is_told_even_with_a_thumbnail(tmp_path, settings, share):
+    whole, thumbnail = jpeg(**settings), jpeg(7, (16, 16))
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    cut = whole[: int(len(whole) * share)]
+    (tmp_path / "cut.jpg").write_bytes(cut[:2] + segment + cut[2:])
+    with pytest.raises(SourceError, match="damaged"):
+        open_source(tmp_path / "cut.jpg")
+
+
+def test_a_header_that_claims_too_much_costs_its_own_file(tmp_path, caplog):
+    write_image(tmp_path / "1.bmp", 10)
+    header = bytearray((tmp_path / "1.bmp").read_bytes())
+    header[18:22] = (2**21).to_bytes(4, "little")
+    (tmp_path / "2.bmp").write_bytes(header)
+    write_image(tmp_path / "3.bmp", 30)
+    with caplog.at_level(logging.WARNING):
+        frames = list(open_source(tmp_path))
+    assert [f.index for f in frames] == [0, 2] and "2.bmp" in caplog.text
