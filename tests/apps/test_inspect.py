@@ -4,8 +4,12 @@ import json
 
 import pytest
 
+import tiny
+from simulated_engines import write_engine
+from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.diagnostics import InspectReport
 from sparsevit_runtime.model import bundled_models
+from sparsevit_runtime.tensorrt.engine_card import sidecar_path
 
 
 def test_tables(sparsevit, exported):
@@ -64,3 +68,17 @@ def test_without_a_model_lists_the_bundled_ones(sparsevit, options):
         assert json.loads(said.out) == {name: str(path) for name, path in bundled_models().items()}
     else:
         assert all(name in said.out for name in bundled_models()) and "undled" in said.out
+
+
+def test_an_engine_is_described_where_it_cannot_run(sparsevit, tmp_path):
+    """By its side-car: neither TensorRT nor a GPU is needed, and nothing of the engine is loaded."""
+    engine = write_engine(tmp_path / "m.engine", ModelCard.model_validate(tiny.card_document()), gpu="Orin 8.7")
+    said = sparsevit("inspect", engine)
+    assert said.code == 0, said.err
+    words = " ".join(said.out.split())
+    assert "tensorrt 10.3.0" in words and "Orin 8.7" in words and "segmentation" in words
+    report = InspectReport.model_validate_json(sparsevit("inspect", engine, "--json").out)
+    assert report.engine.gpu == "Orin 8.7" and report.outputs[0] == "labels"
+    sidecar_path(engine).unlink()
+    said = sparsevit("inspect", engine)
+    assert said.code == 1 and "keep both files together" in said.err

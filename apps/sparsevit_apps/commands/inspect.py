@@ -13,7 +13,8 @@ def inspect(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]", help="An exported .onnx file, or a bundled model; none lists the bundled ones."
+            metavar="[MODEL]",
+            help="An exported .onnx file, an engine, or a bundled model; none lists the bundled ones.",
         ),
     ] = None,
     json: options.JsonFlag = False,
@@ -33,8 +34,12 @@ def inspect(
         else:
             out.print(bundled_view(bundled))
         return
-    with load(model, threads=1) as loaded:
-        report = diagnostics.inspect(loaded, find_model(model))
+    path = find_model(model)
+    if path.suffix == ".engine":
+        report = diagnostics.inspect_engine(path)
+    else:
+        with load(model, threads=1) as loaded:
+            report = diagnostics.inspect(loaded, path)
     if json:
         typer.echo(report.model_dump_json(indent=2))
         return

@@ -59,6 +59,17 @@ def _header(report: InspectReport) -> list[tuple[str, str]]:
     network = (
         f"{card.architecture.parameters / 1e6:.2f} M parameters, embedding {card.architecture.embed_dim}, heads {heads}"
     )
+    engine = report.engine
+    built = (
+        []
+        if engine is None
+        else [
+            ("built with", engine.tensorrt),
+            ("built for", "any GPU of the architectures it allows" if engine.gpu == "none" else engine.gpu),
+            ("plugins", f"{engine.plugin_layers} layers" if engine.plugin_layers else "none, portable bodies"),
+            *((f"{name} takes", shapes) for name, shapes in engine.profile.items()),
+        ]
+    )
     return [
         ("model", card.name),
         ("file", f"{report.file} ({file_size(report.file_bytes)})"),
@@ -69,6 +80,7 @@ def _header(report: InspectReport) -> list[tuple[str, str]]:
         ("precision", card.precision),
         ("network", network),
         ("made by", card.producer or "not recorded"),
+        *built,
     ]
 
 

@@ -26,6 +26,7 @@ _HOME = {
     "Soak": "soaking",
     "SoakReport": "soak_report",
     "inspect": "inspection",
+    "inspect_engine": "inspection",
     "InspectReport": "inspection",
     "find_meter": "energy",
     "read_machine": "machine",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .energy import find_meter as find_meter
     from .inspection import InspectReport as InspectReport
     from .inspection import inspect as inspect
+    from .inspection import inspect_engine as inspect_engine
     from .machine import MachineInfo as MachineInfo
     from .machine import read_machine as read_machine
     from .profile_report import ProfileReport as ProfileReport

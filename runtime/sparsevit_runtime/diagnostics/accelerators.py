@@ -11,6 +11,12 @@ import subprocess
 from .machine import installed_versions
 from .proc import system_text
 
+#: Python module of TensorRT, what to call it, and the distributions that bring it.
+_TENSORRT = (
+    ("tensorrt", "python module", ("tensorrt",)),
+    ("tensorrt_rtx", "TensorRT for RTX", ("tensorrt-rtx", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13")),
+)
+
 
 def find_nvidia_gpu() -> str | None:
     """Name, driver and memory of the first GPU that nvidia-smi lists; None without one. A Jetson's is not listed."""
@@ -33,12 +39,14 @@ def find_cuda() -> str | None:
 
 
 def find_tensorrt() -> str | None:
-    """TensorRT's Python module and library, those that are here; None without both."""
-    versions = installed_versions(("tensorrt",))
-    module = importlib.util.find_spec("tensorrt") is not None
+    """TensorRT's Python modules and library, those that are here, TensorRT for RTX among them; None without any."""
+    found = []
+    for module, called, distributions in _TENSORRT:
+        if importlib.util.find_spec(module) is not None:
+            versions = installed_versions(distributions).values()
+            found.append(" ".join([called, *versions]))
     library = ctypes.util.find_library("nvinfer")
-    parts = [f"python module {versions.get('tensorrt', '')}".strip()] if module else []
-    return ", ".join(parts + ([library] if library else [])) or None
+    return ", ".join(found + ([library] if library else [])) or None
 
 
 def jetson_release() -> str:

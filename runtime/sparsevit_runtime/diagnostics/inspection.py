@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from ..card import ModelCard
-from ..errors import PlanError
+from ..errors import ModelError, PlanError
 from ..model import Model
+from ..tasks import task_of
+from ..tensorrt.engine_card import read_sidecar
+from ..tensorrt.profile import Range
 from ..windows.geometry import PATCH_SIZE
 from ..windows.macs import card_macs
 from ..windows.plan import Plan
@@ -58,8 +61,26 @@ class PlanCost(ReportPart):
     share: float
 
 
+class EngineInfo(ReportPart):
+    """What the side-car of an engine says.
+
+    Attributes:
+        tensorrt: flavour and version it was built with.
+        gpu: name and compute capability it was built for; ``none`` when built where there was no GPU.
+        plugin_layers: layers that are plugins.
+        profile: smallest and largest shape by input, of ``keep`` its values, and the one that kernels were chosen for.
+        source_sha256: digest of the model file it was built from.
+    """
+
+    tensorrt: str
+    gpu: str
+    plugin_layers: int
+    profile: dict[str, str]
+    source_sha256: str
+
+
 class InspectReport(ReportPart):
-    """Schema-versioned inspection."""
+    """Schema-versioned inspection; `engine` is None for a model file."""
 
     schema_version: Literal[1] = INSPECT_SCHEMA
     file: str
@@ -68,6 +89,7 @@ class InspectReport(ReportPart):
     stages: tuple[StageInfo, ...]
     costs: tuple[PlanCost, ...]
     card: ModelCard
+    engine: EngineInfo | None = None
 
 
 def inspect(model: Model, path: Path) -> InspectReport:
@@ -77,7 +99,36 @@ def inspect(model: Model, path: Path) -> InspectReport:
         model: loaded.
         path: path of its file.
     """
-    card = model.card
+    return _describe(model.card, model.backend.output_names, path, None)
+
+
+def inspect_engine(path: Path) -> InspectReport:
+    """Describes an engine by its side-car alone: nothing of it is loaded, so that neither TensorRT nor a GPU is needed.
+
+    Raises:
+        ModelError: there is no such file.
+        CardError: its side-car is missing or wrong.
+    """
+    if not path.is_file():
+        raise ModelError(f"no engine {path}; check the path, or make one with `sparsevit build`")
+    card = read_sidecar(path)
+    engine = EngineInfo(
+        tensorrt=card.inputs.tensorrt,
+        gpu=card.inputs.gpu,
+        plugin_layers=card.plugin_layers,
+        profile={name: _range(shapes) for name, shapes in card.inputs.profile.items()},
+        source_sha256=card.inputs.onnx_sha256,
+    )
+    outputs = tuple(spec.name for spec in task_of(card.model).contract.outputs)
+    return _describe(card.model, outputs, path, engine)
+
+
+def _range(of: Range) -> str:
+    least, best, most = ("x".join(map(str, values)) for values in (of.min, of.opt, of.max))
+    return f"{least} to {most}, chosen for {best}"
+
+
+def _describe(card: ModelCard, outputs: tuple[str, ...], path: Path, engine: EngineInfo | None) -> InspectReport:
     stages = tuple(
         StageInfo(
             tokens_hw=(stage.height, stage.width),
@@ -94,10 +145,11 @@ def inspect(model: Model, path: Path) -> InspectReport:
     return InspectReport(
         file=str(path),
         file_bytes=path.stat().st_size,
-        outputs=model.backend.output_names,
+        outputs=outputs,
         stages=stages,
         costs=_costs(card),
         card=card,
+        engine=engine,
     )
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import importlib.util
 import shutil
+
+import pytest
 
 from sparsevit_runtime.diagnostics import accelerators
 
@@ -25,3 +28,12 @@ def test_what_this_machine_has_is_text_or_nothing():
         assert found is None or found.strip() == found != ""
     assert shutil.which("nvidia-smi") or accelerators.find_nvidia_gpu() is None
     assert accelerators.jetson_release().count("\n") == 0
+
+
+@pytest.mark.parametrize("missing", ["", "tensorrt_rtx"])
+def test_tensorrt_for_rtx_is_known(monkeypatch, missing):
+    """The tests have it installed."""
+    assert importlib.util.find_spec("tensorrt_rtx") is not None
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+    assert ("TensorRT for RTX 1." in (accelerators.find_tensorrt() or "")) == (not missing)
