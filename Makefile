@@ -68,7 +68,7 @@ test: $(VENV)/.test  ## install what the tests need and run all of them
 check: $(VENV)/.test  ## the linter, the types and the quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(PACKAGES:%=-p sparsevit_%)
+	$(BIN)/mypy $(PACKAGES:%=-p sparsevit_%) -p sparsevit
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow and not timed' tests/test_architecture.py tests/exporter \
 	  tests/plugins/kernels tests/runtime tests/street tests/training --ignore tests/runtime/tensorrt

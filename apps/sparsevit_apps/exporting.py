@@ -36,6 +36,7 @@ class ExportRequest:
         task_options: options of the task's own, by name.
         plan: plan to freeze, in any form `Plan.parse` reads; None makes `keep` an input.
         format: format of the checkpoint, ``auto`` to tell from its keys.
+        overwrite: replaces a file that no earlier export wrote.
     """
 
     checkpoint: Path
@@ -48,6 +49,7 @@ class ExportRequest:
     name: str
     format: str = "auto"
     task_options: Mapping[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
 
 
 def export_checkpoint(request: ExportRequest, progress: Progress = SILENT) -> ParityReport:
@@ -62,7 +64,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress = SILENT) -> Pa
         MissingDependencyError: the export extra is not installed.
         CheckpointError, ExportError, PlanError: see the exporter.
     """
-    check_target(request.output)
+    check_target(request.output, request.overwrite)
     progress.start("starting PyTorch")
     for module in ("torch", "onnx", "onnxscript"):
         require(module)

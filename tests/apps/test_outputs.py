@@ -233,3 +233,21 @@ def test_quiet_says_nothing_and_verbose_more(sparsevit, tiny_model, where):
     for flag, told in (("-q", ""), ("-v", "frames/s")):
         said = sparsevit(flag, *line) if where == "before" else sparsevit(*line, flag)
         assert said.code == 0 and (told in said.out if told else said.out + said.err == "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "profile {model} --iterations 1 --json {place}",
+        "export {model} -o {place}",
+        "build {model} -o {place}",
+        "search {model} data -o {place}",
+        "eval {model} data --json {place}",
+    ],
+)
+def test_no_command_replaces_what_it_did_not_write(sparsevit, tiny_model, tmp_path, line):
+    place = tmp_path / ("mine.engine" if line.startswith("build") else "mine.onnx")
+    place.write_text("mine")
+    said = sparsevit(*line.format(model=tiny_model(), place=place).split())
+    assert said.code == 1 and "--overwrite" in said.err
+    assert place.read_text() == "mine"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import options
+
 if TYPE_CHECKING:
     from sparsevit_runtime.tensorrt import BuildReport
 
@@ -58,6 +60,7 @@ def build(
     flavour: Annotated[
         Flavour | None, typer.Option(help="The first that is installed unless given.", rich_help_panel=_TENSORRT)
     ] = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Compile a model into a TensorRT engine for this machine's GPU.
 
@@ -70,11 +73,15 @@ def build(
         raise typer.BadParameter("a portable engine has no plugins; leave one of both out", param_hint="--plugins")
 
     from sparsevit_runtime.model import find_model
+    from sparsevit_runtime.sinks.paths import check_target
     from sparsevit_runtime.tensorrt import BuildOptions, build_engine
+    from sparsevit_runtime.tensorrt.engine_card import sidecar_path
 
     from ..console import progress_bar, stdout
 
-    options = BuildOptions(
+    if not sidecar_path(output).is_file():  # an engine of ours has one
+        check_target(output, overwrite)
+    wanted = BuildOptions(
         portable=portable,
         batch=sizes,
         workspace_mib=workspace,
@@ -86,7 +93,7 @@ def build(
     )
     with progress_bar() as progress:
         progress.start("building")
-        report = build_engine(find_model(model), output, options, progress)
+        report = build_engine(find_model(model), output, wanted, progress)
     if not report.reasons:
         typer.echo(f"{output} is up to date: same model, plugins, TensorRT, GPU, precision and profile")
         return

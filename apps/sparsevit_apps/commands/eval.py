@@ -48,6 +48,7 @@ def evaluate(
     backend: options.Backend = "auto",
     device: options.Device = None,
     threads: options.Threads = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Measure mIoU or COCO AP through the runtime, as deployed: letterbox, graph and answer in the frame's pixels."""
     from sparsevit_runtime import load
@@ -58,7 +59,7 @@ def evaluate(
 
     for path in (json, plot):
         if path is not None:
-            check_target(path)
+            check_target(path, overwrite)
     if plot is not None:
         if plot.suffix.lower() != ".png":
             raise typer.BadParameter(f"{str(plot)!r}: the picture is a .png file", param_hint="--plot")

@@ -71,6 +71,7 @@ def export(
         ),
     ] = "auto",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every row of the parity report.")] = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Write a checkpoint as one ONNX file that runs at every sparsity, once it computes what PyTorch computes.
 
@@ -99,6 +100,7 @@ def export(
         half_weights=half_weights,
         name=name or output.stem,
         format=format,
+        overwrite=overwrite,
         task_options={key: value for key, value in own.items() if value is not None},
     )
     with progress_bar() as progress:

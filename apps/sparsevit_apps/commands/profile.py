@@ -61,6 +61,7 @@ def profile(
     backend: options.Backend = "auto",
     device: options.Device = None,
     threads: options.Threads = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Measure latency per stage, and energy where there is a power meter, at several sparsities in one session.
 
@@ -78,7 +79,7 @@ def profile(
         raise typer.BadParameter("--sparsity is for --soak; a sweep takes --sweep", param_hint="--sparsity")
     for path in (json_path, plot):
         if path is not None:
-            check_target(path)
+            check_target(path, overwrite)
     if plot is not None:
         if plot.suffix.lower() != ".png":
             raise typer.BadParameter(f"{str(plot)!r}: the picture is a .png file", param_hint="--plot")

@@ -94,6 +94,7 @@ def search(
     backend: options.Backend = "auto",
     device: options.Device = None,
     threads: options.Threads = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Find the plan that loses least accuracy inside a budget, by evolution; costs are measured on this device.
 
@@ -107,7 +108,7 @@ def search(
 
     for path in (output, json, save_cost):
         if path is not None:
-            check_target(path)
+            check_target(path, overwrite)
     require("yaml")
     require("scipy")
     import hashlib
