@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sparsevit_runtime.errors import SinkError
 from sparsevit_runtime.files import is_own
 from sparsevit_runtime.sinks import Sink, folder_of, open_sink
 from sparsevit_runtime.sinks.images import PICTURE_SUFFIXES
 from sparsevit_runtime.sinks.paths import check_folder
-from sparsevit_runtime.sinks.video import VIDEO_CODECS
+from sparsevit_runtime.sinks.video import VIDEO_SUFFIXES
 from sparsevit_runtime.sources import Source
 from sparsevit_runtime.sources.images import ImageSource
 
@@ -57,7 +57,7 @@ class Outputs:
         for i, (uri, place) in enumerate(zip(uris, places)):
             if uri in uris[:i] or (place is not None and place in places[:i]):
                 raise SinkError(f"the sink {uri!r} is given twice; name each output once")
-            alone = place is not None and place.suffix.lower() in (*VIDEO_CODECS, *PICTURE_SUFFIXES)
+            alone = place is not None and place.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
             if alone and sources > 1 and folder_of(uri) is None:
                 raise SinkError(f"{uri!r} takes one source, and {sources} are given; name a folder: -o out/")
         self._uris = tuple(uris)
@@ -92,7 +92,7 @@ class Outputs:
             if folder is not None and self._named and not isinstance(source, ImageSource) and "?" not in uri:
                 video = self._video(folder, source)
                 sinks.append(stack.enter_context(open_sink(video, fps, overwrite=self._overwrite)))
-            elif place is not None and folder is None and place.suffix.lower() in VIDEO_CODECS:
+            elif place is not None and folder is None and place.suffix.lower() in VIDEO_SUFFIXES:
                 sinks.append(stack.enter_context(open_sink(uri, fps, overwrite=self._overwrite)))
             else:
                 if uri not in self._opened:
@@ -165,16 +165,24 @@ def check_positional(source: str, sinks: Sequence[str], overwrite: bool) -> None
             )
 
 
-def written_files(sinks: Sequence[Sink]) -> list[tuple[str, int]]:
-    """Name and bytes of what closed sinks left: files, and folders with all they hold."""
+class Written(NamedTuple):
+    """What a sink left: name of the file or folder, bytes, and the codec of a video."""
+
+    name: str
+    size: int
+    codec: str = ""
+
+
+def written_files(sinks: Sequence[Sink]) -> list[Written]:
+    """What closed sinks left: files, and folders with all they hold."""
     written = []
     for sink in sinks:
         path = place_of(sink.name)
         if path is not None and path.is_file():
-            written.append((sink.name, path.stat().st_size))
+            written.append(Written(sink.name, path.stat().st_size, getattr(sink, "codec", "")))
         elif path is not None and path.is_dir():
             pictures = (p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-            written.append((f"{sink.name.rstrip('/')}/", sum(p.stat().st_size for p in pictures)))
+            written.append(Written(f"{sink.name.rstrip('/')}/", sum(p.stat().st_size for p in pictures)))
     return written
 
 

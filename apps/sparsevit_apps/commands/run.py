@@ -203,5 +203,7 @@ def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
         rows.append(("inference", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms"))
     if run.source.live:
         rows.append(("dropped", f"{summary.dropped} frames came while the model was busy"))
-    rows += [("wrote", f"{name} ({file_size(size)})") for name, size in written_files(run.sinks)]
+    for written in written_files(run.sinks):
+        about = [written.codec] if written.codec else []
+        rows.append(("wrote", f"{written.name} ({', '.join([*about, file_size(written.size)])})"))
     (stderr() if to_stderr else stdout()).print(facts(rows))

@@ -22,6 +22,7 @@ from .findings import DoctorReport, Finding
 _EXTRAS = {
     "export": (("torch", "onnx", "onnxscript", "safetensors"), "sparsevit export"),
     "draw": (("supervision",), "drawing detections"),
+    "video": (("av",), "H.264 video, which browsers play"),
     "plot": (("matplotlib",), "sparsevit profile --plot"),
     "power": (("pynvml",), "the energy that sparsevit profile measures on an NVIDIA GPU"),
     "train": (("torch", "yaml", "scipy", "pycocotools"), "sparsevit adapt, eval and search"),

@@ -11,7 +11,7 @@ from .display import DisplaySink
 from .images import PICTURE_SUFFIXES, FolderSink, PictureSink
 from .jsonl import JsonLinesPipe, JsonLinesSink
 from .null import NullSink
-from .video import VIDEO_CODECS, VideoSink
+from .video import VIDEO_SUFFIXES, VideoSink
 
 __all__ = ["NullSink", "Sink", "StopStream", "folder_of", "open_sink"]
 
@@ -60,7 +60,7 @@ def open_sink(uri: str | os.PathLike[str], fps: float | None = None, *, overwrit
         return FolderSink(path, value, overwrite)
     if mark:
         raise SinkError(f"{text!r}: a file takes no options; accepted: {_FORMS}")
-    if suffix in VIDEO_CODECS:
+    if suffix in VIDEO_SUFFIXES:
         return VideoSink(path, fps, overwrite)
     if suffix in PICTURE_SUFFIXES:
         return PictureSink(path, overwrite)

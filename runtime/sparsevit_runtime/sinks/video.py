@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import SinkError
 from ..files import put_in_place, resolve_links
 from .base import Sink
+from .encoders import OPENCV_CODECS, Encoder, open_encoder
 from .paths import check_target, part_path
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Codec of each container. Both come with OpenCV itself; MPEG-4 encodes in about half the time of Motion JPEG.
-VIDEO_CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+VIDEO_SUFFIXES = tuple(OPENCV_CODECS)
 DEFAULT_FPS = 25.0
 
 
@@ -29,6 +29,9 @@ class VideoSink(Sink):
     """Writes a video under a temporary name in the same folder and renames it on `close`.
 
     The size is that of the first image; encoders drop the last row or column of odd sizes.
+
+    Attributes:
+        codec: H.264 where PyAV is installed, else MPEG-4; Motion JPEG for .avi.
 
     Args:
         path: path of the video, .mp4 or .avi.
@@ -42,6 +45,8 @@ class VideoSink(Sink):
 
     needs_image = True
 
+    codec: str
+
     def __init__(self, path: Path, fps: float | None = None, overwrite: bool = True):
         self.name = str(path)
         self._path = path = resolve_links(path)
@@ -50,11 +55,13 @@ class VideoSink(Sink):
             raise SinkError(f"{self.name}: the rate is {fps} frames per second; choose one from 0.01 to 1000")
         check_target(path, overwrite)
         self._part = part_path(path)
-        self._writer: cv2.VideoWriter | None = None
+        self._encoder: Encoder | None = None
         self._size_wh: tuple[int, int] | None = None
         self._closed = False
         # A trial file: a missing encoder shows now and not at the first frame.
-        self._open((64, 64)).release()
+        trial = self._open((64, 64))
+        trial.abort()
+        self.codec = trial.codec
         self._part.unlink(missing_ok=True)
 
     def write(self, result: Result, image: np.ndarray | None = None) -> None:
@@ -62,49 +69,54 @@ class VideoSink(Sink):
         if self._closed:
             raise SinkError(f"{self.name} is closed; open a new sink")
         size_wh = (image.shape[1], image.shape[0])
-        if self._writer is None or self._size_wh is None:
-            self._writer, self._size_wh = self._open(size_wh), size_wh
+        if self._encoder is None or self._size_wh is None:
+            self._encoder, self._size_wh = self._open(size_wh), size_wh
         elif size_wh != self._size_wh:
             raise SinkError(
                 f"{self.name} started with {self._size_wh[0]}x{self._size_wh[1]} and frame {result.frame_index} is "
                 f"{size_wh[0]}x{size_wh[1]}; a video has one size: write a folder of images instead"
             )
-        self._writer.write(image)
+        try:
+            self._encoder.write(image)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def close(self) -> None:
         if self._closed:
             return
-        if self._writer is None:
+        if self._encoder is None:
             self._closed = True
             _log.warning("%s: no frame was written, so there is no video", self.name)
             return
-        self._writer.release()
         self._closed = True
         try:
+            self._encoder.close()
             self._check_complete()
             put_in_place(self._part, self._path)
         except OSError as error:
             self._part.unlink(missing_ok=True)
-            raise SinkError(f"cannot put the video in place at {self.name} ({error.strerror or error})") from error
+            raise self._failed(error) from error
 
     def abort(self) -> None:
         if self._closed:
             return
         self._closed = True
-        if self._writer is not None:
-            self._writer.release()
+        if self._encoder is not None:
+            self._encoder.abort()
         self._part.unlink(missing_ok=True)
 
-    def _open(self, size_wh: tuple[int, int]) -> cv2.VideoWriter:
-        codec = VIDEO_CODECS[self._path.suffix.lower()]
-        writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*codec), self._fps, size_wh)
-        if not writer.isOpened():
-            self._part.unlink(missing_ok=True)
-            raise SinkError(
-                f"OpenCV cannot encode {codec} video of {size_wh[0]}x{size_wh[1]} at {self._fps:g} fps for {self.name}"
-                "; sizes start at 2x2, and an OpenCV without FFmpeg writes only .avi. Write a folder of images instead"
-            )
-        return writer
+    def _open(self, size_wh: tuple[int, int]) -> Encoder:
+        try:
+            return open_encoder(self._part, size_wh, self._fps)
+        except SinkError as error:
+            raise SinkError(f"{self.name}: {error}") from error
+
+    def _failed(self, error: OSError) -> SinkError:
+        free_mb = shutil.disk_usage(self._path.parent).free / 1e6
+        return SinkError(
+            f"the video {self.name} was not written whole ({error.strerror or error}); {free_mb:.0f} MB are free on "
+            "that disk"
+        )
 
     def _check_complete(self) -> None:
         """OpenCV reports no error when the disk fills up; a video that cannot be read back tells."""
@@ -112,6 +124,4 @@ class VideoSink(Sink):
         readable = capture.isOpened() and capture.grab()
         capture.release()
         if not readable:
-            free_mb = shutil.disk_usage(self._path.parent).free / 1e6
-            self._part.unlink(missing_ok=True)
-            raise SinkError(f"the video {self.name} was not written whole; {free_mb:.0f} MB are free on that disk")
+            raise OSError("it does not read back")

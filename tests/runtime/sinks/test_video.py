@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -89,7 +91,8 @@ def test_stopping_keeps_the_video_so_far(tmp_path, result_of, picture):
 
 def test_a_video_that_was_not_written_whole_is_an_error(tmp_path, result_of, picture):
     sink = open_sink(tmp_path / "a.mp4")
-    sink.write(result_of(), picture())
+    for i in range(200):  # encoders hold pictures back
+        sink.write(result_of(i), picture(i))
     (part,) = tmp_path.iterdir()
     part.unlink()
     with pytest.raises(SinkError, match="MB are free"):
@@ -125,3 +128,53 @@ def test_two_sinks_for_one_path_do_not_disturb_each_other(tmp_path, result_of, p
     second.close()
     first.close()
     assert len(read_back(tmp_path / "a.mp4")[1]) == 3
+
+
+@pytest.mark.parametrize("size_wh", [(64, 48), (65, 49), (16, 2)])
+def test_mp4_is_h264_that_starts_before_it_is_loaded(tmp_path, result_of, picture, size_wh):
+    with open_sink(tmp_path / "a.mp4", fps=29.97) as sink:
+        for i in range(5):
+            sink.write(result_of(i), picture(40 * i, size_wh))
+    assert sink.codec == "H.264"
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert b"avc1" in data and data.index(b"moov") < data.index(b"mdat")
+    fps, images = read_back(tmp_path / "a.mp4")
+    assert len(images) == 5 and fps == pytest.approx(29.97, abs=0.001)
+
+
+def test_without_pyav_it_is_mpeg4(tmp_path, result_of, picture, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with open_sink(tmp_path / "a.mp4") as sink:
+        sink.write(result_of(), picture())
+    assert sink.codec == "MPEG-4" and b"mp4v" in (tmp_path / "a.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("pyav", [True, False])
+@pytest.mark.parametrize("fps", [119.8765, 59.9401, 700.123, 65.5361, 999.999, 0.01])
+def test_any_rate_is_written(tmp_path, result_of, picture, monkeypatch, pyav, fps):
+    if not pyav:
+        monkeypatch.setitem(sys.modules, "av", None)
+    with open_sink(tmp_path / "a.mp4", fps=fps) as sink:
+        for i in range(3):
+            sink.write(result_of(i), picture())
+    got, images = read_back(tmp_path / "a.mp4")
+    assert len(images) == 3 and got == pytest.approx(fps, rel=2e-3)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/shm is Linux's")
+def test_a_full_disk_is_told_at_once_with_h264(tmp_path, result_of):
+    """A file system of 512 kB, where mounting one is allowed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system")
+    try:
+        sink = open_sink(disk / "a.mp4")
+        noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+        with pytest.raises(SinkError, match="MB are free on that disk"):
+            for i in range(500):
+                sink.write(result_of(i, (640, 480)), noise)
+        sink.abort()
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
