@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -80,10 +80,10 @@ class H264Encoder(Encoder):
 
         self._av = av
         name = next(name for name in _H264 if name in av.codecs_available)
-        self._file: Any = av.open(str(path), "w", options={"movflags": "faststart"})
+        self._file = cast(Any, av.open(str(path), "w", options={"movflags": "faststart"}))
         try:
             rate = Fraction(fps).limit_denominator(1001)
-            self._stream: Any = self._file.add_stream(name, rate=rate, options=_H264_OPTIONS.get(name, {}))
+            self._stream = self._file.add_stream(name, rate=rate, options=_H264_OPTIONS.get(name, {}))
             self._stream.width, self._stream.height = size_wh[0] // 2 * 2, size_wh[1] // 2 * 2
             self._stream.pix_fmt = "yuv420p"
             self._stream.codec_context.open()
