@@ -9,17 +9,23 @@ import cv2
 import numpy as np
 
 from .errors import PlanError
-from .images.annotate import check_picture, write_legend, write_panel
+from .images.annotate import Entry, check_picture, line_width, write_panel
 from .tasks.detection import draw_detections
 from .tasks.results import Result
 from .tasks.segmentation import draw_segmentation
 from .windows.activity import WindowActivity
+from .windows.level import say_pruned
 
 __all__ = ["draw_activity", "draw_detections", "draw_result", "draw_segmentation"]
 
 _OUTLINE = (80, 220, 255)  # BGR
 #: Brightness left to what was not computed.
 _DIMMED = 0.35
+_GREY_AND_DIM = np.tile(np.array([0.114, 0.587, 0.299], np.float32) * _DIMMED, (3, 1))
+#: Bytes of a strip of the picture that is worked on at a time.
+_STRIP = 1 << 17
+#: Share of the picture's width that the figures may use.
+_HUD_SHARE = 0.45
 
 
 def draw_result(
@@ -30,8 +36,8 @@ def draw_result(
     Args:
         image: (H, W, 3) uint8 BGR, the frame of the result; None, of a frame on the GPU, is refused.
         result: result of that frame.
-        legend: name the classes of a segmentation, in the lower left corner.
-        hud: windows computed and milliseconds, in the upper left corner.
+        legend: name the classes of a segmentation and what the shading means, in the lower left corner.
+        hud: sparsity, milliseconds of inference and, in a stream, frames per second, in the upper left corner.
         stage: stage whose windows are shown; None for all blocks together.
 
     Returns:
@@ -41,16 +47,15 @@ def draw_result(
         FrameError: not a frame, or not of the result's size.
         MissingDependencyError: detections need supervision.
     """
-    picture = check_picture(image, result.image_wh)
-    # The answer goes over the dimmed picture, so that it stays readable where nothing was computed.
-    canvas = picture if result.activity is None else _dimmed(picture, result.activity, stage, None)
+    canvas = check_picture(image, result.image_wh)
+    if result.activity is not None:  # under the answer, which stays readable where nothing was computed
+        canvas = draw_activity(canvas, result.activity, stage=stage)
     canvas = result.draw_answer(canvas)
-    if result.activity is not None:
-        _outline(canvas, result.activity, stage, None)
     if legend:
-        write_legend(canvas, result.legend())
+        entries = [Entry(name, color[::-1]) for name, color in result.legend()]
+        write_panel(canvas, entries + _activity_legend(result, stage), top=False)
     if hud:
-        write_panel(canvas, _figures(result), top=True)
+        write_panel(canvas, [Entry(figure) for figure in _figures(result)], top=True, share=_HUD_SHARE)
     return canvas
 
 
@@ -92,32 +97,53 @@ def _shown(activity: WindowActivity, stage: int | None, block: int | None) -> tu
 
 
 def _dimmed(image: np.ndarray, activity: WindowActivity, stage: int | None, block: int | None) -> np.ndarray:
-    dim = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    dim = cv2.convertScaleAbs(dim, dst=dim, alpha=_DIMMED)
-    if stage is not None or block is not None:
-        return np.asarray(cv2.copyTo(image, activity.frame_mask(*_shown(activity, stage, block)).view(np.uint8), dim))
-    heat = np.rint(activity.token_heat() * 255).astype(np.uint8)
-    heat = activity.letterbox.cells_to_frame(heat, activity.stages[0].cell_size)
-    weights = cv2.cvtColor(heat, cv2.COLOR_GRAY2BGR)
-    bright = cv2.multiply(image, weights, scale=1 / 255)
-    return np.asarray(cv2.add(bright, cv2.multiply(dim, cv2.bitwise_not(weights), dst=dim, scale=1 / 255), dst=bright))
+    """The picture, grey and dim as far as it was not computed."""
+    weights = None
+    if stage is None and block is None:
+        heat = np.rint(activity.token_heat() * 255).astype(np.uint8)
+        weights = activity.letterbox.cells_to_frame(heat, activity.stages[0].cell_size)  # (H, W)
+    else:
+        computed = activity.frame_mask(*_shown(activity, stage, block)).view(np.uint8)
+    out = np.empty_like(image)
+    rows = max(1, _STRIP // (3 * image.shape[1]))
+    for y in range(0, image.shape[0], rows):  # strips stay in the CPU's cache
+        strip = image[y : y + rows]
+        dim = cv2.transform(strip, _GREY_AND_DIM)
+        if weights is None:
+            cv2.copyTo(strip, computed[y : y + rows], dim)
+            out[y : y + rows] = dim
+            continue
+        share = cv2.cvtColor(weights[y : y + rows], cv2.COLOR_GRAY2BGR)
+        bright = cv2.multiply(strip, share, scale=1 / 255)
+        dim = cv2.multiply(dim, cv2.bitwise_not(share, dst=share), dst=dim, scale=1 / 255)
+        cv2.add(bright, dim, dst=out[y : y + rows])
+    return out
 
 
 def _outline(canvas: np.ndarray, activity: WindowActivity, stage: int | None, block: int | None) -> None:
-    """Draws the borders of the computed windows, one pixel wide, in place; neighbours share theirs."""
+    """Draws the borders of the computed windows in place; neighbours share theirs."""
     height, width = canvas.shape[:2]
     corners = np.rint(activity.frame_boxes(*_shown(activity, stage, block))).astype(np.int32)
     corners = corners.clip(0, (width - 1, height - 1) * 2)
     rectangles = corners[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-    cv2.polylines(canvas, list(rectangles), True, _OUTLINE, 1)
+    cv2.polylines(canvas, list(rectangles), True, _OUTLINE, line_width(canvas))
+
+
+def _activity_legend(result: Result, stage: int | None) -> list[Entry]:
+    """What the shading and the lines of `draw_activity` mean."""
+    if result.activity is None:
+        return []
+    shown, _ = _shown(result.activity, stage, None)
+    ramp = np.linspace(255 * _DIMMED, 255, 32).astype(np.uint8)[None, :, None].repeat(3, axis=2)
+    box = np.zeros((32, 64, 3), np.uint8)
+    cv2.rectangle(box, (0, 0), (63, 31), _OUTLINE, 6)
+    return [Entry("dim: pruned", ramp), Entry(f"computed in stage {shown}", box)]
 
 
 def _figures(result: Result) -> list[str]:
-    share = result.window_share
-    lines = [
-        "all windows computed" if share == 1.0 else f"{share:.0%} of windows computed",
-        f"inference {result.timings.inference_ms:.1f} ms",
-    ]
+    figures = [say_pruned(result.window_share), f"inference {result.timings.inference_ms:.1f} ms"]
+    if result.fps is not None:
+        figures.append(f"{result.fps:.1f} fps")
     if result.dropped:
-        lines.append(f"{result.dropped} frames dropped")
-    return lines
+        figures.append(f"{result.dropped} dropped")
+    return figures

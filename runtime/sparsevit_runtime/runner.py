@@ -182,6 +182,7 @@ class Runner:
         dropped: int = 0,
         source: str = "",
         file: str = "",
+        fps: float | None = None,
     ) -> Result:
         """What a run says about one of its frames.
 
@@ -191,7 +192,7 @@ class Runner:
             placed: the frame.
             request: request that it was run with.
             timings: milliseconds of the earlier stages, as `Timings` names them.
-            frame_index, timestamp_ns, dropped, source, file: see `Result`.
+            frame_index, timestamp_ns, dropped, source, file, fps: see `Result`.
         """
         start = time.perf_counter()
         answers = {name: outputs[name][sample] for name in self._answers}
@@ -211,6 +212,7 @@ class Runner:
             dropped=dropped,
             source=source,
             file=file,
+            fps=fps,
         )
 
     def as_input(self, images: np.ndarray) -> np.ndarray:

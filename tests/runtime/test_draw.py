@@ -3,7 +3,7 @@ import pytest
 
 from sparsevit_runtime.draw import draw_activity, draw_detections, draw_result, draw_segmentation
 from sparsevit_runtime.errors import FrameError, PlanError
-from sparsevit_runtime.images.letterbox import Letterbox
+from sparsevit_runtime.images.letterbox import LabelGrid, Letterbox
 from sparsevit_runtime.tasks.backbone import Features
 from sparsevit_runtime.tasks.detection import Detections
 from sparsevit_runtime.tasks.segmentation import Segmentation
@@ -72,6 +72,110 @@ def test_the_legend_names_what_is_present(image):
     assert swatches == [True, True, False]
 
 
+def staircase(cell: float, rows: int, columns: int, slope: float) -> tuple[Segmentation, np.ndarray]:
+    """Labels of a straight edge, blown up, and the share of each pixel that lies below that edge."""
+    letterbox = Letterbox((round(columns * cell), round(rows * cell)), (rows, columns))
+    width, height = letterbox.frame_wh
+    y, x = np.mgrid[:rows, :columns] + 0.5
+    labels = (y > slope * (x - columns / 2) + rows / 2).astype(np.uint8)
+    result = segmentation(
+        label_map=letterbox.map_to_frame(labels), image_wh=(width, height), grid=letterbox.label_grid(rows, columns)
+    )
+    v, u = (np.mgrid[:height, :width] + 0.5) / cell
+    return result, np.clip((v - slope * (u - columns / 2) - rows / 2) * cell + 0.5, 0, 1)
+
+
+def drawn_share(result: Segmentation) -> np.ndarray:
+    """How much of the second class each pixel shows, 0 to 1."""
+    black = np.zeros((result.image_wh[1], result.image_wh[0], 3), np.uint8)
+    drawn = draw_segmentation(black, result, opacity=1.0, legend=False).astype(float)
+    first, second = (PALETTE[c, ::-1].astype(float) for c in (0, 1))
+    return (drawn - first) @ (second - first) / ((second - first) @ (second - first))
+
+
+@pytest.mark.parametrize("cell", [4.0, 4.571, 7.3, 13.7])
+@pytest.mark.parametrize("slope", [0.8, -0.45])
+def test_edges_between_labels_are_no_staircase(cell, slope):
+    result, truth = staircase(cell, 40, 60, slope)
+    share = drawn_share(result)
+    steps, smooth = (np.abs(np.diff(edge.sum(axis=0))).max() for edge in (result.label_map, share))
+    assert steps >= int(cell) and smooth < 0.6 * cell  # how far the edge moves from one column to the next
+    assert np.abs(share - truth).mean() < np.abs(result.label_map - truth).mean()
+
+
+def test_the_label_map_stays_as_it_is_and_a_single_label_is_seen():
+    labels = np.zeros((40, 60), np.uint8)
+    labels[20, 10] = labels[5:30, 40] = 1
+    letterbox = Letterbox((480, 320), (40, 60))
+    result = segmentation(label_map=letterbox.map_to_frame(labels), grid=letterbox.label_grid(40, 60))
+    before = result.label_map.copy()
+    share = drawn_share(result)
+    np.testing.assert_array_equal(result.label_map, before)
+    assert share[164, 84] > 0.6 and (share[60:220, 324] > 0.9).all() and share[100, 200] == 0
+
+
+@pytest.mark.parametrize("wh", [(1280, 720), (333, 777), (100, 100), (61, 40)])
+def test_labels_are_drawn_where_they_lie(wh):
+    """Also where the frame's edge cuts squares: away from edges the tint is the label's."""
+    letterbox = Letterbox(wh, (420, 560))
+    labels = np.zeros((210, 280), np.uint8)
+    labels[:, 140:] = 1
+    result = segmentation(
+        label_map=letterbox.map_to_frame(labels), image_wh=wh, grid=letterbox.label_grid(*labels.shape)
+    )
+    share, edge = drawn_share(result), int(np.argmax(result.label_map[0]))
+    near = int(np.ceil(max(letterbox.label_grid(210, 280).cell_wh)))
+    assert np.abs(share[:, : edge - near]).max() < 0.02 and np.abs(1 - share[:, edge + near :]).max() < 0.02
+
+
+def test_void_stays_untinted_in_squares_too(image):
+    labels = np.full((32, 48), 2, np.uint8)
+    labels[3:6, 7:9] = 255
+    letterbox = Letterbox((WIDTH, HEIGHT), (32, 48))
+    grid = letterbox.label_grid(32, 48)
+    assert grid == LabelGrid((10.0, 10.0), (0.0, 0.0))
+    drawn = draw_segmentation(image, segmentation(label_map=letterbox.map_to_frame(labels), grid=grid), legend=False)
+    same = (drawn == image).all(axis=2)
+    assert same[30:60, 70:90].all() and same.sum() < 1000
+
+
+@pytest.mark.parametrize("size", [(320, 180), (1280, 720), (3840, 2160)])
+def test_figures_and_legend_cover_little(size):
+    width, height = size
+    frame = np.full((height, width, 3), 120, np.uint8)
+    result = segmentation(
+        label_map=np.full((height, width), 255, np.uint8), image_wh=size, fps=23.4, dropped=12, window_share=0.4
+    )
+    changed = (draw_result(frame, result) != frame).any(axis=2)
+    assert 0 < changed.mean() < (0.1 if height < 300 else 0.03)
+    rows = np.flatnonzero(changed.any(axis=1))
+    assert rows[0] == 0 and rows[-1] < height / 3
+
+
+def test_a_stream_tells_its_rate(image):
+    alone, streamed = (draw_result(image, segmentation(fps=fps), legend=False) for fps in (None, 25.0))
+    assert (alone != streamed).any()
+
+
+def test_the_legend_says_what_the_shading_means(image):
+    result = detections(0)
+    kwargs = {name: getattr(result, name) for name in type(result).__dataclass_fields__}
+    result = type(result)(**{**kwargs, "activity": activity()})
+    told, silent = (draw_result(image, result, hud=False, legend=legend) for legend in (True, False))
+    rows = np.flatnonzero((told != silent).any(axis=(1, 2)))
+    assert rows.size and rows[0] > HEIGHT * 2 / 3 and rows[-1] == HEIGHT - 1
+
+
+def test_masks_keep_their_colours_where_nothing_was_computed():
+    """Class colours differ as much on pruned windows as on computed ones."""
+    grey = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
+    drawn = draw_result(grey, segmentation(activity=activity()), legend=False, hud=False).astype(float)
+    pruned, computed = drawn[300], drawn[60]
+    for row in (pruned, computed):
+        difference = np.abs(row[230] - row[250])
+        np.testing.assert_allclose(difference, np.abs(PALETTE[0] - PALETTE[1].astype(float))[::-1] / 2, atol=2)
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_boxes_and_names(image, count):
     drawn = draw_detections(image, detections(count))
@@ -80,6 +184,15 @@ def test_boxes_and_names(image, count):
     if count:
         assert changed[100:180, 100].all() and changed[180, 100:200].all()
         assert not changed[110:170, 110:190].any() and not changed[:, 260:].any()
+
+
+def test_boxes_have_the_colours_of_their_classes(image):
+    drawn = draw_detections(image, Detections(
+        image_wh=(WIDTH, HEIGHT), xyxy=np.array([[0, 0, 200, 180]], np.float32), names=NAMES, palette=PALETTE,
+        confidence=np.array([0.8], np.float32), class_id=np.array([1]),
+    ))  # fmt: skip
+    assert (drawn[180, 20:180] == PALETTE[1, ::-1]).all()
+    assert (drawn[3:10, 1] == PALETTE[1, ::-1]).all()  # its name has no room above
 
 
 def test_what_was_not_computed_is_dim_and_grey(image):

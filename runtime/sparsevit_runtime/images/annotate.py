@@ -1,8 +1,10 @@
-"""Words and panels on pictures, in sizes that follow the picture's."""
+"""Words on pictures, in sizes that follow the picture's: panels in the corners, and tags on boxes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,7 +13,25 @@ from ..errors import FrameError
 from .frames import check_frame
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_WHITE = (255, 255, 255)
+_WHITE, _GREY, _BLACK = (255, 255, 255), (160, 160, 160), (0, 0, 0)
+#: Lines of text that would fill a picture from top to bottom, and the least height of one that can be read, in pixels.
+_LINES, _LEAST_LINE = 32, 13
+#: Height of a line of text in this font at scale 1, in pixels, with what is between it and the next.
+_FONT_LINE = 39.0
+#: No panel is higher than this share of the picture.
+_PANEL_SHARE = 1 / 3
+
+
+class Entry(NamedTuple):
+    """Words of a panel.
+
+    Attributes:
+        text: ASCII, which is all that OpenCV writes.
+        swatch: BGR colour of a square before them, or (h, w, 3) uint8 BGR that is shown in one; None for no square.
+    """
+
+    text: str
+    swatch: tuple[int, int, int] | np.ndarray | None = None
 
 
 def check_picture(image: np.ndarray | None, image_wh: tuple[int, int]) -> np.ndarray:
@@ -25,33 +45,133 @@ def check_picture(image: np.ndarray | None, image_wh: tuple[int, int]) -> np.nda
     return image
 
 
-def text_scale(canvas: np.ndarray) -> float:
-    """OpenCV's font scale for a picture of that size."""
-    return float(np.clip(max(canvas.shape[:2]) / 1600, 0.35, 1.2))
+def line_height(canvas: np.ndarray) -> int:
+    """Pixels from one line of text to the next: a share of the picture's shorter side, and never too small to read."""
+    height, width = canvas.shape[:2]
+    return max(_LEAST_LINE, round(min(height, width * 9 / 16) / _LINES))
 
 
-def write_legend(canvas: np.ndarray, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> None:
-    """Writes names beside squares of their RGB colours into the lower left corner, in place."""
-    write_panel(canvas, [name for name, _ in entries], top=False, colors=[color[::-1] for _, color in entries])
+def line_width(canvas: np.ndarray) -> int:
+    """Pixels of a thin line that is seen at the picture's size."""
+    return max(1, round(line_height(canvas) / 12))
 
 
-def write_panel(
-    canvas: np.ndarray, lines: Sequence[str], *, top: bool, colors: Sequence[Sequence[int]] | None = None
-) -> None:
-    """Writes lines on a darkened left corner, each behind a square of its colour; in place."""
-    if not lines:
+def write_panel(canvas: np.ndarray, entries: Sequence[Entry], *, top: bool, share: float = 1.0) -> None:
+    """Writes entries on a darkened panel in a left corner, in place: beside one another as far as they fit.
+
+    What does not fit, into the picture or into a third of its height, is left out and counted: ``+3``.
+
+    Args:
+        canvas: (H, W, 3) uint8 BGR.
+        entries: what is written.
+        top: in the upper corner, else the lower one.
+        share: share of the picture's width that may be used.
+    """
+    step = line_height(canvas)
+    height, width = canvas.shape[:2]
+    rows = _rows(entries, step, int(width * share), int(height * _PANEL_SHARE) // step)
+    if not rows:
         return
-    scale = text_scale(canvas)
-    step = round(32 * scale) + 2
-    indent = step if colors else step // 3
-    width = indent + max(cv2.getTextSize(line, _FONT, scale, 1)[0][0] for line in lines) + step // 3
-    height = step * len(lines) + step // 3
-    first = 0 if top else max(0, canvas.shape[0] - height)
-    panel = canvas[first : first + height, :width]
-    panel //= 3
-    for i, line in enumerate(lines):
-        y = first + step * i + step // 6
-        if colors:
-            corner = (step // 4, y + step // 4)
-            cv2.rectangle(canvas, corner, (corner[0] + step // 2, corner[1] + step // 2), colors[i], -1)
-        cv2.putText(canvas, line, (indent, y + round(step * 0.72)), _FONT, scale, _WHITE, 1, cv2.LINE_AA)
+    right = max(sum(_width(entry, step) for entry in row) for row in rows)
+    upper = 0 if top else height - step * len(rows)
+    panel = canvas[upper : upper + step * len(rows), :right]
+    cv2.convertScaleAbs(panel, dst=panel, alpha=1 / 3)
+    for i, row in enumerate(rows):
+        x = 0
+        for entry in row:
+            _write(canvas, entry, x, upper + step * i, step)
+            x += _width(entry, step)
+
+
+def write_tag(canvas: np.ndarray, text: str, xy: tuple[float, float], color: tuple[int, int, int]) -> None:
+    """Writes words on a patch of their colour above the upper left corner of a box, in place.
+
+    Where there is no room above, the patch is in the box; it never leaves the picture as long as the picture is larger.
+
+    Args:
+        canvas: (H, W, 3) uint8 BGR.
+        text: ASCII.
+        xy: corner of the box in pixels.
+        color: BGR.
+    """
+    step = line_height(canvas)
+    width = _width(Entry(text), step) - step // 4
+    x = max(0, min(round(xy[0]), canvas.shape[1] - width))
+    y = round(xy[1]) - step
+    y = max(0, min(y if y >= 0 else round(xy[1]), canvas.shape[0] - step))
+    cv2.rectangle(canvas, (x, y), (x + width - 1, y + step - 1), color, cv2.FILLED)
+    blue, green, red = color
+    bright = 0.114 * blue + 0.587 * green + 0.299 * red > 140
+    _put(canvas, text, x + step // 4, y, step, _BLACK if bright else _WHITE)
+
+
+def _rows(entries: Sequence[Entry], step: int, width: int, limit: int) -> list[list[Entry]]:
+    """Entries in rows that fit, at most `limit` of them; the last entry counts those left out."""
+    rows: list[list[Entry]] = []
+    left = 0
+    rest = list(entries)
+    while rest:
+        needed = _width(rest[0], step)
+        if needed > width:  # words wider than the picture
+            rest.pop(0)
+            continue
+        if not rows or needed > left:
+            if len(rows) == limit:
+                break
+            rows.append([])
+            left = width
+        rows[-1].append(rest.pop(0))
+        left -= needed
+    if rest and rows:
+        count = len(rest)
+        while rows[-1] and _width(Entry(f"+{count}"), step) > left:
+            left += _width(rows[-1].pop(), step)
+            count += 1
+        rows[-1].append(Entry(f"+{count}"))
+    return rows
+
+
+def _parts(entry: Entry, step: int) -> Iterator[int]:
+    """Widths of what an entry is made of."""
+    yield step // 4
+    if entry.swatch is not None:
+        yield _swatch_width(entry.swatch, step) + step // 4
+    yield _text_width(entry.text, step)
+    yield step // 2 if entry.swatch is None else step // 4
+
+
+@lru_cache(maxsize=1024)
+def _text_width(text: str, step: int) -> int:
+    return int(cv2.getTextSize(text, _FONT, step / _FONT_LINE, _thickness(step))[0][0])
+
+
+def _width(entry: Entry, step: int) -> int:
+    return sum(_parts(entry, step))
+
+
+def _swatch_width(swatch: tuple[int, int, int] | np.ndarray, step: int) -> int:
+    size = step - 2 * (step // 4)
+    return size * 2 if isinstance(swatch, np.ndarray) else size
+
+
+def _write(canvas: np.ndarray, entry: Entry, x: int, y: int, step: int) -> None:
+    x += step // 4
+    if entry.swatch is not None:
+        width, size = _swatch_width(entry.swatch, step), step - 2 * (step // 4)
+        place = canvas[y + step // 4 : y + step // 4 + size, x : x + width]
+        if isinstance(entry.swatch, np.ndarray):
+            cv2.resize(entry.swatch, (width, size), dst=place, interpolation=cv2.INTER_AREA)
+        else:
+            place[:] = entry.swatch
+            cv2.rectangle(canvas, (x - 1, y + step // 4 - 1), (x + width, y + step // 4 + size), _GREY, 1)
+        x += width + step // 4
+    _put(canvas, entry.text, x, y, step, _WHITE)
+
+
+def _put(canvas: np.ndarray, text: str, x: int, y: int, step: int, color: tuple[int, int, int]) -> None:
+    line = canvas[y : y + step]  # nothing is written beyond it
+    cv2.putText(line, text, (x, round(step * 0.71)), _FONT, step / _FONT_LINE, color, _thickness(step), cv2.LINE_AA)
+
+
+def _thickness(step: int) -> int:
+    return max(1, round(step / 24))

@@ -15,6 +15,19 @@ PAD_VALUE = 114
 
 
 @dataclass(frozen=True, slots=True)
+class LabelGrid:
+    """Where the labels that a model gave lie on the frame, each over a square of its pixels.
+
+    Attributes:
+        cell_wh: width and height of a square in frame pixels.
+        origin_xy: upper left corner of the first square that touches the frame, in frame pixels; 0 or less.
+    """
+
+    cell_wh: tuple[float, float]
+    origin_xy: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Letterbox:
     """A frame scaled to fit the input, centred, aspect kept.
 
@@ -121,6 +134,13 @@ class Letterbox:
         x = _cells(frame_w, self.left, width, -(-self.input_hw[1] // columns), inside=True)
         y = _cells(frame_h, self.top, height, -(-self.input_hw[0] // rows), inside=True)
         return label_map.take(x, axis=1).take(y, axis=0)  # columns first: that array is still small
+
+    def label_grid(self, rows: int, columns: int) -> LabelGrid:
+        """Where the squares of `map_to_frame` lie on the frame."""
+        (scale_x, scale_y), (input_h, input_w) = self.scale_wh, self.input_hw
+        across, down = -(-input_w // columns), -(-input_h // rows)  # input pixels
+        origin = -(self.left % across) / scale_x, -(self.top % down) / scale_y
+        return LabelGrid((across / scale_x, down / scale_y), origin)
 
     def cells_to_frame(self, cells: np.ndarray, cell_size: int) -> np.ndarray:
         """Maps a grid of square cells from the input's upper left corner to the frame: each frame pixel takes the cell

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from ..tasks import Result
 from .channel import Channel, Closed
 from .delivery import Delivery, Draw
 from .inference import Answer
+from .metrics import Rate
 from .outlet import Outlet
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Decoding:
         self._outlets = outlets
         self._draw = draw
         self._on_end = on_end
+        self._rates: defaultdict[str, Rate] = defaultdict(Rate)
         self._thread = threading.Thread(target=self._run, name="sparsevit-decoding", daemon=True)
 
     def start(self) -> None:
@@ -82,6 +86,7 @@ class Decoding:
                 dropped=capture.counters.dropped,
                 source=capture.name,
                 file=frame.file,
+                fps=self._rates[capture.name].tick(time.perf_counter()),
             )
         except Exception:
             prepared.fail()

@@ -93,6 +93,24 @@ class SessionMetrics:
     outlets: Mapping[str, OutletMetrics]
 
 
+class Rate:
+    """Frames per second of late: a running mean over about the last twenty. Threads: one."""
+
+    _WEIGHT = 0.05
+
+    def __init__(self) -> None:
+        self._last_s: float | None = None
+        self._mean_s: float | None = None
+
+    def tick(self, now_s: float) -> float | None:
+        """A frame is done at that time; None with the first one, which tells no rate."""
+        if self._last_s is not None:
+            spent_s = max(now_s - self._last_s, 1e-6)
+            self._mean_s = spent_s if self._mean_s is None else self._mean_s + self._WEIGHT * (spent_s - self._mean_s)
+        self._last_s = now_s
+        return None if self._mean_s is None else 1.0 / self._mean_s
+
+
 class Counters:
     """The counts of one source, while they change.
 

@@ -14,13 +14,16 @@ from ..agreement import Limits, TensorAgreement, compare_share, incomparable
 from ..contract import BATCH, TensorSpec
 from ..dependencies import require
 from ..files import write_atomic
-from ..images.annotate import check_picture, text_scale
+from ..images.annotate import check_picture, line_width, write_tag
 from ..images.letterbox import Letterbox
 from .base import Task
+from .palette import class_palette, hues
 from .results import Result, category_of, expect, expect_suffix
 
 if TYPE_CHECKING:
     import supervision
+
+    from ..card import ModelCard
 
 #: Names of the graph's answers.
 _ANSWERS = ("boxes", "scores", "classes")
@@ -35,12 +38,14 @@ class Detections(Result):
         confidence: (N,) float32, 0 to 1.
         class_id: (N,) int64 into `names`.
         names: class names.
+        palette: (K, 3) uint8 RGB, one colour per class, as it is drawn; None for distinct hues.
     """
 
     xyxy: np.ndarray
     confidence: np.ndarray
     class_id: np.ndarray
     names: tuple[str, ...]
+    palette: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.xyxy)
@@ -50,6 +55,8 @@ class Detections(Result):
             ("class_id", (count,), np.int64),
         ):
             expect(name, getattr(self, name), shape, dtype)
+        if self.palette is not None:
+            expect("palette", self.palette, (len(self.names), 3), np.uint8)
         if count and not 0 <= self.class_id.min() <= self.class_id.max() < len(self.names):
             raise ValueError(
                 f"class_id must be 0 to {len(self.names) - 1}, got {self.class_id.min()} to {self.class_id.max()}"
@@ -121,6 +128,10 @@ class DetectionTask(Task):
     name: ClassVar[str] = "detection"
     result_type: ClassVar[type[Result]] = Detections
 
+    def __init__(self, card: ModelCard) -> None:
+        super().__init__(card)
+        self._palette = class_palette(card)
+
     @property
     def answers(self) -> tuple[TensorSpec, ...]:
         return (
@@ -138,6 +149,7 @@ class DetectionTask(Task):
             "confidence": scores[chosen],
             "class_id": answers["classes"][chosen],
             "names": self.card.class_names,
+            "palette": self._palette,
         }
 
     def agreement(
@@ -166,12 +178,14 @@ def draw_detections(image: np.ndarray, result: Detections) -> np.ndarray:
     """
     canvas = check_picture(image, result.image_wh).copy()
     supervision = require("supervision")
-    detections = result.to_supervision()
-    labels = [f"{result.names[c]} {score:.2f}" for c, score in zip(result.class_id, result.confidence)]
-    thickness = max(1, round(max(canvas.shape) / 640))
-    canvas = supervision.BoxAnnotator(thickness=thickness).annotate(canvas, detections)
-    annotator = supervision.LabelAnnotator(text_scale=text_scale(canvas), text_thickness=1, text_padding=3)
-    return np.asarray(annotator.annotate(canvas, detections, labels=labels))
+    palette = hues(len(result.names)) if result.palette is None else result.palette
+    colors = [(int(r), int(g), int(b)) for r, g, b in palette]
+    of_classes = supervision.ColorPalette(colors=[supervision.Color(*color) for color in colors])
+    annotator = supervision.BoxAnnotator(color=of_classes, thickness=line_width(canvas))
+    canvas = np.asarray(annotator.annotate(canvas, result.to_supervision()))
+    for box, score, c in reversed(list(zip(result.xyxy, result.confidence, result.class_id))):  # the best on top
+        write_tag(canvas, f"{result.names[c]} {score:.2f}", (box[0], box[1]), colors[c][::-1])
+    return canvas
 
 
 def _compare_boxes(

@@ -61,6 +61,7 @@ class Result(ABC):
         window_share: windows computed among all windows of all blocks, 0 to 1.
         activity: windows that those were, when asked for.
         dropped: frames the stream has dropped so far.
+        fps: frames per second that the stream answers of late; None for a frame alone, and the first of a stream.
         source: name of the source; empty where the caller brought the frame.
         file: path of the still image that the frame was read from; empty for all others.
         image: the frame itself, (H, W, 3) uint8 BGR, not copied; neither saved nor part of `to_dict`.
@@ -74,6 +75,7 @@ class Result(ABC):
     window_share: float = 1.0
     activity: WindowActivity | None = None
     dropped: int = 0
+    fps: float | None = None
     source: str = ""
     file: str = ""
     image: np.ndarray | None = field(default=None, repr=False)

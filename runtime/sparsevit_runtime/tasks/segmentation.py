@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from ..contract import BATCH, TensorSpec
 from ..dependencies import require
 from ..errors import SinkError
 from ..files import write_atomic
-from ..images.annotate import check_picture, write_legend
-from ..images.letterbox import Letterbox
+from ..images.annotate import Entry, check_picture, write_panel
+from ..images.letterbox import LabelGrid, Letterbox
+from ..images.scratch import Scratch
 from .base import Task
-from .palette import class_palette
+from .palette import OPACITY, class_palette
 from .results import Legend, Result, category_of, expect, expect_suffix
 
 if TYPE_CHECKING:
@@ -29,6 +31,14 @@ if TYPE_CHECKING:
 COCO_MASK = "segmentation"
 #: Classes covering less of the picture than this are not in the legend.
 _LEGEND_SHARE = 0.002
+#: Labels of fewer pixels than this have no steps that could be smoothed.
+_FINE = 1.5
+_EDGE = 1e-6  # of a label, which rounding may add
+#: Squares of fewer pixels than this are halved, larger ones cut in three, to take their corners off.
+_COARSE = 6.0
+#: Bytes of a strip of the picture that is worked on at a time.
+_STRIP = 1 << 17
+_scratch = Scratch()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -38,12 +48,14 @@ class Segmentation(Result):
     Attributes:
         label_map: (H, W) uint8 at the frame's size.
         names: class names.
-        palette: (K, 3) uint8 RGB, one colour per class.
+        palette: (K, 3) uint8 RGB, one colour per class, as it is drawn.
+        grid: squares of the frame that the model gave one label each; None where each pixel has its own.
     """
 
     label_map: np.ndarray
     names: tuple[str, ...]
     palette: np.ndarray
+    grid: LabelGrid | None = None
 
     def __post_init__(self) -> None:
         expect("label_map", self.label_map, (self.image_wh[1], self.image_wh[0]), np.uint8)
@@ -130,8 +142,9 @@ class Segmentation(Result):
 
     def legend(self) -> Legend:
         """Classes that cover a visible part of the picture."""
-        sample = self.label_map[::4, ::4]
-        pixels = np.bincount(sample.ravel(), minlength=len(self.names))[: len(self.names)]
+        step = max(4, min(self.image_wh) // 90)
+        sample = np.ascontiguousarray(self.label_map[::step, ::step])
+        pixels = cv2.calcHist([sample], [0], None, [256], [0, 256]).ravel()[: len(self.names)]
         present = np.flatnonzero(pixels >= max(1, _LEGEND_SHARE * sample.size))
         return [(self.names[c], tuple(self.palette[c].tolist())) for c in present]
 
@@ -151,18 +164,23 @@ class SegmentationTask(Task):
         return (TensorSpec.of("labels", np.uint8, BATCH, "label_rows", "label_columns"),)
 
     def decode(self, answers: Mapping[str, np.ndarray], letterbox: Letterbox, threshold: float) -> dict[str, Any]:
-        label_map = letterbox.map_to_frame(answers["labels"])
-        return {"label_map": label_map, "palette": self._palette, "names": self.card.class_names}
+        labels = answers["labels"]
+        return {
+            "label_map": letterbox.map_to_frame(labels),
+            "palette": self._palette,
+            "names": self.card.class_names,
+            "grid": letterbox.label_grid(*labels.shape),
+        }
 
 
 def draw_segmentation(
-    image: np.ndarray, result: Segmentation, *, opacity: float = 0.5, legend: bool = True
+    image: np.ndarray, result: Segmentation, *, opacity: float = OPACITY, legend: bool = True
 ) -> np.ndarray:
-    """Tints every pixel with the colour of its class.
+    """Tints every pixel with the colour of its class, with smooth edges where a label is larger than a pixel.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        result: result of that frame.
+        result: result of that frame; with `grid` None every pixel is tinted as `label_map` has it.
         opacity: opacity of the tint, 0 to 1.
         legend: name the classes present, in the lower left corner.
 
@@ -174,11 +192,65 @@ def draw_segmentation(
     """
     image = check_picture(image, result.image_wh)
     table = np.zeros((256, 1, 3), np.uint8)
-    table[: len(result.palette), 0] = result.palette[:, ::-1]
-    tint = cv2.applyColorMap(result.label_map, table)
-    canvas = cv2.addWeighted(image, 1.0 - opacity, tint, opacity, 0.0, dst=tint)
-    if cv2.minMaxLoc(result.label_map)[1] >= len(result.palette):
+    table[: len(result.palette), 0] = np.rint(result.palette[:, ::-1] * opacity)
+    if result.grid is None or min(result.grid.cell_wh) < _FINE:
+        labels = result.label_map
+        tint = cv2.applyColorMap(labels, table)
+    else:
+        labels = _squares(result, result.grid)
+        tint = _smooth_tint(result, result.grid, labels, table)
+    canvas = _blended(image, tint, opacity)
+    if cv2.minMaxLoc(labels)[1] >= len(result.palette):
         cv2.copyTo(image, (result.label_map >= len(result.palette)).view(np.uint8), canvas)
     if legend:
-        write_legend(canvas, result.legend())
+        write_panel(canvas, [Entry(name, color[::-1]) for name, color in result.legend()], top=False)
     return np.asarray(canvas)
+
+
+def _squares(result: Segmentation, grid: LabelGrid) -> np.ndarray:
+    """The label of every square of the grid that touches the frame, (rows, columns) uint8."""
+    (width, height), (cell_w, cell_h), (left, top) = result.image_wh, grid.cell_wh, grid.origin_xy
+    columns, rows = math.ceil((width - left) / cell_w - _EDGE), math.ceil((height - top) / cell_h - _EDGE)
+    x = (left + (np.arange(columns) + 0.5) * cell_w).clip(0, width - 1).astype(np.intp)
+    y = (top + (np.arange(rows) + 0.5) * cell_h).clip(0, height - 1).astype(np.intp)
+    return result.label_map.take(y, axis=0, mode="clip").take(x, axis=1, mode="clip")
+
+
+def _smooth_tint(result: Segmentation, grid: LabelGrid, labels: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """The colour of every pixel, (H, W, 3) uint8 BGR, to be written over.
+
+    Medians over parts of a square take the corners off the edges between squares. They invent no label, and a single
+    square or a line of them is still seen.
+    """
+    (width, height), (cell_w, cell_h), (left, top) = result.image_wh, grid.cell_wh, grid.origin_xy
+    rows, columns = labels.shape
+    coarse = min(grid.cell_wh) >= _COARSE
+    parts = 3 if coarse else 2
+    shape = rows * parts, columns * parts
+    finer, smooth = _scratch.array("finer", shape), _scratch.array("smooth", shape)
+    cv2.resize(labels, shape[::-1], dst=finer, interpolation=cv2.INTER_NEAREST)
+    cv2.medianBlur(finer, 3, dst=smooth)
+    if coarse:
+        cv2.medianBlur(smooth, 3, dst=finer)
+    colors = cv2.applyColorMap(finer if coarse else smooth, table, dst=_scratch.array("colors", (*shape, 3)))
+    # Squares are whole on a canvas that may be a little larger than the frame.
+    x, y = -round(left), -round(top)
+    size = max(round(columns * cell_w), width + x), max(round(rows * cell_h), height + y)
+    tint = cv2.resize(colors, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(tint[y : y + height, x : x + width])
+
+
+def _blended(image: np.ndarray, tint: np.ndarray, opacity: float) -> np.ndarray:
+    """The picture under a tint that is scaled by its opacity, (H, W, 3) uint8 BGR; the tint is written over."""
+    canvas = tint if tint.flags.c_contiguous else np.empty_like(image)
+    rows = max(1, _STRIP // (3 * image.shape[1]))
+    scratch = _scratch.array("strip", (rows, image.shape[1], 3))
+    for y in range(0, image.shape[0], rows):  # strips stay in the CPU's cache
+        strip, out = image[y : y + rows], canvas[y : y + rows]
+        under = scratch[: len(strip)]
+        if opacity == 0.5:
+            np.right_shift(strip, 1, out=under)
+        else:
+            cv2.convertScaleAbs(strip, dst=under, alpha=1.0 - opacity)
+        cv2.add(under, tint[y : y + rows], dst=out)
+    return canvas

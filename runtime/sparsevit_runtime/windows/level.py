@@ -65,7 +65,16 @@ class Level:
         return self.window_share == 1.0
 
     def __str__(self) -> str:
-        return "dense" if self.is_dense else f"{1 - self.window_share:.0%} pruned"
+        return say_pruned(self.window_share)
+
+
+def say_pruned(window_share: float) -> str:
+    """A sparsity in words, the same everywhere: ``60% pruned``, or ``dense``.
+
+    Args:
+        window_share: windows computed among all windows of all blocks, 0 to 1.
+    """
+    return "dense" if window_share == 1.0 else f"{1 - window_share:.0%} pruned"
 
 
 def _share_of_keep(keep: np.ndarray, stages: tuple[StageGeometry, ...]) -> float:

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from sparsevit_runtime.live.channel import Closed
-from sparsevit_runtime.live.metrics import Counters, StageTime
+from sparsevit_runtime.live.metrics import Counters, Rate, StageTime
 
 
 def test_counts_add_up_at_every_snapshot_while_threads_count():
@@ -56,3 +56,13 @@ def test_after_the_end_no_frame_is_counted_any_more():
     with pytest.raises(Closed):
         counters.capture()
     assert counters.snapshot().captured == 1
+
+
+def test_a_rate_is_that_of_late():
+    rate = Rate()
+    assert rate.tick(10.0) is None
+    assert rate.tick(10.04) == pytest.approx(25)
+    for i in range(100):
+        told = rate.tick(10.04 + 0.1 * (i + 1))
+    assert told == pytest.approx(10, rel=0.02)
+    assert rate.tick(20.04) > 0  # at once

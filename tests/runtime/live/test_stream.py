@@ -52,6 +52,13 @@ def test_files_give_every_frame_in_order(make_model, count):
     assert source.closed and not workers()
 
 
+def test_results_of_a_stream_know_its_rate(make_model):
+    model = make_model()
+    first, *rest = model.stream(Numbered(8, pause_s=0.01))
+    assert first.fps is None and all(1 < result.fps <= 110 for result in rest)
+    assert model(rest[0].image).fps is None
+
+
 def test_a_slow_consumer_of_a_file_misses_nothing(make_model):
     seen = []
     for result in make_model().stream(Numbered(8)):
