@@ -50,6 +50,8 @@ _HOME = {
     "draw_detections": "draw",
     "draw_activity": "draw",
     "SparseViTError": "errors",
+    "ArgumentError": "errors",
+    "SelectionError": "errors",
     "ModelError": "errors",
     "CardError": "errors",
     "PlanError": "errors",
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from .draw import draw_detections as draw_detections
     from .draw import draw_result as draw_result
     from .draw import draw_segmentation as draw_segmentation
+    from .errors import ArgumentError as ArgumentError
     from .errors import BackendError as BackendError
     from .errors import BuildError as BuildError
     from .errors import CardError as CardError
@@ -79,6 +82,7 @@ if TYPE_CHECKING:
     from .errors import MissingDependencyError as MissingDependencyError
     from .errors import ModelError as ModelError
     from .errors import PlanError as PlanError
+    from .errors import SelectionError as SelectionError
     from .errors import SessionError as SessionError
     from .errors import SinkError as SinkError
     from .errors import SourceError as SourceError

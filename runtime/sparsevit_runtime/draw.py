@@ -5,13 +5,16 @@ Everything but the boxes is plain OpenCV, cheap enough to draw every frame of a 
 
 from __future__ import annotations
 
+import sys
+
 import cv2
 import numpy as np
 
+from .arguments import as_whole
 from .errors import PlanError
 from .images.annotate import Entry, check_picture, line_width, write_panel
 from .tasks.detection import draw_detections
-from .tasks.results import Result
+from .tasks.results import Result, expect_result
 from .tasks.segmentation import draw_segmentation
 from .windows.activity import WindowActivity
 from .windows.level import say_pruned
@@ -45,8 +48,11 @@ def draw_result(
 
     Raises:
         FrameError: not a frame, or not of the result's size.
+        ArgumentError: not a result.
+        PlanError: no such stage.
         MissingDependencyError: detections need supervision.
     """
+    expect_result(result, Result)
     canvas = check_picture(image, result.image_wh)
     if result.activity is not None:  # under the answer, which stays readable where nothing was computed
         canvas = draw_activity(canvas, result.activity, stage=stage)
@@ -86,11 +92,11 @@ def draw_activity(
 
 def _shown(activity: WindowActivity, stage: int | None, block: int | None) -> tuple[int, int]:
     """The stage and block whose windows are outlined."""
-    stage = 0 if stage is None else stage
+    stage = 0 if stage is None else as_whole(stage, "stage", -sys.maxsize, sys.maxsize)
     if not 0 <= stage < len(activity.stages):
         raise PlanError(f"no stage {stage}; the model has stages 0 to {len(activity.stages) - 1}")
     depth = activity.stages[stage].geometry.depth
-    block = depth - 1 if block is None else block
+    block = depth - 1 if block is None else as_whole(block, "block", -sys.maxsize, sys.maxsize)
     if not 0 <= block < depth:
         raise PlanError(f"no block {block} in stage {stage}; it has blocks 0 to {depth - 1}")
     return stage, block

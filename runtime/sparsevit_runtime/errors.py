@@ -5,6 +5,14 @@ class SparseViTError(Exception):
     """Base of every error this project raises on purpose."""
 
 
+class ArgumentError(SparseViTError, ValueError, TypeError):
+    """An argument is of a type or value that means nothing here."""
+
+
+class SelectionError(ArgumentError, IndexError):
+    """An index or mask that does not fit the result it selects from."""
+
+
 class ModelError(SparseViTError):
     """A model file cannot be opened, or is not one of ours."""
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from .arguments import as_path, as_text, as_whole
 from .backends import Backend, LoadOptions, open_backend
 from .card import ModelCard
-from .errors import FrameError, ModelError
+from .errors import ArgumentError, FrameError, ModelError
 from .images.frames import FrameLike
 from .images.probe import probe_image
 from .runner import DEFAULT_THRESHOLD, PlacedFrame, Request, Runner
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from .live.stream import Stream
     from .sources.base import Source
 
+#: Far beyond any machine; ONNX Runtime takes whatever it is told, and falls.
+_MOST_THREADS = 1024
 _BUNDLED = Path(__file__).with_name("models")
 
 
@@ -41,9 +44,10 @@ def find_model(model: str | Path) -> Path:
 
     Raises:
         ModelError: neither.
+        ArgumentError: no path and no name.
     """
     bundled = bundled_models()
-    path = Path(model)
+    path = as_path(model, "model")
     if str(model) in bundled and not path.exists():
         return bundled[str(model)]
     if not path.suffix and not path.is_file():
@@ -78,18 +82,37 @@ def load(
         BackendError: the backend or device is not available here, or an engine is of another TensorRT or GPU.
         BuildError: no engine can be made of the file.
         MissingDependencyError: the backend's library is not installed.
+        ArgumentError: an argument is of another type.
     """
-    options = options or LoadOptions()
+    backend = as_text(backend, "backend")
+    options = LoadOptions() if options is None else options
+    if not isinstance(options, LoadOptions):
+        raise ArgumentError(f"options is a LoadOptions, got {type(options).__name__}")
     options = replace(
         options,
         threads=options.threads if threads is None else threads,
         device=options.device if device is None else device,
     )
-    return Model(open_backend(find_model(model), backend, options))
+    if options.threads is not None:
+        as_whole(options.threads, "threads", -_MOST_THREADS, _MOST_THREADS)
+    if options.device is not None:
+        as_text(options.device, "device")
+    path = find_model(model)
+    opened = Model(open_backend(path, backend, options))
+    opened._loaded = path, backend, options
+    return opened
+
+
+def _load_again(path: Path, backend: str, options: LoadOptions) -> Model:
+    """What unpickling calls."""
+    return load(path, backend, options=options)
 
 
 class Model:
     """A backend with everything around it: letterbox, plan, decoding.
+
+    `print` tells it in a line. A model that `load` opened can be pickled: it is loaded anew from its file, in the way
+    it was loaded at first.
 
     Threads: calls from several threads are safe and wait for one another. A stream has buffers of its own and runs
     beside calls.
@@ -102,8 +125,28 @@ class Model:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.runner = Runner(backend)
+        self._loaded: tuple[Path, str, LoadOptions] | None = None
         self._lock = threading.Lock()
         self._buffer = self.runner.new_buffer()
+
+    def __str__(self) -> str:
+        card, (height, width) = self.card, self.input_hw
+        classes = f", {len(card.classes)} classes" if card.classes else ""
+        return (
+            f"{card.name}: {self.task}{classes}, input {width}x{height}, {card.precision}, "
+            f"{self.backend.name} on {self.backend.device}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Model {self}>"
+
+    def __reduce__(self) -> tuple[Callable[..., Model], tuple[Any, ...]]:
+        if self._loaded is None:
+            raise ModelError(
+                f"{self.card.name} was made of an open backend, which belongs to this process; only models that `load` "
+                "opened can be pickled"
+            )
+        return _load_again, self._loaded
 
     @property
     def card(self) -> ModelCard:
@@ -134,6 +177,7 @@ class Model:
         """
         return self.runner.level(sparsity)
 
+    @overload
     def __call__(
         self,
         frame: FrameLike,
@@ -142,27 +186,51 @@ class Model:
         activity: bool = False,
         threshold: float = DEFAULT_THRESHOLD,
         inputs: Mapping[str, np.ndarray] | None = None,
-    ) -> Result:
-        """Runs one frame.
+    ) -> Result: ...
+
+    @overload
+    def __call__(
+        self,
+        frame: list[FrameLike] | tuple[FrameLike, ...],
+        sparsity: PlanLike | Level | None = None,
+        *,
+        activity: bool = False,
+        threshold: float = DEFAULT_THRESHOLD,
+        inputs: Sequence[Mapping[str, np.ndarray]] | None = None,
+    ) -> list[Result]: ...
+
+    def __call__(
+        self,
+        frame: FrameLike | list[FrameLike] | tuple[FrameLike, ...],
+        sparsity: PlanLike | Level | None = None,
+        *,
+        activity: bool = False,
+        threshold: float = DEFAULT_THRESHOLD,
+        inputs: Any = None,
+    ) -> Result | list[Result]:
+        """Runs one frame, or a list of frames in one go as `batch` does.
 
         Args:
             frame: (H, W, 3) uint8 BGR, any size: a numpy array, or with the TensorRT backend anything on the GPU that
-                has `__cuda_array_interface__`, which stays there; `image` of its result is None.
+                has `__cuda_array_interface__`, which stays there; `image` of its result is None. Or a list of them.
             sparsity: any form `Plan.parse` reads, or a level; None computes all windows, or the fixed plan of a
                 `--fixed` export.
             activity: results also tell which windows were computed.
             threshold: detections with a lower score are left out; other tasks ignore it.
             inputs: arrays that the model takes with each frame beside its pixels, by name, without a batch; most take
-                nothing.
+                nothing. One set for each frame of a list.
 
         Returns:
-            Segmentation, Detections or Features, as the model's task is.
+            Segmentation, Detections or Features, as the model's task is; of a list of frames a list of them.
 
         Raises:
-            FrameError: `frame` is not a frame, or an input is missing.
+            FrameError: `frame` is not a frame, an input is missing, or one is given that the model does not take.
+            ArgumentError: another argument is of another type, or the threshold is not finite.
             PlanError: `sparsity` does not fit the model.
             BackendError: the run failed.
         """
+        if isinstance(frame, (list, tuple)):
+            return self.batch(frame, sparsity, activity=activity, threshold=threshold, inputs=inputs)
         every = None if inputs is None else [inputs]
         return self.batch([frame], sparsity, activity=activity, threshold=threshold, inputs=every)[0]
 
@@ -177,8 +245,20 @@ class Model:
     ) -> list[Result]:
         """Runs several frames, of any sizes, in one go; see `__call__`. The timings are those of the whole batch."""
         request = self.runner.request(self.level(sparsity), activity=activity, threshold=threshold)
+        if not isinstance(frames, Sequence) or isinstance(frames, (str, bytes)):
+            hint = "; split a batch with list(frames)" if isinstance(frames, np.ndarray) else ""
+            raise ArgumentError(f"frames is a list of frames, got {type(frames).__name__}{hint}")
+        if inputs is not None and not isinstance(inputs, Sequence):
+            raise ArgumentError(f"inputs is a list with one set for each frame, got {type(inputs).__name__}")
+        if not all(isinstance(each, Mapping) for each in inputs or ()):
+            raise ArgumentError("inputs is a mapping of arrays by name for each frame")
         if inputs is not None and len(inputs) != len(frames):
             raise FrameError(f"{len(frames)} frames come with {len(inputs)} sets of inputs; give one for each frame")
+        taken = [spec.name for spec in self.runner.contract.frame_inputs]
+        if unknown := sorted({str(name) for each in inputs or () for name in each if name not in taken}):
+            raise FrameError(
+                f"{self.card.name} takes no {', '.join(unknown)} with a frame; it takes {', '.join(taken) or 'nothing'}"
+            )
         placed = [self.runner.place(frame, inputs[i] if inputs else None) for i, frame in enumerate(frames)]
         if not placed:
             return []
@@ -238,7 +318,8 @@ class Model:
         return Stream(self.runner, source, sparsity, activity=activity, threshold=threshold)
 
     def warm_up(self, runs: int = 2) -> None:
-        """Runs the probe image, so that the first real frame does not pay for allocations."""
+        """Runs the probe image, so that the first real frame does not pay for allocations. Raises ArgumentError."""
+        runs = as_whole(runs, "runs", 0, 10_000)
         probe = probe_image(*self.input_hw, seed=0)
         nothing = {
             spec.name: np.zeros([int(size) for size in spec.shape[1:]], spec.dtype)

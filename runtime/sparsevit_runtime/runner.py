@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import as_flag, as_number
 from .backends.base import Backend, Outputs, RunQueue
 from .contract import IMAGE, KEEP, TensorSpec
 from .errors import FrameError
@@ -98,9 +99,14 @@ class Runner:
         return Level.resolve(self.card, sparsity)
 
     def request(self, level: Level, *, activity: bool = False, threshold: float = DEFAULT_THRESHOLD) -> Request:
-        """What a caller wants of a frame."""
+        """What a caller wants of a frame.
+
+        Raises:
+            ArgumentError: the threshold is no finite number, or `activity` no flag.
+        """
+        activity, threshold = as_flag(activity, "activity"), as_number(threshold, "threshold")
         outputs = self._answers + (self._orders if activity else ())
-        return Request(level, activity, float(threshold), outputs)
+        return Request(level, activity, threshold, outputs)
 
     def place(self, frame: FrameLike, inputs: Mapping[str, np.ndarray] | None = None) -> PlacedFrame:
         """Checks a frame.

@@ -123,6 +123,25 @@ def test_a_batch_equals_its_frames_alone(make_model, frame):
     assert len(model.batch(frames[:2])) == 2  # fewer than before in the same buffer
 
 
+def test_a_list_of_frames_is_a_batch(make_model, frame):
+    model = make_model()
+    frames = [frame, frame[:20, :31].copy()]
+    for given in (frames, tuple(frames)):
+        results = model(given, 0.5, activity=True)
+        assert isinstance(results, list) and [r.image is f for r, f in zip(results, frames)] == [True, True]
+        for one, result in zip(frames, results, strict=True):
+            np.testing.assert_array_equal(result.label_map, model(one, 0.5).label_map)
+    assert model([]) == []
+    with pytest.raises(FrameError, match="NoneType"):
+        model([frame, None])
+
+
+def test_a_model_is_printed_in_a_line(make_model):
+    model = make_model()
+    assert str(model) == "tiny: segmentation, 8 classes, input 48x32, fp32, onnxruntime on cpu"
+    assert repr(model) == f"<Model {model}>"
+
+
 def test_results_own_their_arrays(make_model, frame):
     model = make_model()
     first = model(frame)

@@ -36,7 +36,7 @@ def check_frame(image: object) -> np.ndarray:
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
         raise _wrong(image, "it is grey: convert with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)")
     if image.ndim == 4:
-        raise _wrong(image, "it is a batch: pass one image at a time")
+        raise _wrong(image, "it is a batch: pass one image, or list(images)")
     if image.ndim != 3:
         raise _wrong(image, "pass an image as OpenCV reads it")
     if 0 in image.shape:

@@ -48,6 +48,11 @@ class Letterbox:
     top: int = field(init=False)
 
     def __post_init__(self) -> None:
+        for name in ("frame_wh", "input_hw"):
+            size = getattr(self, name)
+            whole = isinstance(size, (tuple, list)) and all(isinstance(side, (int, np.integer)) for side in size)
+            if not whole or len(size) != 2:
+                raise FrameError(f"{name} is two whole numbers of pixels, got {size!r}")
         (frame_w, frame_h), (input_h, input_w) = self.frame_wh, self.input_hw
         if min(frame_w, frame_h, input_h, input_w) < 1:
             raise FrameError(

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..contract import BATCH, TensorSpec
-from ..files import write_atomic
 from ..images.letterbox import Letterbox
 from .base import Task
-from .results import Result, expect_suffix
+from .results import Result, expect, expect_size
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
 class Features(Result):
-    """The backbone's maps, for a model without a head.
+    """The backbone's maps, for a model without a head. `save` writes .npz (`stage0`, `stage1`, ...) and .json.
 
     Attributes:
         maps: per stage (C, h, w) float32, over the letterboxed input.
@@ -28,21 +26,28 @@ class Features(Result):
     maps: tuple[np.ndarray, ...]
 
     def __post_init__(self) -> None:
+        expect_size(self.image_wh)
         for i, m in enumerate(self.maps):
-            if m.ndim != 3 or m.dtype != np.float32:
-                raise ValueError(f"map {i} must be (C, h, w) float32, got {m.shape} {m.dtype}")
+            expect(f"map {i}", m, (None, None, None), np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """The common head and `maps`: the shape of each map."""
         return {**self._head(BackboneTask.name), "maps": [list(m.shape) for m in self.maps]}
 
-    def save(self, path: str | Path) -> None:
-        """Writes the maps as .npz, arrays `stage0`, `stage1`, ... Raises SinkError."""
-        expect_suffix(path, ".npz", "feature maps")
+    def _told(self) -> Sequence[str]:
+        return ["maps of " + ", ".join("x".join(map(str, m.shape)) for m in self.maps)]
+
+    def _what(self) -> str:
+        return "feature maps"
+
+    def _formats(self) -> dict[str, Callable[[], bytes]]:
+        return {".npz": self._npz, **super(Features, self)._formats()}
+
+    def _npz(self) -> bytes:
         data = io.BytesIO()
         arrays: dict[str, Any] = {f"stage{i}": m for i, m in enumerate(self.maps)}
         np.savez(data, **arrays)
-        write_atomic(path, data.getvalue())
+        return data.getvalue()
 
 
 class BackboneTask(Task):

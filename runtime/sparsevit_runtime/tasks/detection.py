@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from ..agreement import Limits, TensorAgreement, compare_share, incomparable
 from ..contract import BATCH, TensorSpec
 from ..dependencies import require
-from ..files import write_atomic
+from ..errors import ArgumentError, SelectionError
 from ..images.annotate import check_picture, line_width, write_tag
 from ..images.letterbox import Letterbox
 from .base import Task
 from .palette import class_palette, hues
-from .results import Result, category_of, expect, expect_suffix
+from .results import (
+    CategoryIds,
+    Result,
+    category_of,
+    expect,
+    expect_names,
+    expect_result,
+    expect_size,
+    image_id_of,
+)
 
 if TYPE_CHECKING:
     import supervision
@@ -29,9 +39,29 @@ if TYPE_CHECKING:
 _ANSWERS = ("boxes", "scores", "classes")
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Detection(NamedTuple):
+    """One object.
+
+    Attributes:
+        xyxy: (4,) float32 corners in frame pixels.
+        confidence: confidence, 0 to 1.
+        class_id: class, into the names of the result.
+        name: name of the class.
+    """
+
+    xyxy: np.ndarray
+    confidence: float
+    class_id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
 class Detections(Result):
     """Objects found, best first.
+
+    They are counted, selected and walked through as `supervision.Detections` are: `len(result)`, `result.empty`,
+    `result[0]`, `result[:5]`, `result[result.confidence > 0.5]`, `result[result.class_id == 2]` give results with those
+    objects only; a loop gives each as a `Detection`. `save` writes .json and .npz (`xyxy`, `confidence`, `class_id`).
 
     Attributes:
         xyxy: (N, 4) float32 corners in frame pixels, inside the frame.
@@ -48,7 +78,9 @@ class Detections(Result):
     palette: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        count = len(self.xyxy)
+        expect_size(self.image_wh)
+        expect_names(self.names)
+        count = len(self.xyxy) if np.ndim(self.xyxy) else None
         for name, shape, dtype in (
             ("xyxy", (count, 4), np.float32),
             ("confidence", (count,), np.float32),
@@ -58,12 +90,73 @@ class Detections(Result):
         if self.palette is not None:
             expect("palette", self.palette, (len(self.names), 3), np.uint8)
         if count and not 0 <= self.class_id.min() <= self.class_id.max() < len(self.names):
-            raise ValueError(
+            raise ArgumentError(
                 f"class_id must be 0 to {len(self.names) - 1}, got {self.class_id.min()} to {self.class_id.max()}"
             )
 
     def __len__(self) -> int:
         return len(self.xyxy)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was found."""
+        return len(self) == 0
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | np.ndarray) -> Detections:
+        """The result with some of its objects only.
+
+        Args:
+            index: one of them, a slice, a list of them, or a mask (N,) bool.
+
+        Raises:
+            SelectionError: there is no such object, the mask is of another length, or it is no index.
+        """
+        chosen = self._chosen(index)
+        return replace(self, xyxy=self.xyxy[chosen], confidence=self.confidence[chosen], class_id=self.class_id[chosen])
+
+    def __iter__(self) -> Iterator[Detection]:
+        for box, score, c in zip(self.xyxy, self.confidence, self.class_id):
+            yield Detection(box, float(score), int(c), self.names[c])
+
+    def _chosen(self, index: object) -> slice | np.ndarray:
+        if isinstance(index, slice):
+            try:
+                index.indices(len(self))
+            except (TypeError, ValueError) as error:
+                raise SelectionError(f"{index} is no slice of {len(self)} objects ({error})") from error
+            return index
+        try:
+            array = np.atleast_1d(np.asarray(index))
+        except ValueError as error:
+            raise SelectionError(f"a list of unequal parts is no index ({error})") from error
+        if array.ndim != 1 or (array.size and array.dtype != bool and not np.issubdtype(array.dtype, np.integer)):
+            raise SelectionError(
+                f"objects are selected by number, slice, list or mask, got {type(index).__name__} of {array.dtype}"
+            )
+        if array.dtype == bool:
+            if len(array) != len(self) or np.ndim(np.asarray(index)) == 0:
+                raise SelectionError(f"a mask of {len(array)} does not fit {len(self)} objects; make it of this result")
+            return array
+        array = array.astype(np.int64)
+        if array.size and not -len(self) <= array.min() <= array.max() < len(self):
+            raise SelectionError(f"no object {index} among {len(self)}")
+        return array
+
+    def _told(self) -> Sequence[str]:
+        counts = [f"{count} {self.names[c]}" for c, count in sorted(Counter(self.class_id.tolist()).items())]
+        objects = "1 object" if len(self) == 1 else f"{len(self)} objects"
+        return [f"{objects} ({', '.join(counts)})" if counts else objects]
+
+    def _what(self) -> str:
+        return "detections"
+
+    def _formats(self) -> dict[str, Callable[[], bytes]]:
+        return {".json": lambda: (json.dumps(self.to_dict()) + "\n").encode(), ".npz": self._npz}
+
+    def _npz(self) -> bytes:
+        data = io.BytesIO()
+        np.savez(data, xyxy=self.xyxy, confidence=self.confidence, class_id=self.class_id)
+        return data.getvalue()
 
     def to_supervision(self) -> supervision.Detections:
         """A `supervision.Detections` with the class names under ``data["class_name"]``.
@@ -77,13 +170,19 @@ class Detections(Result):
         )
         return found
 
-    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    def to_coco(
+        self, image_id: int | str | None = None, category_ids: CategoryIds | None = None
+    ) -> list[dict[str, Any]]:
         """COCO detection records: bbox is x, y, width, height in frame pixels.
 
         Args:
-            image_id: image id of this frame.
+            image_id: image id of this frame; `frame_index` when None.
             category_ids: COCO category of each class; class + 1 when None.
+
+        Raises:
+            ArgumentError: no id, or a class without a category.
         """
+        image_id = image_id_of(self, image_id)
         boxes = np.concatenate([self.xyxy[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]], axis=1)
         return [
             {
@@ -107,11 +206,6 @@ class Detections(Result):
             for box, score, c in zip(self.xyxy, self.confidence, self.class_id)
         ]
         return {**self._head(DetectionTask.name), "objects": objects}
-
-    def save(self, path: str | Path) -> None:
-        """Writes `to_dict` as .json. Raises SinkError."""
-        expect_suffix(path, ".json", "detections")
-        write_atomic(path, (json.dumps(self.to_dict()) + "\n").encode())
 
     def draw_answer(self, image: np.ndarray) -> np.ndarray:
         """See `Result.draw_answer`.
@@ -174,8 +268,10 @@ def draw_detections(image: np.ndarray, result: Detections) -> np.ndarray:
 
     Raises:
         FrameError: not a frame, or not of the result's size.
+        ArgumentError: not the result of a detection.
         MissingDependencyError: supervision is not installed.
     """
+    expect_result(result, Detections)
     canvas = check_picture(image, result.image_wh).copy()
     supervision = require("supervision")
     palette = hues(len(result.names)) if result.palette is None else result.palette

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import SinkError
+from ..arguments import as_path
+from ..errors import ArgumentError, FrameError, SinkError
+from ..files import write_atomic
+from ..windows.level import say_pruned
 
 if TYPE_CHECKING:
     from ..windows.activity import WindowActivity
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 RESULT_SCHEMA = 1
 #: Name and RGB colour of each entry.
 Legend = Sequence[tuple[str, tuple[int, int, int]]]
+#: COCO category of each class: a list in the order of the classes, or a mapping.
+CategoryIds = Sequence[int] | Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +54,11 @@ class Timings:
         return {name: round(getattr(self, name), 3) for name in names}
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
 class Result(ABC):
     """Base of the results.
+
+    `print` tells one in a line; a notebook shows its picture. Results can be pickled and copied.
 
     Attributes:
         image_wh: width and height of the frame in pixels.
@@ -84,13 +92,69 @@ class Result(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON; key `schema` is the version of the layout."""
 
-    @abstractmethod
     def save(self, path: str | Path) -> None:
-        """Writes the answer whole or not at all.
+        """Writes the answer whole or not at all, as the suffix says: .json is `to_dict`; others as each result says.
 
         Raises:
             SinkError: the suffix is not one this result can be saved as, or the file cannot be written.
+            ArgumentError: no path.
         """
+        path = as_path(path, "path")
+        formats = self._formats()
+        if path.suffix.lower() not in formats:
+            raise SinkError(
+                f"{self._what()} can be saved as {' or '.join(formats)}, not as {path.name!r}; name such a file"
+            )
+        write_atomic(path, formats[path.suffix.lower()]())
+
+    def plot(self, image: np.ndarray | None = None, *, legend: bool = True, hud: bool = True) -> np.ndarray:
+        """The annotated picture, (H, W, 3) uint8 BGR, new; see `draw_result`.
+
+        Args:
+            image: the frame; None for the one the result carries.
+            legend, hud: see `draw_result`.
+
+        Raises:
+            FrameError: the result carries no frame (it was on the GPU), or `image` is not one of its size.
+            MissingDependencyError: see `draw_result`.
+        """
+        from ..draw import draw_result
+
+        if image is None and self.image is None:
+            raise FrameError("the result carries no frame, which was on the GPU or taken out; pass plot(image)")
+        return draw_result(self.image if image is None else image, self, legend=legend, hud=hud)
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture of `plot` for a notebook; None when there is no frame to draw on."""
+        if self.image is None:
+            return None
+        import cv2
+
+        done, data = cv2.imencode(".png", self.plot())
+        return data.tobytes() if done else None
+
+    def __str__(self) -> str:
+        width, height = self.image_wh
+        place = f"frame {self.frame_index} of {self.source}" if self.source else "a frame"
+        parts = [f"{type(self).__name__} of {place}, {width}x{height}", *self._told(), say_pruned(self.window_share)]
+        if self.timings.inference_ms:
+            parts.append(f"inference {self.timings.inference_ms:.1f} ms")
+        return ", ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+    def _told(self) -> Sequence[str]:
+        """What `print` says about the answer."""
+        return ()
+
+    def _what(self) -> str:
+        """What `save` calls the answer."""
+        return f"a {type(self).__name__}"
+
+    def _formats(self) -> dict[str, Callable[[], bytes]]:
+        """What the answer can be saved as: content by suffix."""
+        return {".json": lambda: (json.dumps(self.to_dict(), allow_nan=False) + "\n").encode()}
 
     def draw_answer(self, image: np.ndarray) -> np.ndarray:
         """The answer over a picture, without legend and figures.
@@ -123,18 +187,62 @@ class Result(ABC):
         }
 
 
-def expect(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: type) -> None:
-    """Raises ValueError unless an array has a shape and type."""
-    if array.shape != shape or array.dtype != dtype:
-        raise ValueError(f"{name} must be {shape} {np.dtype(dtype)}, got {array.shape} {array.dtype}")
+def expect(name: str, array: np.ndarray, shape: tuple[int | None, ...], dtype: type) -> None:
+    """Raises ArgumentError unless an array has a shape and type; None is any size."""
+    if not isinstance(array, np.ndarray):
+        kind = type(array).__name__
+        raise ArgumentError(f"{name} must be a numpy array {_said(shape)} {np.dtype(dtype)}, got {kind}")
+    fits = len(shape) == array.ndim and all(wanted in (None, size) for wanted, size in zip(shape, array.shape))
+    if not fits or array.dtype != dtype:
+        raise ArgumentError(f"{name} must be {_said(shape)} {np.dtype(dtype)}, got {array.shape} {array.dtype}")
 
 
-def expect_suffix(path: str | Path, suffix: str, what: str) -> None:
-    """Raises SinkError unless a file has a suffix."""
-    if Path(path).suffix.lower() != suffix:
-        raise SinkError(f"{what} can be saved as {suffix}, not as {Path(path).name!r}; name a {suffix} file")
+def expect_size(image_wh: object) -> None:
+    """Raises ArgumentError unless it is a width and a height in pixels."""
+    sides = image_wh if isinstance(image_wh, tuple) else ()
+    if len(sides) != 2 or not all(isinstance(side, (int, np.integer)) and side >= 1 for side in sides):
+        raise ArgumentError(f"image_wh is the frame's (width, height) in pixels, got {image_wh!r}")
 
 
-def category_of(class_id: int, category_ids: Sequence[int] | None) -> int:
-    """COCO category of a class: class + 1 unless a table says otherwise."""
-    return class_id + 1 if category_ids is None else int(category_ids[class_id])
+def expect_result(result: object, kind: type[Result]) -> None:
+    """Raises ArgumentError unless it is a result of that kind."""
+    if not isinstance(result, kind):
+        raise ArgumentError(f"expected the {kind.__name__} of a frame, got {type(result).__name__}")
+
+
+def expect_names(names: object) -> None:
+    """Raises ArgumentError unless it is a tuple of texts."""
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise ArgumentError(f"names is a tuple of texts, got {type(names).__name__}")
+
+
+def _said(shape: tuple[int | None, ...]) -> str:
+    return str(shape).replace("None", "N")
+
+
+def image_id_of(result: Result, image_id: int | str | None) -> int | str:
+    """COCO's id of a frame: its number in the stream unless another is given. Raises ArgumentError."""
+    if image_id is None:
+        return result.frame_index
+    if isinstance(image_id, bool) or not isinstance(image_id, (int, np.integer, str)):
+        raise ArgumentError(f"image_id is a number or text, got {type(image_id).__name__}; None is frame_index")
+    return image_id if isinstance(image_id, str) else int(image_id)
+
+
+def category_of(class_id: int, category_ids: CategoryIds | None) -> int:
+    """COCO category of a class: class + 1 unless a table says otherwise.
+
+    Raises:
+        ArgumentError: the table has no number for the class.
+    """
+    if category_ids is None:
+        return class_id + 1
+    try:
+        category: object = None if isinstance(category_ids, str) else category_ids[class_id]
+    except (LookupError, TypeError):
+        category = None
+    if isinstance(category, bool) or not isinstance(category, (int, np.integer)):
+        raise ArgumentError(
+            f"category_ids has no number for class {class_id}; give one for every class, in a list or a mapping"
+        )
+    return int(category)

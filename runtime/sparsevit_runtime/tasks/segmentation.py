@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
 
+from ..arguments import as_number
 from ..contract import BATCH, TensorSpec
 from ..dependencies import require
 from ..errors import SinkError
-from ..files import write_atomic
 from ..images.annotate import Entry, check_picture, write_panel
 from ..images.letterbox import LabelGrid, Letterbox
 from ..images.scratch import Scratch
 from .base import Task
 from .palette import OPACITY, class_palette
-from .results import Legend, Result, category_of, expect, expect_suffix
+from .results import (
+    CategoryIds,
+    Legend,
+    Result,
+    category_of,
+    expect,
+    expect_names,
+    expect_result,
+    expect_size,
+    image_id_of,
+)
 
 if TYPE_CHECKING:
     import supervision
@@ -33,6 +43,8 @@ COCO_MASK = "segmentation"
 _LEGEND_SHARE = 0.002
 #: Labels of fewer pixels than this have no steps that could be smoothed.
 _FINE = 1.5
+#: Classes that `print` names.
+_TOLD = 3
 _EDGE = 1e-6  # of a label, which rounding may add
 #: Squares of fewer pixels than this are halved, larger ones cut in three, to take their corners off.
 _COARSE = 6.0
@@ -41,9 +53,11 @@ _STRIP = 1 << 17
 _scratch = Scratch()
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
 class Segmentation(Result):
     """A class for every pixel.
+
+    `save` writes the label map as 8-bit grey .png or .npy, and `to_dict` as .json.
 
     Attributes:
         label_map: (H, W) uint8 at the frame's size.
@@ -58,6 +72,8 @@ class Segmentation(Result):
     grid: LabelGrid | None = None
 
     def __post_init__(self) -> None:
+        expect_size(self.image_wh)
+        expect_names(self.names)
         expect("label_map", self.label_map, (self.image_wh[1], self.image_wh[0]), np.uint8)
         expect("palette", self.palette, (len(self.names), 3), np.uint8)
 
@@ -83,15 +99,21 @@ class Segmentation(Result):
         )
         return found
 
-    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    def to_coco(
+        self, image_id: int | str | None = None, category_ids: CategoryIds | None = None
+    ) -> list[dict[str, Any]]:
         """COCO stuff records, one per class present, with the mask as uncompressed run lengths.
 
         The run lengths go down the columns and start with the zeros, as COCO's `counts` do.
 
         Args:
-            image_id: image id of this frame.
+            image_id: image id of this frame; `frame_index` when None.
             category_ids: COCO category of each class; class + 1 when None.
+
+        Raises:
+            ArgumentError: no id, or a class without a category.
         """
+        image_id = image_id_of(self, image_id)
         height, width = self.label_map.shape
         columns = self.label_map.T.ravel()
         records = []
@@ -118,13 +140,27 @@ class Segmentation(Result):
         shares = {n: round(int(p) / self.label_map.size, 5) for n, p in zip(self.names, pixels) if p}
         return {**self._head(SegmentationTask.name), "class_shares": shares}
 
-    def save(self, path: str | Path) -> None:
-        """Writes the label map as an 8-bit grey .png. Raises SinkError."""
-        expect_suffix(path, ".png", "a label map")
+    def _told(self) -> Sequence[str]:
+        pixels = self.class_pixels()
+        largest = [c for c in np.argsort(-pixels, kind="stable")[:_TOLD] if pixels[c]]
+        return [f"{self.names[c]} {pixels[c] / self.label_map.size:.0%}" for c in largest] or ["no class"]
+
+    def _what(self) -> str:
+        return "a label map"
+
+    def _formats(self) -> dict[str, Callable[[], bytes]]:
+        return {".png": self._png, ".npy": self._npy, **super(Segmentation, self)._formats()}
+
+    def _png(self) -> bytes:
         done, data = cv2.imencode(".png", self.label_map)
         if not done:
-            raise SinkError(f"OpenCV cannot encode PNG for {path}; install an OpenCV build with PNG")
-        write_atomic(path, data.tobytes())
+            raise SinkError("OpenCV cannot encode PNG; install an OpenCV build with PNG, or save as .npy")
+        return bytes(data.tobytes())
+
+    def _npy(self) -> bytes:
+        data = io.BytesIO()
+        np.save(data, self.label_map)
+        return data.getvalue()
 
     def _present(self) -> list[int]:
         return [int(c) for c in np.flatnonzero(self.class_pixels())]
@@ -189,7 +225,10 @@ def draw_segmentation(
 
     Raises:
         FrameError: not a frame, or not of the result's size.
+        ArgumentError: not the result of a segmentation, or the opacity is not one.
     """
+    expect_result(result, Segmentation)
+    opacity = as_number(opacity, "opacity", 0, 1)
     image = check_picture(image, result.image_wh)
     table = np.zeros((256, 1, 3), np.uint8)
     table[: len(result.palette), 0] = np.rint(result.palette[:, ::-1] * opacity)

@@ -78,3 +78,21 @@ def test_segmentations_are_saved_as_png(tmp_path):
     with pytest.raises(SinkError, match="can be saved as"):
         segmentation().save(tmp_path / "labels.jpg")
     assert [path.name for path in tmp_path.iterdir()] == ["labels.png"]
+
+
+def test_segmentations_are_saved_as_array_and_json(tmp_path):
+    result = segmentation()
+    result.save(tmp_path / "labels.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), result.label_map)
+    result.save(str(tmp_path / "labels.JSON"))
+    assert json.loads((tmp_path / "labels.JSON").read_text()) == result.to_dict()
+
+
+def test_segmentations_are_printed_in_a_line():
+    told = "Segmentation of a frame, 5x4, road 70%, tree 30%, 50% pruned"
+    assert str(segmentation(window_share=0.5)) == told and repr(segmentation(window_share=0.5)) == f"<{told}>"
+    assert "no class, dense" in str(segmentation(label_map=np.full((4, 5), 255, np.uint8)))
+
+
+def test_coco_records_of_a_stream_are_numbered_by_frame():
+    assert {record["image_id"] for record in segmentation(frame_index=9).to_coco()} == {9}

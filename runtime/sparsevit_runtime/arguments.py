@@ -1,0 +1,79 @@
+"""What callers may pass: each check names what was passed in place of it."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .errors import ArgumentError
+
+
+def as_path(value: object, what: str) -> Path:
+    """A path, given as text or a path.
+
+    Raises:
+        ArgumentError: anything else.
+    """
+    if isinstance(value, (str, os.PathLike)):
+        path = os.fspath(value)
+        if isinstance(path, str):
+            return Path(path)
+    raise ArgumentError(f"{what} is a path or its text, got {_shown(value)}")
+
+
+def as_text(value: object, what: str) -> str:
+    """Text. Raises ArgumentError."""
+    if not isinstance(value, str):
+        raise ArgumentError(f"{what} is text, got {_shown(value)}")
+    return value
+
+
+def as_number(value: object, what: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite number within limits, given as a number of Python or NumPy.
+
+    Raises:
+        ArgumentError: no number, not finite, or beyond the limits.
+    """
+    if isinstance(value, np.ndarray) and value.shape == ():
+        value = value[()]
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ArgumentError(f"{what} is a number, got {_shown(value)}")
+    number = float(value)
+    if not math.isfinite(number) or not low <= number <= high:
+        raise ArgumentError(f"{what} is a finite number{_between(low, high)}, got {number:g}")
+    return number
+
+
+def as_whole(value: object, what: str, low: int, high: int) -> int:
+    """A whole number within limits, given as one of Python or NumPy.
+
+    Raises:
+        ArgumentError: no whole number, or beyond the limits.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise ArgumentError(f"{what} is a whole number, got {_shown(value)}")
+    if not low <= value <= high:
+        raise ArgumentError(f"{what} is a whole number{_between(low, high)}, got {value}")
+    return int(value)
+
+
+def as_flag(value: object, what: str) -> bool:
+    """True or False. Raises ArgumentError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentError(f"{what} is True or False, got {_shown(value)}")
+    return bool(value)
+
+
+def _between(low: float, high: float) -> str:
+    if math.isinf(low) or math.isinf(high):
+        return ""
+    return f" from {low:g} to {high:g}"
+
+
+def _shown(value: object) -> str:
+    """Type and, where it is short, value."""
+    text = repr(value) if isinstance(value, (str, bytes, bool, int, float, complex, type(None))) else ""
+    return f"{type(value).__name__} {text}".strip() if len(text) <= 40 else type(value).__name__
