@@ -51,6 +51,7 @@ _ADVICE = {
     "onnxscript": _EXPORT.format("onnxscript traces networks"),
     "safetensors": _EXPORT.format("safetensors reads checkpoints"),
     "yaml": "PyYAML reads training recipes. pip install 'sparsevit-edge[train]'",
+    "PIL": "Pillow reads label maps with a palette. pip install 'sparsevit-edge[train]'",
     "pycocotools": "pycocotools measures average precision. pip install 'sparsevit-edge[train]'",
     "scipy": "SciPy fits the search's cost model. pip install 'sparsevit-edge[train]'",
     "tensorboard": "TensorBoard shows training logs. pip install 'sparsevit-edge[log]', or leave tensorboard: false",

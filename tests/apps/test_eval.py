@@ -67,9 +67,28 @@ def test_record_writes_the_card(sparsevit, dataset, tmp_path):
     assert (metric.name, metric.ratio, metric.unit) == ("mIoU", 0.0, "%") and 0 <= metric.value <= 100
 
 
+def test_chosen_classes_and_what_was_left_out_are_shown(sparsevit, dataset, tmp_path):
+    root, out = tmp_path / "data", tmp_path / "accuracy.json"
+    shutil.copytree(dataset, root)
+    shutil.copy(root / "test/images/0.png", root / "test/images/9.png")  # without a label
+    said = sparsevit("eval", "street-scenes", root, "--sweep", "0", "--classes", "Road, Sky", "--json", out)
+    assert said.code == 0 and "1 frame left out" in said.out
+    (figures,) = json.loads(out.read_text())
+    scored = {name for name, value in figures["per_class"].items() if value is not None}
+    assert scored == {"Road", "Sky"} and figures["miou"] == pytest.approx(
+        (figures["per_class"]["Road"] + figures["per_class"]["Sky"]) / 2, abs=1e-4
+    )
+    ((name, reason),) = figures["left_out"]["frames"].items()
+    assert (
+        "9.png" in name and "no label" in reason and set(figures["unscored"]) == {n for n, _ in STREET_CLASSES} - scored
+    )
+
+
 @pytest.mark.parametrize(
     "arguments,code,message",
     [
+        (["street-scenes", "{data}", "--classes", "Road,Lorry"], 1, "no class ['Lorry']"),
+        (["street-scenes", "{data}", "--classes", "Road", "--record"], 2, "all classes"),
         (["street-scenes", "{data}", "--split", "missing"], 1, "missing"),
         (["street-scenes", "{data}/nowhere"], 1, "classes.txt"),
         (["street-scenes", "{data}", "--sweep", "2"], 1, "0 to 1"),

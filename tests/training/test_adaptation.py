@@ -1,4 +1,5 @@
 import csv
+import json
 import logging
 import os
 import signal
@@ -316,3 +317,36 @@ def test_shipped_recipe_fits_its_budget_of_bytes():
     recipe = load_recipe(Path(__file__).parents[2] / "training" / "recipes" / "street-scenes.yaml")
     parameters = sum(p.numel() for p in build_model(recipe, 11).parameters())
     assert 2 * parameters < 8e6
+
+
+def test_masks_of_0_and_255_are_refused(recipe_of, folder):
+    """All of the object would be void, and the run go to its end without it."""
+    (folder / "classes.txt").write_text("0 background 0 0 0\n1 thing 200 0 0\n")
+    for path in folder.glob("*/labels/*.png"):
+        label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.where(label == 1, 255, 0).astype(np.uint8))
+    data = {"kind": "semantic_folder", "root": str(folder), "splits": ["train"]}
+    with pytest.raises(DatasetError, match="no label of the data has thing: there is nothing to tell apart"):
+        Adaptation(recipe_of(data=[data], monitor={}, augmentation={}))
+
+
+def test_a_class_that_no_label_has_is_said(recipe_of, folder, caplog):
+    for path in (folder / "train" / "labels").iterdir():
+        label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.where(label == 2, 0, label).astype(np.uint8))
+    Adaptation(recipe_of(augmentation={}))
+    assert "not learned, for no label of the data has it: Rare sign" in caplog.text
+
+
+def test_boxes_of_no_class_are_refused(recipe_of, tmp_path, caplog):
+    annotations, images = tmp_path / "boxes.json", tmp_path / "boxes"
+    document = detection_data.write_coco(annotations, images, 2)
+    document["categories"].append({"id": 20, "name": "lorry"})
+    annotations.write_text(json.dumps(document))
+    data = {"kind": "coco", "annotations": str(annotations), "images": str(images), "categories": ["lorry"]}
+    four = {"embed_dim": 8, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8], "window_size": 4, "head_channels": 8}
+    settings = {"task": "detection", "model": four, "monitor": {}, "augmentation": {}}
+    with pytest.raises(DatasetError, match="no image of the data has an object of lorry"):
+        Adaptation(recipe_of(data=[data], **settings))
+    Adaptation(recipe_of(data=[{**data, "categories": ["lorry", "car"]}], **settings))
+    assert "not learned, for no image of the data has it: lorry" in caplog.text

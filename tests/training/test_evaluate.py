@@ -1,4 +1,5 @@
 import json
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sparsevit_runtime.errors import DatasetError, PlanError
 from sparsevit_training.adaptation import adapt
 from sparsevit_training.datasets import IGNORE, ClassInfo, CocoBoxes, Dataset, Sample, open_dataset
 from sparsevit_training.evaluate import evaluate, evaluate_peer
+from sparsevit_training.evaluation_data import open_evaluation_data
 from sparsevit_training.monitor import confusion_at
 from sparsevit_training.peers import open_peer
 
@@ -106,6 +108,32 @@ def test_the_exported_file_scores_as_the_checkpoint(recipe_of, tmp_path):
         assert evaluation.pixel_accuracy == pytest.approx(expected.pixel_accuracy, abs=0.002)
 
 
+class FewerBlues(Blues):
+    """As if nobody had labelled the last two classes: their blocks are void, and the class list does not have them."""
+
+    unscored = frozenset(tiny.CLASSES[6:])
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return Sample(sample.image, np.where(sample.label >= 6, IGNORE, sample.label).astype(np.uint8), sample.name)
+
+
+def test_classes_that_the_data_lacks_do_not_count(tiny_model):
+    dense, none = evaluate(tiny_model, FewerBlues(), [0.0, 1.0])
+    assert (dense.miou, dense.pixel_accuracy) == (1.0, 1.0)
+    assert np.isnan(dense.iou[6:]).all() and dense.to_dict()["per_class"]["other"] is None
+    # every label is 7, which is no class of the data: all others are missed
+    assert none.iou[:6] == (0.0,) * 6 and np.isnan(none.iou[6:]).all() and none.miou == 0.0
+
+
+def test_chosen_classes_are_scored_over_all_pixels(tiny_model):
+    data = Blues()
+    data.unscored = frozenset(tiny.CLASSES[:7])
+    none = evaluate(tiny_model, data, [1.0])[0]
+    # every label is 7: those of the 4 of 46 blocks are right, the others wrongly of it
+    assert none.miou == none.iou[7] == pytest.approx(4 / 46) and none.pixel_accuracy == 1.0
+
+
 class TestDetection:
     """A tiny detector that answers the same for every image, on images of which one has just these objects."""
 
@@ -149,6 +177,64 @@ class TestDetection:
         )
         one = evaluate(model, self.dataset(data, tiny.CLASSES).subset([0]))[0]
         assert one.images == 1 and one.score == pytest.approx(1)
+
+    def scores(self, data, model, **options):
+        dataset = open_evaluation_data(model, data, **options)
+        return dataset, evaluate(model, dataset, [0.0])[0]
+
+    def test_classes_that_the_data_lacks_do_not_count(self, data, model):
+        """As with a file that lists all of the model's classes."""
+        dataset, found = self.scores(data, model)
+        assert set(dataset.scored) == {"person", "car"}
+        document = json.loads((data / "annotations.json").read_text())
+        names = [c["name"] for c in document["categories"]]
+        document["categories"] += [{"id": 20 + i, "name": n} for i, n in enumerate(tiny.CLASSES) if n not in names]
+        (data / "annotations.json").write_text(json.dumps(document))
+        whole, expected = self.scores(data, model)
+        assert whole.unscored == frozenset() and set(whole.absent) == set(tiny.CLASSES) - {"person", "car"}
+        assert found.score == expected.score and found.precision.ap50 == expected.precision.ap50
+
+    def test_chosen_classes(self, data, model):
+        _, both = self.scores(data, model)
+        dataset, cars = self.scores(data, model, classes=["car"])
+        assert dataset.scored == ("car",)
+        car, person = tiny.CLASSES.index("car"), tiny.CLASSES.index("person")
+        assert cars.score == both.per_class[car] and np.isnan(cars.per_class[person])
+
+    def test_what_annotators_do_does_not_change_the_figures(self, data, model):
+        """Null fields, categories of one name, images and objects twice, ids as text: the AP is as without."""
+        _, expected = self.scores(data, model)
+        path = data / "annotations.json"
+        document = json.loads(path.read_text())
+        for o in document["annotations"]:
+            o.update(area=None, iscrowd=None, segmentation=None, image_id=str(o["image_id"]))
+        document["categories"].insert(0, {"id": 1, "name": "person"})
+        document["categories"].append({"id": 30, "name": "car"})
+        document["images"].append({**document["images"][0], "id": 99})
+        document["annotations"].append({**document["annotations"][0], "image_id": 99})
+        document["annotations"] += [
+            {"image_id": 10, "category_id": 9, "bbox": None},
+            {"image_id": 10, "category_id": 9, "bbox": [500, 500, 5, 5]},
+            {"image_id": 10, "category_id": 555, "bbox": [1, 1, 5, 5]},
+            {"image_id": 555, "category_id": 9, "bbox": [1, 1, 5, 5]},
+        ]
+        path.write_text(json.dumps(document))
+        dataset, found = self.scores(data, model)
+        assert found.images == 2
+        np.testing.assert_equal(astuple(found.precision), astuple(expected.precision))
+        assert sum(dataset.left_out.values()) == 5
+
+    def test_a_box_over_the_edge_is_found_by_its_part_inside(self, data, model):
+        path = data / "annotations.json"
+        document = json.loads(path.read_text())
+        document["annotations"][1]["bbox"] = [20, 8, 60, 60]  # of a frame of 48x32
+        path.write_text(json.dumps(document))
+        _, found = self.scores(data, model)
+        document["annotations"][1]["bbox"] = [20, 8, 28, 24]
+        path.write_text(json.dumps(document))
+        _, expected = self.scores(data, model)
+        assert found.images == 2 and found.score > 0
+        np.testing.assert_equal(astuple(found.precision), astuple(expected.precision))
 
     def test_classes_and_kinds_must_agree(self, data, model):
         with pytest.raises(DatasetError, match="predicts"):

@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import cv2
@@ -6,6 +7,7 @@ import pytest
 
 import detection_data
 from sparsevit_runtime.errors import DatasetError
+from sparsevit_training.datasets import IGNORE
 from sparsevit_training.evaluation_data import open_evaluation_data
 
 SEGMENTER = SimpleNamespace(task="segmentation", class_names=("Ground", "Thing", "Rare sign"))
@@ -46,10 +48,76 @@ def test_classes_are_found_by_name_whatever_their_ids(folder):
         np.testing.assert_array_equal(data[i].label, label)
 
 
-def test_a_class_that_the_data_lacks(folder):
-    model = SimpleNamespace(task="segmentation", class_names=("Ground", "Lorry"))
-    with pytest.raises(DatasetError, match=r"no class \['Lorry'\]"):
+def test_a_class_that_the_data_lacks_is_not_scored(folder, caplog):
+    model = SimpleNamespace(task="segmentation", class_names=("Ground", "Lorry", "Thing"))
+    data = open_evaluation_data(model, folder)
+    assert data.unscored == {"Lorry"} and data.scored == ("Ground", "Thing") and data.absent == ()
+    assert tuple(c.name for c in data.classes) == model.class_names
+    assert set(np.unique(data[0].label)) == {0, 2, IGNORE}  # numbered as the model does
+    assert "not scored, for the data does not know them: Lorry" in caplog.text
+
+
+def test_data_with_none_of_the_classes(folder, tmp_path):
+    model = SimpleNamespace(task="segmentation", class_names=("Lorry", "Bus"))
+    with pytest.raises(DatasetError, match=r"no class \['Lorry', 'Bus'\]"):
         open_evaluation_data(model, folder)
+    detection_data.write_coco(tmp_path / "annotations.json", tmp_path / "images", 2)
+    model = SimpleNamespace(task="detection", class_names=("Lorry", "Bus"))
+    with pytest.raises(DatasetError, match=r"no category \['Lorry', 'Bus'\]"):
+        open_evaluation_data(model, tmp_path)
+
+
+def test_chosen_classes(tmp_path):
+    detection_data.write_coco(tmp_path / "annotations.json", tmp_path / "images", 2)
+    model = SimpleNamespace(task="detection", class_names=("lorry", "person", "car"))
+    assert open_evaluation_data(model, tmp_path).scored == ("person", "car")
+    data = open_evaluation_data(model, tmp_path, classes=["car", "lorry"])
+    assert data.scored == ("car",) and data.unscored == {"lorry", "person"}
+    with pytest.raises(DatasetError, match=r"no class \['bus'\]; it knows \['lorry', 'person', 'car'\]"):
+        open_evaluation_data(model, tmp_path, classes=["bus"])
+    with pytest.raises(DatasetError, match=r"none of the classes \['lorry'\]"):
+        open_evaluation_data(model, tmp_path, classes=["lorry"])
+
+
+@pytest.mark.parametrize(
+    ("annotations", "images", "data", "split", "name"),
+    [
+        ("annotations/val.json", "images/val", "", "val", "set val"),
+        ("annotations/instances_val2017.json", "val2017", "", "val", "set val2017"),
+        ("annotations/instances_val2017.json", "val2017", "", None, "set val2017"),
+        ("annotations/instances_val2017.json", "val2017", "", "val2017", "set val2017"),
+        ("annotations/instances_default.json", "images", "", None, "set"),
+        ("annotations/instances_default.json", "images/default", "", None, "set"),
+        ("test/_annotations.coco.json", "test", "", None, "set test"),
+        ("valid/_annotations.coco.json", "valid", "", "valid", "set valid"),
+        ("labels.json", "data", "", None, "set"),
+        ("result.json", "images", "", None, "set"),
+        ("_annotations.coco.json", "", "", None, "set"),
+        ("my labels.json", "images", "", None, "set my labels"),
+        ("my labels.json", "images", "my labels.json", None, "set my labels"),
+        ("annotations/mine.json", "pictures", "annotations/mine.json", None, None),
+        ("annotations/mine.json", "mine", "annotations/mine.json", None, "set mine"),
+        ("annotations/person_keypoints_x.json", "images", "annotations/person_keypoints_x.json", None, None),
+    ],
+)
+def test_annotations_of_other_names(tmp_path, annotations, images, data, split, name):
+    root = tmp_path / "set"
+    detection_data.write_coco(root / annotations, root / images, 2)
+    if images == "pictures":  # found by no name: the file names say it
+        document = json.loads((root / annotations).read_text())
+        for entry in document["images"]:
+            entry["file_name"] = f"pictures/{entry['file_name']}"
+        (root / annotations).write_text(json.dumps(document))
+    found = open_evaluation_data(DETECTOR, root / data, split)
+    assert len(found) == 2 and (name is None or found.name == name)
+
+
+def test_several_files_are_for_the_user_to_choose(tmp_path):
+    for name in ("first", "second"):
+        detection_data.write_coco(tmp_path / f"{name}.json", tmp_path / "images", 2)
+    with pytest.raises(DatasetError, match=r"\['first.json', 'second.json'\]; name one of these files"):
+        open_evaluation_data(DETECTOR, tmp_path)
+    assert len(open_evaluation_data(DETECTOR, tmp_path / "second.json")) == 2
 
 
 def test_masks_where_there_is_no_folder_of_labels(tmp_path):

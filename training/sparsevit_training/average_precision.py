@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,13 +32,19 @@ class AveragePrecision:
     per_class50: tuple[float, ...]
 
 
-def average_precision(truth: dict, records: Sequence[dict], image_ids: Sequence[int] | None = None) -> AveragePrecision:
+def average_precision(
+    truth: dict,
+    records: Sequence[dict],
+    image_ids: Sequence[int] | None = None,
+    names: Collection[str] | None = None,
+) -> AveragePrecision:
     """Scores detections.
 
     Args:
         truth: COCO document with categories 1 to K, such as `CocoBoxes.document`.
         records: records as `Detections.to_coco` gives them, over the same categories.
         image_ids: count these images alone; all when None.
+        names: count these categories alone; all when None. The others have NaN.
 
     Raises:
         MissingDependencyError: pycocotools is not installed.
@@ -62,6 +68,9 @@ def average_precision(truth: dict, records: Sequence[dict], image_ids: Sequence[
         run.evaluate()
         run.accumulate()
     precision = run.eval["precision"][:, :, :, 0, -1]  # (IoU thresholds, recalls, K): all areas, 100 boxes
+    if names is not None:
+        left_out = [k for k, c in enumerate(truth["categories"]) if c["name"] not in names]
+        precision[:, :, left_out] = -1
     per_class = [_mean(precision[:, :, k]) for k in range(classes)]
     per_class50 = [_mean(precision[0, :, k]) for k in range(classes)]
     return AveragePrecision(_mean(precision), _mean(precision[0]), tuple(per_class), tuple(per_class50))

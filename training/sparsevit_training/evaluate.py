@@ -75,7 +75,7 @@ def evaluate(
 def evaluate_peer(peer: Peer, dataset: Dataset, name: str | None = None, progress: Progress = SILENT) -> Evaluation:
     """Measures another project's detector on the same data and classes; arguments and errors as for `evaluate`."""
     classes = tuple(c.name for c in dataset.classes)
-    unknown = [c for c in classes if c not in peer.class_names]
+    unknown = [c for c in dataset.scored if c not in peer.class_names]
     if unknown:
         raise DatasetError(f"{peer.name} does not know {unknown} of {dataset.name}; it knows {list(peer.class_names)}")
     task = measured_task(peer.task)

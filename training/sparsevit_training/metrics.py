@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from .datasets.base import IGNORE
@@ -13,11 +15,13 @@ class ConfusionMatrix:
     Args:
         num_classes: K; predictions are 0..K-1.
         ignore: label of void pixels.
+        scored: classes that figures are of; all when None. Where another one is predicted for them, they are missed.
     """
 
-    def __init__(self, num_classes: int, ignore: int = IGNORE) -> None:
+    def __init__(self, num_classes: int, ignore: int = IGNORE, scored: Collection[int] | None = None) -> None:
         self.counts = np.zeros((num_classes, num_classes), np.int64)  # [truth, prediction]
         self._ignore = ignore
+        self._scored = sorted(range(num_classes) if scored is None else scored)
 
     def update(self, truth: np.ndarray, prediction: np.ndarray) -> None:
         """Adds one label map.
@@ -39,18 +43,20 @@ class ConfusionMatrix:
 
     @property
     def iou(self) -> np.ndarray:
-        """(K,) float64 intersection over union; NaN for a class neither in the truth nor predicted."""
+        """(K,) float64 intersection over union; NaN for a class not scored, or neither in the truth nor predicted."""
         hit = np.diag(self.counts).astype(np.float64)
-        union = self.counts.sum(0) + self.counts.sum(1) - hit
+        union = np.zeros(len(hit))
+        union[self._scored] = (self.counts.sum(0) + self.counts.sum(1) - hit)[self._scored]
         return np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
 
     @property
     def miou(self) -> float:
-        """Mean of `iou` over the classes that occur, 0..1; NaN when nothing was counted."""
+        """Mean of `iou` over the classes that are scored and occur, 0..1; NaN when nothing was counted."""
         iou = self.iou
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
 
     @property
     def pixel_accuracy(self) -> float:
-        total = self.counts.sum()
-        return float(np.trace(self.counts) / total) if total else float("nan")
+        """Share of the pixels of scored classes that are right, 0..1; NaN when there are none."""
+        total = self.counts[self._scored].sum()
+        return float(np.diag(self.counts)[self._scored].sum() / total) if total else float("nan")

@@ -14,6 +14,7 @@ from .. import options
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sparsevit_training.datasets import Dataset
     from sparsevit_training.evaluate import Evaluation
 
 
@@ -37,6 +38,10 @@ def evaluate(
     peer: Annotated[
         list[Path] | None,
         typer.Option("--peer", metavar="FILE", help="A YOLOX, NanoDet or FastestDet (ONNX) to compare; repeatable."),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", help="Classes to score, by commas.  [default: all that model and data have]"),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the data, in the report.")] = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")] = None,
@@ -66,6 +71,10 @@ def evaluate(
         require("matplotlib")
     if record:
         require("onnx")
+        if classes is not None:
+            raise typer.BadParameter(
+                "a card's figures are of all classes; leave out one of the two", param_hint="--record"
+            )
     require("yaml")  # the datasets' descriptions share a module with the recipes
     from sparsevit_training.evaluate import evaluate as measure
     from sparsevit_training.evaluate import evaluate_peer
@@ -82,7 +91,8 @@ def evaluate(
                 f"{loaded.card.name} is a {loaded.task} model, peers are for {others[0].task}", param_hint="--peer"
             )
         with progress_bar() as progress:
-            dataset = open_evaluation_data(loaded, data, split, progress=progress)
+            chosen = None if classes is None else [c.strip() for c in classes.split(",")]
+            dataset = open_evaluation_data(loaded, data, split, progress=progress, classes=chosen)
         if sweep is not None or loaded.card.windows.fixed is None:
             plans: list[str | None] = list(options.parse_sweep(sweep or "0,0.3,0.5,0.6,0.7"))
         else:
@@ -92,9 +102,16 @@ def evaluate(
             figures = measure(loaded, dataset, plans, name, progress)
             beside = [evaluate_peer(p, dataset, name, progress) for p in others]
         note = f"{loaded.backend.name}, input {loaded.input_hw[1]}x{loaded.input_hw[0]}"
-    stdout().print(_table(figures, beside))
+    stdout().print(_table(figures, beside, dataset))
     if json is not None:
-        about = {"skipped": [s.name for s in dataset.skipped], "backend": loaded.backend.name, **loaded.backend.details}
+        left_out = {"frames": {s.name: s.reason for s in dataset.skipped}, "objects": dict(dataset.left_out)}
+        data_notes = {"left_out": left_out, "unscored": sorted(dataset.unscored), "absent": list(dataset.absent)}
+        about = {
+            "skipped": [s.name for s in dataset.skipped],
+            **data_notes,
+            "backend": loaded.backend.name,
+            **loaded.backend.details,
+        }
         document = [{**f.to_dict(), **(about if f in figures else {})} for f in (*figures, *beside)]
         write_atomic(json, (json_module.dumps(document, indent=1) + "\n").encode())
         stderr().print(f"wrote {json}", markup=False)
@@ -111,25 +128,31 @@ def evaluate(
             typer.echo(f"not recorded, for a card knows figures by one ratio: {', '.join(uneven)}", err=True)
 
 
-def _table(figures: Sequence[Evaluation], peers: Sequence[Evaluation]) -> Table:
+def _table(figures: Sequence[Evaluation], peers: Sequence[Evaluation], dataset: Dataset) -> Table:
+    from rich.markup import escape
     from rich.table import Table
+
+    from sparsevit_training.datasets.base import counted
 
     from ..accuracy_plot import plan_label
 
     first = figures[0]
     metric = next(iter(first.figures))
-    table = Table(title=f"{metric} on {first.dataset}, {first.images} frames", title_justify="left")
+    table = Table(title=escape(f"{metric} on {first.dataset}, {first.images} frames"), title_justify="left")
     table.add_column("class")
     everything = [*figures, *peers]
     for evaluation in everything:
         table.add_column(evaluation.model if evaluation in peers else plan_label(evaluation), justify="right")
     for i, name in enumerate(first.classes):
-        table.add_row(name, *(_percent(f.per_class[i], 1) for f in everything))
+        table.add_row(escape(name), *(_percent(f.per_class[i], 1) for f in everything))
     table.add_section()
     for name in first.figures:
         table.add_row(name, *(_percent(f.figures[name], 2) for f in everything), style="bold" if name == metric else "")
     table.add_row("inference ms", *(f"{f.inference_ms:.1f}" for f in everything))
     table.add_row("total ms", *(f"{f.total_ms:.1f}" for f in everything))
+    frames = [f"{counted(len(dataset.skipped), 'frame')} left out"] if dataset.skipped else []
+    table.caption = escape("\n".join([*frames, *dataset.notes])) or None
+    table.caption_justify = "left"
     return table
 
 

@@ -6,6 +6,7 @@ import pytest
 import detection_data
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_training.datasets import IGNORE, CocoMasks
+from sparsevit_training.datasets.coco_masks import read_mask
 
 
 def rewrite(annotations, change):
@@ -74,26 +75,63 @@ def test_run_lengths_say_what_polygons_say(files):
         np.testing.assert_array_equal(encoded[i].label, label)
 
 
+def test_compressed_run_lengths_say_what_pycocotools_says(files):
+    from pycocotools import mask as coco
+
+    rng = np.random.default_rng(0)
+    mask = rng.random((64, 96)) > 0.6
+    mask[10:40, 20:60] = True
+    encoded = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    np.testing.assert_array_equal(read_mask({"size": [64, 96], "counts": encoded["counts"].decode()}, (64, 96)), mask)
+
+
 @pytest.mark.parametrize(
     "segmentation",
     [
         None,
         [],
+        [[]],
+        [None],
         [[1, 2, 3, 4]],
         [[1, 2, 3, 4, 5, "x"]],
+        [[1, 2, 3, 4, 5, 6, 7]],
+        [[1, 2, 3, 4, 5, float("nan")]],
+        [[0, 0, 1e8, 0, 0, 1e8]],
+        [[3, 3, 3, 3, 3, 3]],
+        [[200, 200, 240, 200, 240, 240]],
         "polygon",
+        5,
         {"size": [10, 10], "counts": [100]},
         {"size": [64, 96], "counts": [5, 7]},
+        {"size": [64, 96], "counts": [64 * 96]},
+        {"size": [64, 96], "counts": [-1, 64 * 96 + 1]},
+        {"size": [64, 96], "counts": [0.5, 64 * 96 - 0.5]},
+        {"size": [64, 96], "counts": [None]},
+        {"size": [64, 96], "counts": ""},
+        {"size": [64, 96], "counts": "111"},
+        {"size": [64, 96], "counts": "o" * 40},
+        {"size": [64, 96], "counts": "\u20ac"},
         {"size": [64, 96]},
+        {"size": None, "counts": [64 * 96]},
         {"counts": [64 * 96]},
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
-def test_bad_masks_are_named_and_skipped(files, segmentation):
+def test_a_bad_mask_costs_its_box_which_is_void(files, segmentation):
+    right = CocoMasks(*files)
     rewrite(files[0], lambda objects: objects[1].update(segmentation=segmentation))
     data = CocoMasks(*files)
-    (skipped,) = data.skipped
-    assert len(data) == 3 and "1.png" in skipped.name and "mask" in skipped.reason
+    assert len(data) == 4 and data.skipped == () and sum(data.left_out.values()) == 1
+    x, y, w, h = json.loads(files[0].read_text())["annotations"][1]["bbox"]
+    expected = right[1].label.copy()
+    expected[y : y + h, x : x + w] = IGNORE
+    np.testing.assert_array_equal(data[1].label, expected)
+
+
+def test_an_object_of_neither_mask_nor_box_is_counted(files):
+    rewrite(files[0], lambda objects: objects[0].update(segmentation=None, bbox=None))
+    data = CocoMasks(*files)
+    assert data.left_out == {"without a mask": 1} and not data[0].label.any()
 
 
 def test_a_background_of_a_categorys_name_is_refused(files):

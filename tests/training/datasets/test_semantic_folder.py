@@ -74,7 +74,7 @@ def unknown_class(folder):
         (break_label, "0 bytes do not decode"),
         (remove_label, "no label"),
         (colour_label, "8-bit grey"),
-        (shrink_label, r"\(48, 32\)"),
+        (shrink_label, "image is 64x48, its label 32x48"),
         (unknown_class, "outside the 3 classes"),
     ],
 )
@@ -107,13 +107,50 @@ def test_mismatched_folders(folder, splits, void, match):
         SemanticFolder(folder, splits, void)
 
 
-@pytest.mark.parametrize("text", [None, "", "zero Sky 1 2 3\n", "0 1 2 3\n", "0 Sky 1 2\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "zero Sky 1 2 3\n",
+        "0 1 2 3\n",
+        "0 Sky 1 2\n",
+        "0 Sky 1 2 256\n",
+        "-1 Sky 1 2 3\n",
+        "65536 Sky 1 2 3\n",
+        "0 Sky 1 2 3\n0 Road 1 2 3\n",
+        "0" * 5000 + " Sky 1 2 3\n",
+    ],
+    ids=lambda text: str(text)[:30],
+)
 def test_class_lists(tmp_path, text):
     path = tmp_path / "classes.txt"
     if text is not None:
         path.write_text(text)
     with pytest.raises(DatasetError, match=r"classes\.txt"):
         read_classes(path)
+
+
+def test_a_class_list_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbf0 Sky 1 2 3\n")
+    assert read_classes(tmp_path / "classes.txt")[0].name == "Sky"
+
+
+def test_ids_of_one_name_are_one_class_to_a_model_and_refused_in_training(folder):
+    (folder / "classes.txt").write_text("0 Ground 10 20 30\n1 Thing 200 0 0\n2 Thing 0 0 250\n3 Void 0 0 0\n")
+    data = SemanticFolder(folder, ["val"], names=("Ground", "Thing"))
+    assert set(np.unique(data[0].label)) == {0, 1, IGNORE} and data.absent == ()
+    with pytest.raises(DatasetError, match=r"several classes named \['Thing'\]"):
+        SemanticFolder(folder, ["val"], [3])
+
+
+def test_a_class_that_no_label_has_is_said(folder, caplog):
+    (folder / "classes.txt").write_text("0 Ground 1 2 3\n1 Thing 4 5 6\n2 Sign 0 0 9\n3 Tree 7 8 9\n4 Void 0 0 0\n")
+    for path in folder.glob("*/labels/*.png"):
+        label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.where(label == 3, 4, label).astype(np.uint8))
+    data = SemanticFolder(folder, ["train"], [4])
+    assert data.absent == ("Tree",) and "classes that no label has: Tree; the labels have 0, 1, 2, 4" in caplog.text
 
 
 def test_progress_sees_every_sample(folder):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -85,17 +86,45 @@ class BadSample(Exception):
 def decode(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """An image file, as `read_image` decodes it. Raises BadSample, with the path."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise BadSample(f"{path} is no file")
         return read_image(path, flags)
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise BadSample(f"{str(path)[:120]!r} cannot be read ({error})") from error
     except ImageError as error:
         raise BadSample(f"{path}: {error}") from error
 
 
+def counted(count: int, noun: str) -> str:
+    """Such as "1 object" or "3 objects"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 class Dataset(ABC):
-    """Samples by index. `classes` is empty for unlabelled data; `skipped` names what was left out."""
+    """Samples by index.
+
+    Attributes:
+        name: for messages and reports.
+        classes: the classes; empty for unlabelled data.
+        skipped: samples that were left out, and why.
+        left_out: objects that were left out of samples, by the reason, which ends "3 objects ...".
+        absent: names of the classes that no sample has.
+        unscored: names of the classes that no figure is of.
+        notes: sentences for whoever sees figures of this data.
+    """
 
     name: str
     classes: tuple[ClassInfo, ...] = ()
     skipped: tuple[SkippedSample, ...] = ()
+    left_out: Mapping[str, int] = MappingProxyType({})
+    absent: tuple[str, ...] = ()
+    unscored: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Names of the classes that figures are of, in their order."""
+        return tuple(c.name for c in self.classes if c.name not in self.unscored)
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -125,6 +154,7 @@ class Subset(Dataset):
 
     def __init__(self, whole: Dataset | CachedSamples, indices: Sequence[int]) -> None:
         self.name, self.classes = getattr(whole, "name", ""), getattr(whole, "classes", ())
+        self.unscored = getattr(whole, "unscored", frozenset())
         self._whole, self._indices = whole, tuple(indices)
 
     def __len__(self) -> int:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import colorsys
 import copy
-import json
-import math
+import logging
 from abc import abstractmethod
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from sparsevit_runtime.dependencies import require
@@ -20,92 +19,119 @@ from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.progress import SILENT, Progress
 from sparsevit_runtime.tasks.segmentation import COCO_MASK
 
-from .base import IGNORE, BadSample, Boxes, CachedSamples, ClassInfo, Dataset, Sample, Subset, decode
+from .base import IGNORE, Boxes, CachedSamples, ClassInfo, Dataset, Sample, Subset, counted
+from .coco_fields import BadObject, read_area, read_box, read_crowd
+from .coco_file import LAYOUT, CocoFile, Entry
+from .coco_masks import read_mask
+from .turning import Turn, decode_turned
+
+log = logging.getLogger(__name__)
 
 #: Name of the class of pixels that belong to no object.
 BACKGROUND = "background"
-
-_LAYOUT = (
-    "expected COCO JSON: `images` (id, file_name, width, height), `categories` (id, name) and `annotations` (image_id, "
-    "category_id, bbox as x, y, width, height in pixels; for masks segmentation)"
-)
-#: Types of the fields that are no ids.
-_TYPES = {"file_name": str, "name": str}
-#: Sides below this many pixels are no boxes but slips of the annotator.
+#: Sides below this many pixels are no boxes to learn from but slips of the annotator.
 _LEAST_SIDE = 1.0
+#: Ids that pycocotools can sort.
+_LARGEST_ID = 2**53
 
 
 class _CocoDataset(Dataset):
     """Images with objects of some categories. Images without any of them are samples too.
 
+    An object that cannot be used is left out and counted; its image stays.
+
     Args:
-        annotations: the JSON file.
-        images: folder that its file names are relative to.
+        annotations: the JSON file, or what was read from it.
+        images: folder that its file names are relative to, and lie in.
         categories: names, in the order that numbers the classes; None takes all, in the order of their ids.
         cache_mb: decoded samples kept in memory, MiB.
         progress: see `CachedSamples`.
+        partial: categories that the file does not know are `unscored`, and no error while it knows one.
 
     Attributes:
         names: names of the categories taken, in that order.
 
     Raises:
-        DatasetError: no file, another layout, categories that the file does not know, or no usable sample.
+        DatasetError: no file, another layout, categories that the file does not know, a file name that leads out of
+            the folder, or no usable sample.
     """
 
     def __init__(
         self,
-        annotations: str | Path,
+        annotations: str | Path | CocoFile,
         images: str | Path,
         categories: Sequence[str] | None = None,
         cache_mb: int = 2048,
         progress: Progress = SILENT,
+        partial: bool = False,
     ) -> None:
         self._folder = Path(images)
-        path = Path(annotations)
+        file = annotations if isinstance(annotations, CocoFile) else CocoFile(annotations)
+        path = file.path
         self.name = path.stem
-        listed = _read(path)
-        known = {c["name"]: c["id"] for c in sorted(listed["categories"], key=lambda c: c["id"])}
+        known = file.categories
         names = tuple(known) if categories is None else tuple(categories)
         unknown = [n for n in names if n not in known]
-        if unknown or not names:
+        if len(unknown) == len(names) or (unknown and not partial):
             raise DatasetError(f"{path} has no category {unknown}; it knows {list(known)}")
         self.names = names
+        self.unscored = frozenset(unknown)
         self.classes = tuple(ClassInfo(n, _color(i, len(names))) for i, n in enumerate(names))
+        self._class_of = {key: i for i, n in enumerate(names) for key in known.get(n, ())}
+        for entry in file.images:
+            _check_inside(self._folder, entry.file_name, path)
 
-        class_of = {known[n]: i for i, n in enumerate(names)}
-        all_ids = set(known.values())
-        self._objects: dict[int, list[dict]] = defaultdict(list)
-        for entry in listed["annotations"]:
-            if entry["category_id"] in class_of or entry["category_id"] not in all_ids:
-                self._objects[entry["image_id"]].append(entry)
-        self._class_of = class_of
-        entries = sorted(listed["images"], key=lambda e: e["id"])
-        self._samples: CachedSamples | Subset = CachedSamples(
-            [_Entry(e) for e in entries], self._decode, cache_mb, progress
-        )
-        self.skipped = self._samples.skipped
+        self._faults: dict[str, Counter[str]] = {}
+        self._found: set[int] = set()
+        self._samples: CachedSamples | Subset = CachedSamples(file.images, self._decode, cache_mb, progress)
+        self.skipped = (*file.skipped, *self._samples.skipped)
         if not len(self._samples):
             first = f"; first: {self.skipped[0].name}: {self.skipped[0].reason}" if self.skipped else ""
             raise DatasetError(
-                f"none of the {len(entries)} images of {path} is usable in {self._folder}{first}. {_LAYOUT}"
+                f"none of the {len(file.images)} images of {path} is usable in {self._folder}{first}. {LAYOUT}"
             )
+        faults = sum(self._faults.values(), Counter())
+        clipped = faults.pop(_CLIPPED, 0)
+        self.left_out = dict((file.left_out + faults).most_common())
         left_out = {s.name for s in self.skipped}
-        self._used = [e for e in entries if str(_Entry(e)) not in left_out]
+        self._used = [e for e in file.images if str(e) not in left_out]
+        self.absent = tuple(n for i, n in enumerate(names) if i not in self._found and n not in self.unscored)
+        self.notes = _notes(self.left_out, clipped, self.absent, self.unscored)
+        for note in self.notes:
+            log.warning("%s: %s", self.name, note)
 
-    def _decode(self, key: _Entry) -> Sample:
-        entry = key.fields
-        image = decode(self._folder / entry["file_name"], cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    def _decode(self, entry: Entry) -> Sample:
+        image, turn = decode_turned(self._folder / entry.file_name, entry.size_wh, "its annotations say")
         height, width = image.shape[:2]
-        if (width, height) != (entry.get("width", width), entry.get("height", height)):
-            raise BadSample(f"the image is {width}x{height}, its annotations say {entry['width']}x{entry['height']}")
-        for o in self._objects[entry["id"]]:
-            if o["category_id"] not in self._class_of:
-                raise BadSample(f"an object is of category {o['category_id']}, which the file does not list")
-        return self._sample(image, entry)
+        faults: Counter[str] = Counter()
+        sample = self._sample(image, entry, turn, (width, height) if turn is None else (height, width), faults)
+        self._faults[str(entry)] = faults  # read again, it has the same
+        return sample
+
+    def _taken(self, entry: Entry, faults: Counter[str]) -> list[tuple[dict[str, Any], int, bool]]:
+        """Objects of the categories taken, each with its class and whether it is a crowd."""
+        taken = []
+        for o in entry.objects:
+            if (kind := self._class_of.get(o["category_id"])) is not None:
+                try:
+                    taken.append((o, kind, read_crowd(o.get("iscrowd"))))
+                except BadObject as error:
+                    faults[str(error)] += 1
+        return taken
 
     @abstractmethod
-    def _sample(self, image: np.ndarray, entry: dict) -> Sample:
-        """The sample of an entry of `images`; raises BadSample where an annotation is unusable."""
+    def _sample(
+        self, image: np.ndarray, entry: Entry, turn: Turn | None, drawn_wh: tuple[int, int], faults: Counter[str]
+    ) -> Sample:
+        """The sample of an image.
+
+        Args:
+            image: its pixels, turned.
+            entry: its objects.
+            turn: what the objects must be turned by.
+            drawn_wh: size that they were drawn for.
+            faults: counts those that are left out.
+        """
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -114,19 +140,33 @@ class _CocoDataset(Dataset):
         return self._samples[index]
 
 
+@dataclass(frozen=True)
+class _Box:
+    """An object as evaluations count it: x, y, width, height."""
+
+    box: tuple[float, float, float, float]
+    kind: int
+    crowd: bool
+    area: float
+
+
 class CocoBoxes(_CocoDataset):
     """Images with boxes; crowds are left out. Arguments and errors as for every data set in COCO JSON.
 
+    Boxes that reach out of the image are clipped; of two with the same class and corners one counts.
+
     Attributes:
-        image_ids: image ids of the samples, in their order.
+        image_ids: image ids of the samples, in their order; numbered from 1 where the file's are not whole numbers.
         document: the part of the JSON that the samples come from (in a subset, that of the whole), with category ids
             1, 2, ... in the order of `classes`; crowds included, so that an evaluation can ignore them.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._boxes: dict[str, list[_Box]] = {}
         super().__init__(*arguments, **options)
-        self.image_ids = tuple(e["id"] for e in self._used)
-        self.document = self._relabelled(self._used)
+        ids = [e.id for e in self._used if isinstance(e.id, int) and abs(e.id) < _LARGEST_ID]
+        self.image_ids = tuple(ids if len(ids) == len(self._used) else range(1, len(self._used) + 1))
+        self.document = self._relabelled()
 
     def subset(self, indices: Sequence[int]) -> CocoBoxes:
         """Some of the images, in this order; figures count these alone."""
@@ -135,47 +175,56 @@ class CocoBoxes(_CocoDataset):
         part.image_ids = tuple(self.image_ids[i] for i in indices)
         return part
 
-    def _relabelled(self, entries: list[dict]) -> dict:
-        objects: list[dict] = []
-        for entry in entries:
-            for o in self._objects[entry["id"]]:
-                _, _, width, height = o["bbox"]
-                objects.append(
-                    {
-                        "id": len(objects) + 1,
-                        "image_id": entry["id"],
-                        "category_id": self._class_of[o["category_id"]] + 1,
-                        "bbox": o["bbox"],
-                        "area": o.get("area", width * height),
-                        "iscrowd": o.get("iscrowd", 0),
-                    }
-                )
+    def _relabelled(self) -> dict[str, Any]:
+        objects: list[dict[str, Any]] = []
+        images: list[dict[str, Any]] = []
+        for image_id, entry in zip(self.image_ids, self._used, strict=True):
+            images.append({"id": image_id, "file_name": entry.file_name})
+            objects += [
+                {
+                    "id": len(objects) + i,
+                    "image_id": image_id,
+                    "category_id": found.kind + 1,
+                    "bbox": list(found.box),
+                    "area": found.area,
+                    "iscrowd": int(found.crowd),
+                }
+                for i, found in enumerate(self._boxes[str(entry)], 1)
+            ]
         categories = [{"id": i + 1, "name": c.name} for i, c in enumerate(self.classes)]
-        return {"info": {}, "images": entries, "annotations": objects, "categories": categories}
+        return {"info": {}, "images": images, "annotations": objects, "categories": categories}
 
-    def _sample(self, image: np.ndarray, entry: dict) -> Sample:
-        height, width = image.shape[:2]
-        corners, classes = [], []
-        for o in self._objects[entry["id"]]:
-            box = o.get("bbox")
-            if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
-                raise BadSample(f"a bbox is {box!r}; expected x, y, width, height")
-            x, y, w, h = box
-            if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
-                raise BadSample(f"the bbox {box} reaches out of the image of {width}x{height}")
-            if o.get("iscrowd", 0) or min(w, h) < _LEAST_SIDE:
+    def _sample(
+        self, image: np.ndarray, entry: Entry, turn: Turn | None, drawn_wh: tuple[int, int], faults: Counter[str]
+    ) -> Sample:
+        found: dict[tuple[Any, ...], _Box] = {}
+        for o, kind, crowd in self._taken(entry, faults):
+            try:
+                box, clipped = read_box(o.get("bbox"), drawn_wh)
+            except BadObject as error:
+                faults[str(error)] += 1
                 continue
-            corners.append((x, y, x + w, y + h))
-            classes.append(self._class_of[o["category_id"]])
-        boxes = Boxes(np.array(corners, np.float32).reshape(-1, 4), np.array(classes, np.int64))
-        return Sample(image, None, entry["file_name"], boxes)
+            if clipped:
+                faults[_CLIPPED] += 1
+            key = (kind, crowd, *box)
+            if key in found:
+                faults["listed twice"] += 1
+                continue
+            turned = box if turn is None else turn.box(box, drawn_wh)
+            found[key] = _Box(turned, kind, crowd, read_area(o.get("area"), box))
+        self._boxes[str(entry)] = list(found.values())
+        learned = [b for b in found.values() if not b.crowd and min(b.box[2:]) >= _LEAST_SIDE]
+        self._found |= {b.kind for b in found.values()}
+        corners = [(x, y, x + w, y + h) for x, y, w, h in (b.box for b in learned)]
+        boxes = Boxes(np.array(corners, np.float32).reshape(-1, 4), np.array([b.kind for b in learned], np.int64))
+        return Sample(image, None, entry.file_name, boxes)
 
 
 class CocoMasks(_CocoDataset):
     """Images with a label map drawn from the objects' masks; arguments and errors as for every data set in COCO JSON.
 
     Class 0 is the background, class i + 1 the category i. Where masks overlap the smaller object is seen; crowds are
-    void where no object is.
+    void where no object is, and so is the box of an object whose mask cannot be used.
     """
 
     def __init__(self, *arguments: Any, background: str = BACKGROUND, **options: Any) -> None:
@@ -192,77 +241,64 @@ class CocoMasks(_CocoDataset):
             )
         self.classes = (ClassInfo(background, (0, 0, 0)), *self.classes)
 
-    def _sample(self, image: np.ndarray, entry: dict) -> Sample:
-        label = np.zeros(image.shape[:2], np.uint8)
-        objects = [(o, _mask(o.get(COCO_MASK), image.shape[:2])) for o in self._objects[entry["id"]]]
+    def _sample(
+        self, image: np.ndarray, entry: Entry, turn: Turn | None, drawn_wh: tuple[int, int], faults: Counter[str]
+    ) -> Sample:
+        label = np.zeros(drawn_wh[::-1], np.uint8)
+        drawn: list[tuple[bool, int, np.ndarray]] = []
+        for o, kind, crowd in self._taken(entry, faults):
+            try:
+                mask = read_mask(o.get(COCO_MASK), label.shape)
+            except BadObject as error:
+                faults[str(error)] += 1
+                _void(label, o.get("bbox"))
+                continue
+            drawn.append((crowd, IGNORE if crowd else kind + 1, mask))
+            self._found.add(kind)
         # crowds first, then the large objects
-        for o, mask in sorted(objects, key=lambda found: (not found[0].get("iscrowd", 0), -int(found[1].sum()))):
-            label[mask] = IGNORE if o.get("iscrowd", 0) else self._class_of[o["category_id"]] + 1
-        return Sample(image, label, entry["file_name"])
+        for _, value, mask in sorted(drawn, key=lambda found: (not found[0], -int(found[2].sum()))):
+            label[mask] = value
+        return Sample(image, label if turn is None else turn.array(label).copy(), entry.file_name)
 
 
-def _mask(segmentation: Any, image_hw: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool of polygons or a run-length encoding; BadSample where it is neither."""
-    from pycocotools import mask as coco
+#: Counted with the objects left out, though these stay.
+_CLIPPED = "clipped"
 
-    height, width = image_hw
+
+def _void(label: np.ndarray, box: Any) -> None:
+    """What lies in the box of an object without a mask is of an unknown class."""
     try:
-        if isinstance(segmentation, dict):
-            if list(segmentation["size"]) != [height, width]:
-                raise BadSample(f"a mask is {segmentation['size']}, the image {[height, width]} (height, width)")
-            counts = segmentation["counts"]
-            if isinstance(counts, list):
-                if sum(counts) != height * width or min(counts) < 0:
-                    raise BadSample(f"the runs of a mask add up to {sum(counts)} of {height * width} pixels")
-                segmentation = coco.frPyObjects(segmentation, height, width)  # type: ignore[call-overload]
-            return coco.decode(segmentation).astype(bool)
-        polygons = [p for p in segmentation if len(p) >= 6]
-        if not polygons or not all(_is_number(v) for p in polygons for v in p) or any(len(p) % 2 for p in polygons):
-            raise BadSample("a mask has no polygon of three points or more")
-        return coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))).astype(bool)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise BadSample(f"a mask is {str(segmentation)[:60]} ({error}); expected polygons or runs") from error
+        (x, y, width, height), _ = read_box(box, (label.shape[1], label.shape[0]))
+    except BadObject:
+        return
+    label[int(max(y, 0)) : int(np.ceil(y + height)), int(max(x, 0)) : int(np.ceil(x + width))] = IGNORE
 
 
-class _Entry:
-    """An entry of `images`; its text names the file in messages."""
-
-    def __init__(self, fields: dict) -> None:
-        self.fields = fields
-
-    def __str__(self) -> str:
-        return f"{self.fields['file_name']} (id {self.fields['id']})"
-
-
-def _read(path: Path) -> dict:
-    """The three lists, checked for the fields that everything else relies on."""
+def _check_inside(folder: Path, file_name: str, origin: Path) -> None:
+    """Raises DatasetError where a file name leads out of the folder, be it by a link."""
     try:
-        document = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f"{path} is not readable JSON ({error}); {_LAYOUT}") from error
-    if not isinstance(document, dict):
-        raise DatasetError(f"{path} holds a {type(document).__name__}; {_LAYOUT}")
-    needed = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ("image_id", "category_id")}
-    for part, fields in needed.items():
-        entries = document.get(part)
-        if not isinstance(entries, list):
-            raise DatasetError(f"{path} has no list `{part}`, only {sorted(document)}; {_LAYOUT}")
-        for entry in entries:
-            if not isinstance(entry, dict) or any(
-                not isinstance(entry.get(f), _TYPES.get(f, (int, str))) for f in fields
-            ):
-                raise DatasetError(f"{path}: an entry of `{part}` is {str(entry)[:120]}; it needs {_described(fields)}")
-    if not document["images"]:
-        raise DatasetError(f"{path} lists no images; {_LAYOUT}")
-    return document
+        inside = (folder / file_name).resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # no file can have this name: reading it says so
+        return
+    if not inside or Path(file_name).is_absolute():
+        raise DatasetError(
+            f"{origin} names the image {file_name[:200]!r}, which lies outside of {folder}; put the images into that "
+            "folder, and name them relative to it"
+        )
 
 
-def _described(fields: Sequence[str]) -> str:
-    return ", ".join(f"{f} ({'text' if f in _TYPES else 'a number or text'})" for f in fields)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def _notes(left_out: dict[str, int], clipped: int, absent: Sequence[str], unscored: frozenset[str]) -> tuple[str, ...]:
+    notes = []
+    if left_out:
+        reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items())
+        notes.append(f"{counted(sum(left_out.values()), 'object')} left out: {reasons}")
+    if clipped:
+        notes.append(f"{clipped} of the boxes clipped at the edge of the image")
+    if unscored:
+        notes.append(f"not scored, for the data does not know them: {', '.join(sorted(unscored))}")
+    if absent:
+        notes.append(f"classes without any object: {', '.join(absent)}")
+    return tuple(notes)
 
 
 def _color(index: int, count: int) -> tuple[int, int, int]:

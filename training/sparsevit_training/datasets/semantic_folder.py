@@ -2,22 +2,26 @@
 
 ROOT/classes.txt                 one class a line: "id name R G B"
 ROOT/SPLIT/images/NAME.jpg|png
-ROOT/SPLIT/labels/NAME.png       8-bit grey, pixel value = class id
+ROOT/SPLIT/labels/NAME.png       pixel value = class id: grey of 8 or 16 bits, or palette indices
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.progress import SILENT, Progress
 
-from .base import IGNORE, BadSample, CachedSamples, ClassInfo, Dataset, Sample, decode
+from .base import IGNORE, BadSample, CachedSamples, ClassInfo, Dataset, Sample
+from .label_files import read_labels
+from .turning import decode_turned
+
+log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -25,6 +29,10 @@ _LAYOUT = (
     'expected ROOT/classes.txt ("id name R G B" a line), ROOT/SPLIT/images/*.jpg|png and ROOT/SPLIT/labels/*.png '
     "(8-bit grey, pixel value = class id)"
 )
+#: Label values are below this.
+_VALUES = 2**16
+#: Marks label values that the class list does not know.
+_UNKNOWN = 254
 
 
 def read_classes(path: str | Path) -> dict[int, ClassInfo]:
@@ -35,7 +43,7 @@ def read_classes(path: str | Path) -> dict[int, ClassInfo]:
     """
     path = Path(path)
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"no readable class list at {path} ({error}); {_LAYOUT}") from error
     classes = {}
@@ -48,8 +56,16 @@ def read_classes(path: str | Path) -> dict[int, ClassInfo]:
             name = " ".join(fields[1:-3])
         except (ValueError, IndexError):
             name = ""
-        if not name:
-            raise DatasetError(f'{path}:{number} is {line!r}; expected "id name R G B", such as "0 Sky 128 128 128"')
+        if not name or not all(0 <= c <= 255 for c in (red, green, blue)):
+            raise DatasetError(
+                f'{path}:{number} is {line[:200]!r}; expected "id name R G B", such as "0 Sky 128 128 128"'
+            )
+        if index in classes or not 0 <= index < _VALUES:
+            raise DatasetError(
+                f"{path}:{number} has the id {index}, "
+                + ("which another line has" if index in classes else f"expected 0 to {_VALUES - 1}")
+                + "; number the classes apart"
+            )
         classes[index] = ClassInfo(name, (red, green, blue))
     if not classes:
         raise DatasetError(f"{path} is empty; {_LAYOUT}")
@@ -66,6 +82,7 @@ class SemanticFolder(Dataset):
             the others number from 0 without a gap. 255 is always void.
         names: classes in the order that numbers them, whatever their ids; the others are void too. None takes all, in
             the order of their ids.
+        partial: names that the class list does not know are `unscored`, and no error while it knows one.
         every: take every n-th sample of the concatenation only; with `offset` the first one taken.
         exclude: turn `every` around: take the samples that it would leave out.
         cache_mb: decoded samples kept in memory, MiB.
@@ -86,20 +103,28 @@ class SemanticFolder(Dataset):
         cache_mb: int = 2048,
         progress: Progress = SILENT,
         names: Sequence[str] | None = None,
+        partial: bool = False,
     ) -> None:
         root = Path(root)
         self.name = root.name
         listed = read_classes(root / "classes.txt")
+        ids: list[tuple[int, ...]]
         if names is None:
-            ids = _ids_without(void, listed, root / "classes.txt")
+            ids = [(i,) for i in _ids_without(void, listed, root / "classes.txt")]
+            self.classes = tuple(listed[i[0]] for i in ids)
         else:
-            ids = _ids_of(names, listed, root / "classes.txt")
-            void = [i for i in listed if i not in ids]
-        self.classes = tuple(listed[i] for i in ids)
-        # Label value -> training id; 254 marks values that the class list does not know.
-        self._ids = np.full(256, 254, np.uint8)
-        self._ids[ids] = np.arange(len(ids))
-        self._ids[[i for i in void if 0 <= i < 256] + [255]] = IGNORE
+            ids = _ids_of(names, listed, root / "classes.txt", partial)
+            void = [i for i, c in listed.items() if c.name not in names]
+            self.classes = tuple(listed[i[0]] if i else ClassInfo(n, (0, 0, 0)) for n, i in zip(names, ids))
+            self.unscored = frozenset(n for n, i in zip(names, ids, strict=True) if not i)
+        if len(ids) >= _UNKNOWN:
+            raise DatasetError(f"{root / 'classes.txt'} has {len(ids)} classes; take at most {_UNKNOWN - 1}")
+        self._ids = np.full(_VALUES, _UNKNOWN, np.uint8)  # label value -> training id
+        for index, written in enumerate(ids):
+            self._ids[list(written)] = index
+        self._ids[[i for i in void if 0 <= i < _VALUES] + [255]] = IGNORE
+        self._found: set[int] = set()
+        self._values = np.zeros(_VALUES, bool)
 
         pairs = []
         for split in splits:
@@ -118,19 +143,35 @@ class SemanticFolder(Dataset):
                 f"none of the {len(pairs)} samples of {root} ({list(splits)}) is usable{first}. {_LAYOUT}"
             )
 
+        values = np.flatnonzero(self._values)
+        self.absent = tuple(
+            c.name for i, c in enumerate(self.classes) if i not in self._found and c.name not in self.unscored
+        )
+        notes = []
+        if self.unscored:
+            notes.append(f"not scored, for the data does not know them: {', '.join(sorted(self.unscored))}")
+        if self.absent:
+            notes.append(f"classes that no label has: {', '.join(self.absent)}; the labels have {_listed(values)}")
+            if 255 in values and 255 not in listed:
+                notes[-1] += ", and 255 is void: a mask of 0 and 255 must be written as class ids"
+        self.notes = tuple(notes)
+        for note in notes:
+            log.warning("%s: %s", self.name, note)
+
     def _read(self, pair: _Pair) -> Sample:
         image_path, label_path = pair
-        image = decode(image_path)
-        if not label_path.is_file():
-            raise BadSample(f"no label at {label_path}")
-        label = decode(label_path, cv2.IMREAD_UNCHANGED)
-        if label.ndim != 2 or label.dtype != np.uint8:
-            raise BadSample(f"the label {label_path} is {label.dtype} of shape {label.shape}; expected 8-bit grey")
-        if label.shape != image.shape[:2]:
-            raise BadSample(f"the label is {label.shape}, the image {image.shape[:2]} (height, width)")
-        label = self._ids[label]
-        if (label == 254).any():
-            raise BadSample(f"the label {label_path} has values outside the {len(self.classes)} classes and void")
+        written = read_labels(label_path)
+        image, turn = decode_turned(image_path, (written.shape[1], written.shape[0]), "its label")
+        label = self._ids[written]
+        if (label == _UNKNOWN).any():
+            unknown = _listed(np.unique(written[label == _UNKNOWN]))
+            raise BadSample(
+                f"the label {label_path} has values outside the {len(self.classes)} classes and void: {unknown}"
+            )
+        self._values[np.unique(written)] = True
+        self._found |= set(np.unique(label).tolist())
+        if turn is not None:
+            label = turn.array(label).copy()
         return Sample(image, label, image_path.name)
 
     def __len__(self) -> int:
@@ -152,6 +193,9 @@ class _Pair(NamedTuple):
 
 def _ids_without(void: Sequence[int], listed: dict[int, ClassInfo], path: Path) -> list[int]:
     ids = sorted(i for i in listed if i not in void)
+    names = [listed[i].name for i in ids]
+    if doubled := sorted({n for n in names if names.count(n) > 1}):
+        raise DatasetError(f"{path} has several classes named {doubled}; name them apart, or write one id for them")
     if ids != list(range(len(ids))) or not ids:
         raise DatasetError(
             f"{path} has class ids {sorted(listed)} with void {list(void)}; the other ids must count up from 0 without "
@@ -160,9 +204,16 @@ def _ids_without(void: Sequence[int], listed: dict[int, ClassInfo], path: Path) 
     return ids
 
 
-def _ids_of(names: Sequence[str], listed: dict[int, ClassInfo], path: Path) -> list[int]:
-    ids = {c.name: i for i, c in listed.items()}
-    missing = [n for n in names if n not in ids]
-    if missing:
-        raise DatasetError(f"{path} has no class {missing}; it has {list(ids)}. Name them alike, or take other data")
-    return [ids[n] for n in names]
+def _ids_of(names: Sequence[str], listed: dict[int, ClassInfo], path: Path, partial: bool) -> list[tuple[int, ...]]:
+    """The ids of each name; none of a name that the list does not know."""
+    ids = [tuple(i for i, c in listed.items() if c.name == n) for n in names]
+    missing = [n for n, found in zip(names, ids, strict=True) if not found]
+    if len(missing) == len(ids) or (missing and not partial):
+        known = [c.name for c in listed.values()]
+        raise DatasetError(f"{path} has no class {missing}; it has {known}. Name them alike, or take other data")
+    return ids
+
+
+def _listed(values: np.ndarray) -> str:
+    shown = ", ".join(str(v) for v in values[:10])
+    return f"{shown}, ..." if len(values) > 10 else shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import cast
 
@@ -17,10 +18,12 @@ from sparsevit_runtime.errors import DatasetError
 
 from ..augmentation import crop_boxes, fit_scale, mosaic
 from ..batch import Batch
-from ..datasets import Boxes, CocoBoxes, Dataset, Sample
+from ..datasets import Boxes, ClassInfo, CocoBoxes, Dataset, Sample
 from ..detection_loss import ONE_TO_MANY, agreement, answer_distillation, assigned_loss, locations_of
 from ..monitor import average_precision_at
 from .base import Draw, Objective
+
+log = logging.getLogger(__name__)
 
 
 class DetectionObjective(Objective):
@@ -35,6 +38,15 @@ class DetectionObjective(Objective):
     def check(self, dataset: Dataset) -> None:
         if dataset.classes and dataset[0].boxes is None:
             raise DatasetError(f"{dataset.name} has no boxes to learn detection from; it takes data of kind coco")
+
+    def prepare(self, datasets: Sequence[Dataset], classes: Sequence[ClassInfo], device: torch.device) -> None:
+        super().prepare(datasets, classes, device)
+        labelled = [d for d in datasets if d.classes]
+        absent = [c.name for c in classes if all(c.name in d.absent for d in labelled)]
+        if len(absent) == len(classes):
+            raise DatasetError(f"no image of the data has an object of {', '.join(absent)}: there is nothing to learn")
+        if absent:
+            log.warning("not learned, for no image of the data has it: %s", ", ".join(absent))
 
     def view(self, draw: Draw, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, Boxes | None]:
         if rng.random() >= self.recipe.augmentation.mosaic_probability or size[0] % 2 or size[1] % 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,8 @@ from ..losses import SegmentationLoss, class_weights, self_distillation
 from ..monitor import miou_at
 from ..tasks.segmentation import SegmentationTask
 from .base import Draw, Objective
+
+log = logging.getLogger(__name__)
 
 #: The whole loss is one term, which has the task's name in the log.
 _TERM = SegmentationTask.name
@@ -61,6 +64,14 @@ class SegmentationObjective(Objective):
         super().prepare(datasets, classes, device)
         settings = self.recipe.loss
         counts = pixel_counts(datasets, [d.share for d in self.recipe.data], len(classes))
+        absent = [c.name for c, count in zip(classes, counts.tolist(), strict=True) if not count]
+        if absent and len(absent) >= len(classes) - 1:
+            raise DatasetError(
+                f"no label of the data has {' or '.join(absent)}: there is nothing to tell apart. Write the ids of "
+                "classes.txt into the label maps; 255 is void"
+            )
+        if absent:
+            log.warning("not learned, for no label of the data has it: %s", ", ".join(absent))
         weights = class_weights(counts, settings.weight_power)
         self._loss = SegmentationLoss(weights, settings.label_smoothing, settings.lovasz).to(device)
 

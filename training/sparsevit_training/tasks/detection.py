@@ -59,7 +59,7 @@ class DetectionTask(TrainedTask):
     def open_evaluation_data(
         self, root: Path, class_names: Sequence[str], split: Split, cache_mb: int, progress: Progress
     ) -> CocoBoxes:
-        return open_coco(CocoBoxes, root, class_names, split, cache_mb, progress)
+        return open_coco(CocoBoxes, root, class_names, split, cache_mb, progress, partial=True)
 
     def tally(self, model: str, dataset: Dataset) -> Tally[Detections]:
         if not isinstance(dataset, CocoBoxes):
@@ -90,5 +90,5 @@ class _Objects(Tally[Detections]):
 
     def evaluation(self, **about: Any) -> DetectionEvaluation:
         data = self._dataset
-        precision = average_precision(data.document, self._records, data.image_ids)
+        precision = average_precision(data.document, self._records, data.image_ids, data.scored)
         return DetectionEvaluation(**about, precision=precision)

@@ -69,12 +69,13 @@ class SegmentationTask(TrainedTask):
         if (root / "classes.txt").exists() or not has_coco(root, split):
             return _semantic(root, class_names, split, cache_mb, progress)
         background, *names = class_names
-        return open_coco(CocoMasks, root, names, split, cache_mb, progress, background=background)
+        return open_coco(CocoMasks, root, names, split, cache_mb, progress, background=background, partial=True)
 
     def tally(self, model: str, dataset: Dataset) -> Tally[Segmentation]:
         if len(dataset) and dataset[0].label is None:
             raise self.mismatch(model, dataset, "label maps (CamVid layout)")
-        return _Pixels(len(dataset.classes))
+        scored = [i for i, c in enumerate(dataset.classes) if c.name not in dataset.unscored]
+        return _Pixels(len(dataset.classes), scored)
 
     def objective(self, recipe: Recipe) -> SegmentationObjective:
         from ..objectives.segmentation import SegmentationObjective
@@ -83,8 +84,8 @@ class SegmentationTask(TrainedTask):
 
 
 class _Pixels(Tally[Segmentation]):
-    def __init__(self, classes: int) -> None:
-        self._matrix = ConfusionMatrix(classes)
+    def __init__(self, classes: int, scored: Sequence[int]) -> None:
+        self._matrix = ConfusionMatrix(classes, scored=scored)
 
     def add(self, index: int, sample: Sample, result: Segmentation) -> None:
         self._matrix.update(sample.require_label(), result.label_map)
@@ -108,6 +109,6 @@ def _semantic(
     if split is None:
         split = next((s for s in DEFAULT_SPLITS if (root / s).is_dir()), DEFAULT_SPLITS[0])
     splits = [split] if isinstance(split, str) else list(split)
-    data = SemanticFolder(root, splits, cache_mb=cache_mb, progress=progress, names=class_names)
+    data = SemanticFolder(root, splits, cache_mb=cache_mb, progress=progress, names=class_names, partial=True)
     data.name = " ".join([root.name, *splits])
     return data
