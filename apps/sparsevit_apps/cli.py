@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from sparsevit_runtime.dependencies import explain
 from sparsevit_runtime.errors import SparseViTError
+from sparsevit_runtime.texts import printable
 
 from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search
 
@@ -58,6 +59,11 @@ class _Group(TyperGroup):
         except KeyboardInterrupt as stop:
             typer.echo("stopped", err=True)
             raise typer.Exit(_TERMINATED if isinstance(stop, _Terminated) else _INTERRUPTED) from stop
+        except Exception as error:
+            if hasattr(error, "format_message"):  # wrong usage, of click or of typer's own copy of it
+                usage = printable(error.format_message(), keep="\n")
+                error.format_message = lambda: usage
+            raise
 
 
 app = typer.Typer(
@@ -101,8 +107,9 @@ def _options(
     ] = False,
 ) -> None:
     """Options of every command, before or behind its name."""
-    from .console import set_verbosity
+    from .console import make_warnings_printable, set_verbosity
 
+    make_warnings_printable()
     set_verbosity(-1 if quiet else verbose)
 
 

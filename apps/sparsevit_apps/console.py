@@ -1,19 +1,27 @@
-"""Where the command writes: answers to stdout, progress and errors to stderr."""
+"""Where the command writes: answers to stdout, progress and errors to stderr.
+
+Whatever is written passes `sparsevit_runtime.texts`: names come from model cards, data and file names, which are not
+to do anything to a terminal, nor to be read as rich's markup.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TextIO
+from typing import Any, TextIO
 
-from rich.console import Console
+import typer
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from sparsevit_runtime.texts import printable, printable_json
 
 #: Width of tables that go to a file or a pipe, where there is no terminal to ask.
 _PIPE_COLUMNS = 120
@@ -62,13 +70,40 @@ def stderr() -> Console:
     return _console(sys.stderr)
 
 
+class _Console(Console):
+    """A console that shows texts as they are: styles are those of `Text` objects, and nothing in a text is one."""
+
+    def __init__(self, stream: TextIO) -> None:
+        width = None if stream.isatty() else _PIPE_COLUMNS
+        super().__init__(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Strings are measured and laid out as what is shown of them."""
+        return super().render_str(printable(text, keep="\n"), **how)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Everything comes by here, also what is in `Text` objects."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text, keep="\n"), segment.style)
+
+
 def _console(stream: TextIO) -> Console:
-    return Console(file=stream, width=None if stream.isatty() else _PIPE_COLUMNS, highlight=False)
+    return _Console(stream)
+
+
+def say(message: str, *, err: bool = False) -> None:
+    """A line on stdout or stderr, never wrapped."""
+    typer.echo(printable(message, keep="\n"), err=err)
+
+
+def say_json(document: str) -> None:
+    """A JSON document on stdout, which says what it said."""
+    typer.echo(printable_json(document))
 
 
 def print_error(message: str) -> None:
     """One line on stderr, however long; whoever reads it by machine finds it after ``error: ``."""
-    line = Text.assemble(("error: ", "bold red"), " ".join(message.split()))
+    line = Text.assemble(("error: ", "bold red"), printable(" ".join(message.split())))
     stderr().print(line, soft_wrap=True)
 
 
@@ -156,8 +191,19 @@ def _warnings_on(console: Console) -> Iterator[None]:
 def _handler(console: Console) -> logging.Handler:
     level = {-1: logging.ERROR, 0: logging.WARNING}.get(_verbosity, logging.DEBUG)
     handler = RichHandler(console=console, level=level, show_time=False, show_path=False)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_OneLine("%(message)s"))
     return handler
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def make_warnings_printable() -> None:
+    """For warnings of the library where no bar is drawn: Python writes them to stderr by itself."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_OneLine())
 
 
 def facts(rows: Sequence[tuple[str, str]], title: str | None = None) -> Table:
@@ -166,7 +212,7 @@ def facts(rows: Sequence[tuple[str, str]], title: str | None = None) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(printable(value, keep="\n")))
     return table
 
 

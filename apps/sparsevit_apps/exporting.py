@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
+from rich.text import Text
 
 from sparsevit_runtime.card import TrainingCard
 from sparsevit_runtime.dependencies import require
@@ -155,7 +156,7 @@ def parity_table(report: ParityReport, *, every_row: bool = False) -> Table:
                 f"{row.difference:.2e}",
                 f"{row.limit:.0e}",
                 "" if row.cosine is None else f"{row.cosine:.7f}",
-                "[green]holds[/]" if row.holds else "[bold red]differs[/]",
+                Text("holds", "green") if row.holds else Text("differs", "bold red"),
             )
     table.caption = (
         "difference: largest, over the tensor's scale; for labels, boxes and orders the share that is wrong or out of "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated
 
@@ -27,15 +26,8 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="An exported .onnx f
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of tables.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are no results of an earlier run.")]
 
-SPARSITY_HELP = "Share of windows pruned: 0.6, a list per stage (0.6,0.6,0.4,0) or a plan file (.json)."
+SPARSITY_HELP = "Share of windows pruned: 0.6 or 60%, a list per stage (0.6,0.6,0.4,0) or a plan file (.json)."
 _NUMBER = r"[0-9]*\.?[0-9]+"
-
-
-def parse_sparsity(text: str | None) -> str | None:
-    """A sparsity as typed, in a form `Plan.parse` reads: ``0.6,0.6,0.4,0`` may leave out the brackets."""
-    if text is not None and re.fullmatch(rf"\s*{_NUMBER}(\s*,\s*{_NUMBER})+\s*", text):
-        return json.dumps([float(part) for part in text.split(",")])
-    return text
 
 
 def parse_sweep(text: str) -> list[str]:
@@ -44,14 +36,17 @@ def parse_sweep(text: str) -> list[str]:
     Raises:
         PlanError: an entry is empty, or a number outside 0 to 1.
     """
+    from sparsevit_runtime.windows.plan import ratio_of_text
+
     entries = ["0"]
     for part in (p.strip() for p in text.split(",")):
         if not part:
             raise PlanError(f"the sweep {text!r} has an empty entry; give numbers or plan files: 0,0.3,0.6,plan.json")
-        if re.fullmatch(rf"-?{_NUMBER}", part):
-            if not 0.0 <= float(part) <= 1.0:
+        ratio = ratio_of_text(part)
+        if ratio is not None:
+            if not 0.0 <= ratio <= 1.0:
                 raise PlanError(f"the sweep {text!r} has {part}; a sparsity is the share pruned, from 0 to 1")
-            part = f"{float(part):g}"
+            part = f"{ratio:g}"
         if part not in entries:
             entries.append(part)
     return entries

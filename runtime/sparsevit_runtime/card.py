@@ -7,16 +7,29 @@ recorded at export against which `sparsevit check` compares a machine.
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import CardError
 from .windows.geometry import StageGeometry, stage_geometries
+from .windows.plan import Plan, validate_keep
 
 CARD_SCHEMA: Literal[1] = 1
 #: Key of the card in the ONNX file's metadata.
 CARD_KEY = "sparsevit_card"
+
+# Whoever wrote the card: what it says must not cost memory or time before the graph has been looked at.
+_Name = Annotated[str, Field(max_length=256)]
+_Text = Annotated[str, Field(max_length=65536)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Pixels = Annotated[int, Field(ge=1, le=16384)]
+_Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_Byte = Annotated[int, Field(ge=0, le=255)]
+#: Elements of an input that comes with each frame, at most.
+_FRAME_INPUT_SIZE = 1 << 24
 
 
 class _Part(BaseModel):
@@ -33,12 +46,12 @@ class InputCard(_Part):
         pad_value: grey level of letterbox borders.
     """
 
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    height: _Pixels
+    width: _Pixels
     layout: Literal["camera", "normalized"] = "camera"
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    pad_value: int = Field(default=114, ge=0, le=255)
+    mean: tuple[_Finite, _Finite, _Finite]
+    std: tuple[_Positive, _Positive, _Positive]
+    pad_value: _Byte = 114
 
 
 class FrameInputCard(_Part):
@@ -58,6 +71,8 @@ class FrameInputCard(_Part):
     def _free_name(self) -> FrameInputCard:
         if self.name in ("image", "keep"):
             raise ValueError(f"{self.name!r} is an input of every model")
+        if math.prod(self.shape) > _FRAME_INPUT_SIZE:
+            raise ValueError(f"{math.prod(self.shape)} elements of {self.name!r}, at most {_FRAME_INPUT_SIZE}")
         return self
 
 
@@ -70,22 +85,30 @@ class WindowCard(_Part):
         fixed: pruning ratios per block when the plan is frozen into the graph; None when `keep` is an input.
     """
 
-    window_size: int = Field(ge=1)
-    depths: tuple[int, ...] = Field(min_length=1)
-    fixed: tuple[tuple[float, ...], ...] | None = None
+    window_size: int = Field(ge=1, le=256)
+    depths: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field(min_length=1, max_length=8)
+    fixed: tuple[tuple[_Finite, ...], ...] | None = None
+
+    @model_validator(mode="after")
+    def _fixed_fits(self) -> WindowCard:
+        if self.fixed is not None:
+            blocks = tuple(len(stage) for stage in Plan(self.fixed).ratios)
+            if blocks != self.depths:
+                raise ValueError(f"fixed has {list(blocks)} blocks per stage, depths are {list(self.depths)}")
+        return self
 
 
 class ArchitectureCard(_Part):
     """Size of the network, for display."""
 
-    embed_dim: int
-    num_heads: tuple[int, ...]
-    parameters: int
+    embed_dim: int = Field(ge=1, le=65536)
+    num_heads: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(max_length=8)
+    parameters: int = Field(ge=0, le=10**13)
 
 
 class ClassCard(_Part):
-    name: str
-    color: tuple[int, int, int] | None = None  # RGB
+    name: _Name
+    color: tuple[_Byte, _Byte, _Byte] | None = None  # RGB
 
 
 class CheckCard(_Part):
@@ -99,41 +122,43 @@ class CheckCard(_Part):
     """
 
     class Output(_Part):
-        name: str
-        shape: tuple[int, ...]
-        positions: tuple[int, ...]
-        values: tuple[float, ...]
-        atol: float
-        rtol: float
+        name: _Name
+        shape: tuple[_Count, ...] = Field(max_length=8)
+        positions: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, max_length=1 << 20)
+        values: tuple[_Finite, ...]
+        atol: float = Field(ge=0, allow_inf_nan=False)
+        rtol: float = Field(ge=0, allow_inf_nan=False)
         min_agreement: float = Field(ge=0, le=1)
 
         @model_validator(mode="after")
         def _same_length(self) -> CheckCard.Output:
             if len(self.positions) != len(self.values):
                 raise ValueError(f"{len(self.positions)} positions but {len(self.values)} values")
+            if max(self.positions) >= math.prod(self.shape):
+                raise ValueError(f"position {max(self.positions)} in an array of shape {list(self.shape)}")
             return self
 
-    seed: int
-    keep: tuple[int, ...] | None
-    outputs: tuple[Output, ...]
+    seed: int = Field(ge=0, le=2**32 - 1)
+    keep: tuple[_Count, ...] | None
+    outputs: tuple[Output, ...] = Field(min_length=1, max_length=64)
 
 
 class MetricCard(_Part):
     """One measured figure, e.g. mIoU on CamVid test at 50% pruned."""
 
-    name: str
-    dataset: str
-    ratio: float
-    value: float
-    unit: str = ""
+    name: _Name
+    dataset: _Name
+    ratio: float = Field(ge=0, le=1)
+    value: _Finite
+    unit: _Name = ""
 
 
 class TrainingCard(_Part):
     """Where the weights come from."""
 
-    data: str
-    licence: str
-    recipe: str = ""
+    data: _Text
+    licence: _Text
+    recipe: _Text = ""
 
 
 class ModelCard(_Part):
@@ -145,18 +170,34 @@ class ModelCard(_Part):
     """
 
     schema_version: Literal[1] = CARD_SCHEMA
-    name: str
+    name: _Name
     task: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")
     precision: Literal["fp32", "fp16"]
     input: InputCard
-    inputs: tuple[FrameInputCard, ...] = ()
+    inputs: tuple[FrameInputCard, ...] = Field(default=(), max_length=64)
     windows: WindowCard
     architecture: ArchitectureCard
-    classes: tuple[ClassCard, ...] = ()
-    checks: tuple[CheckCard, ...] = ()
-    metrics: tuple[MetricCard, ...] = ()
+    classes: tuple[ClassCard, ...] = Field(default=(), max_length=65536)
+    checks: tuple[CheckCard, ...] = Field(default=(), max_length=64)
+    metrics: tuple[MetricCard, ...] = Field(default=(), max_length=4096)
     training: TrainingCard | None = None
-    producer: str = ""
+    producer: _Text = ""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> ModelCard:
+        names = [extra.name for extra in self.inputs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"inputs: two of one name: {sorted(names)}")
+        for i, record in enumerate(self.checks):
+            if (record.keep is None) != (self.windows.fixed is not None):
+                kind = "an export with `keep` as an input" if self.windows.fixed is None else "a fixed export"
+                raise ValueError(f"checks.{i}.keep: {record.keep} in the card of {kind}")
+            if record.keep is not None:
+                try:
+                    validate_keep(record.keep, self.stages)
+                except ValueError as error:
+                    raise ValueError(f"checks.{i}.keep: {error}") from error
+        return self
 
     @property
     def stages(self) -> tuple[StageGeometry, ...]:
@@ -184,7 +225,7 @@ class ModelCard(_Part):
         """
         try:
             document = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # the former also for integers of thousands of digits
             raise CardError(f"the model card of {origin} is not JSON ({error}); export the model again") from error
         version = document.get("schema_version") if isinstance(document, dict) else None
         if isinstance(version, int) and version > CARD_SCHEMA:
@@ -195,9 +236,14 @@ class ModelCard(_Part):
         try:
             return cls.model_validate(document)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(p) for p in first["loc"]) or "the card"
             raise CardError(
-                f"the model card of {origin} is invalid: {where}: {first['msg']} ({error.error_count()} problem(s)); "
+                f"the model card of {origin} is invalid: {first_problem(error)} ({error.error_count()} problem(s)); "
                 "export the model again with this version"
             ) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a card, after the name of its field."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the card"
+    return f"{where}: {first['msg']}"

@@ -20,6 +20,7 @@ from .images.frames import FrameLike
 from .images.probe import probe_image
 from .runner import DEFAULT_THRESHOLD, PlacedFrame, Request, Runner
 from .tasks import Result
+from .texts import shown
 from .windows.level import Level
 from .windows.plan import PlanLike
 
@@ -48,9 +49,14 @@ def find_model(model: str | Path) -> Path:
     """
     bundled = bundled_models()
     path = as_path(model, "model")
-    if str(model) in bundled and not path.exists():
+    try:
+        there, is_file = path.exists(), path.is_file()
+    except (OSError, ValueError) as error:  # too long, in a folder that may not be entered, a zero byte
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ModelError(f"{shown(str(model))} is no model that can be read ({reason}); check the path") from error
+    if str(model) in bundled and not there:
         return bundled[str(model)]
-    if not path.suffix and not path.is_file():
+    if not path.suffix and not is_file:
         raise ModelError(
             f"no model {str(model)!r}: neither a file nor a bundled model (there are: {', '.join(bundled) or 'none'}); "
             "give the path of an .onnx file"

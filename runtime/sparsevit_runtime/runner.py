@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import as_flag, as_number
+from .arguments import as_flag
 from .backends.base import Backend, Outputs, RunQueue
 from .contract import IMAGE, KEEP, TensorSpec
-from .errors import FrameError
+from .errors import ArgumentError, FrameError
 from .images.device_frames import DeviceFrame, is_device_frame, read_device_frame
 from .images.frames import FrameLike, check_frame
 from .images.letterbox import Letterbox
 from .stage_times import StageTimes
 from .tasks import Result, Timings
+from .texts import shown
 from .windows.activity import WindowActivity
 from .windows.level import Level
-from .windows.plan import PlanLike
+from .windows.plan import PlanLike, number_of
 
 #: Detections below this score are left out unless the caller says otherwise.
 DEFAULT_THRESHOLD = 0.25
@@ -102,11 +103,10 @@ class Runner:
         """What a caller wants of a frame.
 
         Raises:
-            ArgumentError: the threshold is no finite number, or `activity` no flag.
+            ArgumentError: `threshold` is no number from 0 to 1, or `activity` no flag.
         """
-        activity, threshold = as_flag(activity, "activity"), as_number(threshold, "threshold")
         outputs = self._answers + (self._orders if activity else ())
-        return Request(level, activity, threshold, outputs)
+        return Request(level, as_flag(activity, "activity"), check_share("threshold", threshold), outputs)
 
     def place(self, frame: FrameLike, inputs: Mapping[str, np.ndarray] | None = None) -> PlacedFrame:
         """Checks a frame.
@@ -288,6 +288,22 @@ class RunnerQueue:
     def collect(self, ticket: Any) -> Outputs:
         """Waits for a run, the oldest first. Returns and raises as `Runner.run`."""
         return self._queue.collect(ticket)
+
+
+def check_share(name: str, value: object) -> float:
+    """A number from 0 to 1.
+
+    Args:
+        name: name of the argument, for the message.
+        value: a number of any kind, also of NumPy, or the text of one.
+
+    Raises:
+        ArgumentError: it is none, or lies outside.
+    """
+    number = number_of(value)
+    if number is None or not 0.0 <= number <= 1.0:  # NaN does not
+        raise ArgumentError(f"{name} is {shown(value)}; give a number from 0 to 1")
+    return number
 
 
 def _frames(placed: Sequence[PlacedFrame]) -> tuple[list[DeviceFrame | np.ndarray], list[Letterbox]]:

@@ -3,31 +3,15 @@ from __future__ import annotations
 import pytest
 import typer
 
-from sparsevit_apps.options import parse_size, parse_sparsity, parse_sweep
+from sparsevit_apps.options import parse_size, parse_sweep
 from sparsevit_runtime.errors import PlanError
 from sparsevit_runtime.windows.plan import Plan
 
 
-@pytest.mark.parametrize(
-    ("text", "ratios"),
-    [
-        ("0.6", ((0.6, 0.6), (0.6, 0.6))),
-        ("0", ((0.0, 0.0), (0.0, 0.0))),
-        ("0.6,.2", ((0.6, 0.6), (0.2, 0.2))),
-        (" 0.6 , 0 ", ((0.6, 0.6), (0.0, 0.0))),
-        ("[0.6, 0.2]", ((0.6, 0.6), (0.2, 0.2))),
-        ("[[0.1,0.3],[0,0.5]]", ((0.1, 0.3), (0.0, 0.5))),
-    ],
-)
-def test_sparsity_as_typed_is_a_plan(text, ratios):
-    assert Plan.parse(parse_sparsity(text), (2, 2)).ratios == ratios
-
-
-def test_sparsity_may_be_absent_or_a_file(tmp_path):
-    path = tmp_path / "0.5,plan.json"
-    Plan(((0.25, 0.25),)).save(path)
-    assert parse_sparsity(None) is None
-    assert Plan.parse(parse_sparsity(str(path)), (2,)).ratios == ((0.25, 0.25),)
+def test_a_plan_file_may_look_like_numbers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Plan(((0.25, 0.25),)).save("0.5,plan.json")
+    assert Plan.parse("0.5,plan.json", (2,)).ratios == ((0.25, 0.25),)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +22,7 @@ def test_sparsity_may_be_absent_or_a_file(tmp_path):
         ("0.3,0,0.5,0.30", ["0", "0.3", "0.5"]),
         (" 1 , .7 ", ["0", "1", "0.7"]),
         ("0.3,plan.json", ["0", "0.3", "plan.json"]),
+        (".5,50%,5e-1, 33.3%", ["0", "0.5", "0.333"]),
     ],
 )
 def test_sweep_starts_dense_and_repeats_nothing(text, entries):
@@ -45,7 +30,14 @@ def test_sweep_starts_dense_and_repeats_nothing(text, entries):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("", "empty entry"), ("0.3,", "empty entry"), ("1.1", "from 0 to 1"), ("-0.5", "from 0 to 1")]
+    ("text", "words"),
+    [
+        ("", "empty entry"),
+        ("0.3,", "empty entry"),
+        ("1.1", "from 0 to 1"),
+        ("101%", "from 0 to 1"),
+        ("-0.5", "from 0 to 1"),
+    ],
 )
 def test_sweep_refuses(text, words):
     with pytest.raises(PlanError, match=words):

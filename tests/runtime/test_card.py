@@ -5,6 +5,13 @@ import pytest
 import tiny
 from sparsevit_runtime.card import CheckCard, ModelCard
 from sparsevit_runtime.errors import CardError
+from sparsevit_runtime.tasks import task_of
+
+
+def recorded(keep=(24, 6, 6), positions=(0,), values=(1.0,)) -> dict:
+    """A record of one output."""
+    output = {"name": "labels", "shape": [1, 4], "positions": positions, "values": values}
+    return {"seed": 0, "keep": keep, "outputs": [{**output, "atol": 0, "rtol": 0, "min_agreement": 1}]}
 
 
 def test_a_card_survives_json():
@@ -30,13 +37,70 @@ def test_what_the_card_tells():
         ({"surprise": 1}, "surprise"),
         ({"windows": {"window_size": 7, "depths": []}}, "windows.depths"),
         ({"classes": [{"name": "sky", "color": [1, 2]}]}, "classes.0.color"),
+        ({"classes": [{"name": "sky", "color": [1, 2, 999]}]}, "classes.0.color.2"),
+        ({"classes": [{"name": "x" * 257}]}, "classes.0.name"),
+        ({"name": "\ud800"}, "name"),
+        ({"windows.window_size": 0}, "windows.window_size"),
+        ({"windows.window_size": 257}, "windows.window_size"),
+        ({"windows.depths": [2, 2, 2, 200000000]}, "windows.depths.3"),
+        ({"windows.depths": [2, -2]}, "windows.depths.1"),
+        ({"windows.depths": [2] * 9}, "windows.depths"),
+        ({"windows.fixed": [[0.5, 0.5], [0.5, 0.5]]}, "windows.*fixed has .2, 2. blocks per stage, depths are .2, 4."),
+        ({"windows.fixed": [[0.5, 0.5], [0.5, 0.5, 0.4, 0.4]]}, "windows.*even blocks of stage 1 decrease"),
+        ({"windows.fixed": [[0.5, 2], [0, 0, 0, 0]]}, "windows.*from 0 to 1"),
+        ({"input.height": 16385}, "input.height"),
+        ({"input.std": [1, 0, 1]}, "input.std.1"),
+        ({"input.std": [1, 1, -1]}, "input.std.2"),
+        ({"input.std": [1, 1, float("nan")]}, "input.std.2"),
+        ({"input.mean": [float("inf"), 0, 0]}, "input.mean.0"),
+        ({"input.mean": [10**400, 0, 0]}, "input.mean.0"),
+        ({"architecture.embed_dim": 0}, "architecture.embed_dim"),
+        ({"architecture.num_heads": [1, 0]}, "architecture.num_heads.1"),
+        ({"architecture.parameters": -1}, "architecture.parameters"),
+        ({"checks": [{"seed": -1, "keep": None, "outputs": []}]}, "checks.0.seed"),
+        ({"checks": [{"seed": 2**32, "keep": None, "outputs": []}]}, "checks.0.seed"),
+        ({"checks": [recorded(keep=None)]}, "checks.0.keep: None in the card of an export with `keep`"),
+        ({"checks": [recorded(keep=[1])]}, "checks.0.keep: keep must be 3 integers"),
+        ({"checks": [recorded(keep=[25, 6, 6])]}, "checks.0.keep: keep of stage 0 .* 0 to 24 windows"),
+        ({"checks": [recorded(positions=[4])]}, "checks.0.outputs.0.*position 4 in an array of shape .1, 4."),
+        ({"checks": [recorded(positions=[-1])]}, "checks.0.outputs.0.positions.0"),
+        ({"checks": [recorded(values=[float("nan")])]}, "checks.0.outputs.0.values.0"),
+        ({"metrics": [{"name": "a", "dataset": "b", "ratio": 2, "value": 1}]}, "metrics.0.ratio"),
+        ({"inputs": [{"name": "a", "shape": [65536, 65536]}]}, "inputs.0.*4294967296 elements"),
+        ({"inputs": [{"name": "a", "shape": []}, {"name": "a", "shape": [1]}]}, "inputs: two of one name"),
     ],
 )
 def test_refused_cards(change, message):
-    text = json.dumps({**tiny.card_document(), **change})
+    document = tiny.card_document()
+    for key, value in change.items():
+        part, _, field = key.partition(".")
+        document[part] = {**document[part], field: value} if field else value
     with pytest.raises(CardError, match=message) as error:
-        ModelCard.from_json(text, origin="street.onnx")
+        ModelCard.from_json(json.dumps(document), origin="street.onnx")
     assert "street.onnx" in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["classes", "checks"])
+def test_what_its_task_cannot_have(key):
+    """As many classes as labels tell apart, and records of outputs that it has."""
+    document = tiny.card_document()
+    document["classes"] = [{"name": str(i)} for i in range(256)]
+    document["checks"] = [recorded()]
+    task_of(ModelCard.from_json(json.dumps(document)))
+    if key == "classes":
+        document["classes"] += [{"name": "one more"}] * 44
+        message = "tiny is invalid: classes: 300 of them, a model for segmentation has at most 256"
+    else:
+        document["checks"][0]["outputs"][0]["name"] = "boxes"
+        message = "checks.0.outputs: 'boxes' is no output of a model for segmentation .labels, windows0"
+    with pytest.raises(CardError, match=message):
+        task_of(ModelCard.from_json(json.dumps(document)))
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, '{"a":' * 3000, "9" * 5000, '{"name": 1e', "\x00"])
+def test_text_that_is_hard_to_read(text):
+    with pytest.raises(CardError, match="the model card of the model is (not JSON|invalid)"):
+        ModelCard.from_json(text)
 
 
 @pytest.mark.parametrize("text", ["", "{", "not a card"])

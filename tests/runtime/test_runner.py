@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sparsevit_runtime import load
-from sparsevit_runtime.errors import FrameError
+from sparsevit_runtime.errors import ArgumentError, FrameError
 from sparsevit_runtime.runner import Runner
 
 
@@ -43,6 +43,24 @@ def test_only_what_a_request_names_is_asked_of_the_graph(network):
     level = runner.level(0.5)
     assert runner.request(level).outputs == ("labels",)
     assert set(runner.request(level, activity=True).outputs) == set(network.backend.output_names)
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 0.5, "0.5", np.float32(0.5), np.array(0.5)])
+def test_a_threshold_is_a_number_from_0_to_1(network, threshold):
+    assert network.runner.request(network.level(0.5), threshold=threshold).threshold == float(threshold)
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1, float("inf"), True, None, "much", [0.5], 10**400])
+def test_any_other_threshold_is_refused(network, threshold):
+    with pytest.raises(ArgumentError, match="threshold is .*; give a number from 0 to 1"):
+        network(frames(1)[0], threshold=threshold)
+    with pytest.raises(ArgumentError):
+        network.stream(list(frames(1)), threshold=threshold)
+
+
+@pytest.mark.parametrize("sparsity", [".5", "50%", "0.50", "0.5,50%,.5,5e-1", np.array(0.5), "[0.5,0.5,0.5,0.5]"])
+def test_python_takes_a_sparsity_as_the_command_line_does(network, sparsity):
+    assert network.level(sparsity) == network.level(0.5)
 
 
 class OnGpu:

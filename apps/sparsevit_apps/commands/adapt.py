@@ -31,11 +31,11 @@ def adapt(
     from sparsevit_training.adaptation import adapt as run
     from sparsevit_training.recipe import load_recipe
 
-    from ..console import progress_bar
+    from ..console import progress_bar, say
 
     with progress_bar() as progress:
         path = run(load_recipe(recipe, changes), resume=not restart, progress=progress)
-    typer.echo(f"wrote {path}; export it with: sparsevit export {path} -o model.onnx")
+    say(f"wrote {path}; export it with: sparsevit export {path} -o model.onnx")
 
 
 def _parse_change(text: str) -> tuple[str, Any]:

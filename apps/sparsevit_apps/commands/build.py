@@ -77,7 +77,7 @@ def build(
     from sparsevit_runtime.tensorrt import BuildOptions, build_engine
     from sparsevit_runtime.tensorrt.engine_card import sidecar_path
 
-    from ..console import progress_bar, stdout
+    from ..console import progress_bar, say, stdout
 
     if not sidecar_path(output).is_file():  # an engine of ours has one
         check_target(output, overwrite)
@@ -95,10 +95,10 @@ def build(
         progress.start("building")
         report = build_engine(find_model(model), output, wanted, progress)
     if not report.reasons:
-        typer.echo(f"{output} is up to date: same model, plugins, TensorRT, GPU, precision and profile")
+        say(f"{output} is up to date: same model, plugins, TensorRT, GPU, precision and profile")
         return
     stdout().print(_table(report))
-    typer.echo(f"wrote {output} and {output.name}.json; built because {'; '.join(report.reasons)}")
+    say(f"wrote {output} and {output.name}.json; built because {'; '.join(report.reasons)}")
 
 
 def _parse_batch(text: str) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from .. import options
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from sparsevit_runtime import Model
     from sparsevit_runtime.diagnostics import CheckReport, ComparisonReport
@@ -55,31 +56,33 @@ def _other_file(path: Path, engine: EngineCard | None, against: str | None) -> P
     from sparsevit_runtime.diagnostics.comparing import find_source
     from sparsevit_runtime.model import find_model
 
+    from ..console import say
+
     if against is not None:
         return find_model(against)
     if engine is None:
         return None
     source = path if path.suffix == ".onnx" else find_source(path, engine)
     if source is None:
-        typer.echo(
+        say(
             f"the .onnx file that {path.name} was built from is not beside it: comparing samples recorded at export; "
             "--against FILE compares everything",
             err=True,
         )
     else:
-        typer.echo(f"comparing with {source}, which {path.name} was built from", err=True)
+        say(f"comparing with {source}, which {path.name} was built from", err=True)
     return source
 
 
 def _check_recorded(model: Model, json: bool) -> None:
     from sparsevit_runtime import diagnostics
 
-    from ..console import print_error, progress_bar, stdout
+    from ..console import print_error, progress_bar, say, say_json, stdout
 
     with progress_bar() as progress:
         report = diagnostics.check(model, progress)
     if json:
-        typer.echo(report.model_dump_json(indent=2))
+        say_json(report.model_dump_json(indent=2))
     else:
         stdout().print(_recorded_table(report))
     worst = report.worst
@@ -90,7 +93,7 @@ def _check_recorded(model: Model, json: bool) -> None:
         )
         raise typer.Exit(1)
     if not json:
-        typer.echo(
+        say(
             f"{report.model} agrees on {report.library} ({report.device}); the least agreement is "
             f"{worst.agreement:.1%}, {worst.output} of run {worst.run}"
         )
@@ -99,12 +102,12 @@ def _check_recorded(model: Model, json: bool) -> None:
 def _check_against(path: Path, model: Model, is_engine: bool, other: Path, json: bool) -> None:
     from sparsevit_runtime import diagnostics
 
-    from ..console import print_error, progress_bar, stdout
+    from ..console import print_error, progress_bar, say, say_json, stdout
 
     with progress_bar() as progress:
         report = diagnostics.compare(model, other, file=path.name, progress=progress)
     if json:
-        typer.echo(report.model_dump_json(indent=2))
+        say_json(report.model_dump_json(indent=2))
     else:
         stdout().print(_comparison_table(report))
     worst = report.worst
@@ -121,7 +124,7 @@ def _check_against(path: Path, model: Model, is_engine: bool, other: Path, json:
         )
         raise typer.Exit(1)
     if not json:
-        typer.echo(
+        say(
             f"{report.model} on {where} computes what {report.against} does; the worst is {worst.tensor}, at "
             f"{worst.of_limit:.1%} of what is accepted ({worst.run})"
         )
@@ -178,5 +181,7 @@ def _comparison_table(report: ComparisonReport) -> Table:
     return table
 
 
-def _verdict(agrees: bool) -> str:
-    return "[green]agrees[/]" if agrees else "[bold red]differs[/]"
+def _verdict(agrees: bool) -> Text:
+    from rich.text import Text
+
+    return Text("agrees", "green") if agrees else Text("differs", "bold red")

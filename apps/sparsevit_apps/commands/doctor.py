@@ -21,12 +21,12 @@ def doctor(json: options.JsonFlag = False) -> None:
 
     Exit code 1 when something is missing without which nothing runs.
     """
-    from ..console import print_error, stdout
+    from ..console import print_error, say_json, stdout
     from ..doctor.probes import examine
 
     report = examine()
     if json:
-        typer.echo(report.model_dump_json(indent=2))
+        say_json(report.model_dump_json(indent=2))
     else:
         stdout().print(_table(report))
     if not report.healthy:

@@ -82,7 +82,7 @@ def evaluate(
     from sparsevit_training.peers import open_peer
 
     from ..accuracy_plot import plot_accuracy
-    from ..console import progress_bar, stderr, stdout
+    from ..console import progress_bar, say, stderr, stdout
 
     with load(model, backend, threads=threads, device=device) as loaded:
         others = [open_peer(path, threads) for path in peer or []]
@@ -123,9 +123,9 @@ def evaluate(
 
         path = find_model(model)
         record_metrics(path, [m for f in figures for m in f.metrics()])
-        typer.echo(f"recorded in the card of {path}")
+        say(f"recorded in the card of {path}")
         if uneven := [f.plan for f in figures if not f.uniform]:
-            typer.echo(f"not recorded, for a card knows figures by one ratio: {', '.join(uneven)}", err=True)
+            say(f"not recorded, for a card knows figures by one ratio: {', '.join(uneven)}", err=True)
 
 
 def _table(figures: Sequence[Evaluation], peers: Sequence[Evaluation], dataset: Dataset) -> Table:

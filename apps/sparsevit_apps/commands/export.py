@@ -86,7 +86,7 @@ def export(
         raise typer.BadParameter(f"{str(output)!r}: the model file is an .onnx file", param_hint="--output")
     input_hw = None if size is None else options.parse_size(size)
 
-    from ..console import file_size, progress_bar, stdout
+    from ..console import file_size, progress_bar, say, stdout
     from ..exporting import ExportRequest, export_checkpoint, failure, parity_table
 
     own = {"label_stride": label_stride, "detections": detections}
@@ -96,7 +96,7 @@ def export(
         input_hw=input_hw,
         task=task,
         precision=precision.value,
-        plan=options.parse_sparsity(plan),
+        plan=plan,
         half_weights=half_weights,
         name=name or output.stem,
         format=format,
@@ -108,4 +108,4 @@ def export(
     stdout().print(parity_table(report, every_row=verbose))
     if not report.holds:
         raise failure(report, output)
-    typer.echo(f"wrote {output} ({file_size(output.stat().st_size)}); look at it with: sparsevit inspect {output}")
+    say(f"wrote {output} ({file_size(output.stat().st_size)}); look at it with: sparsevit inspect {output}")

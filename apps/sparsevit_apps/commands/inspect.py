@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_module
 from typing import Annotated
 
 import typer
@@ -23,14 +24,14 @@ def inspect(
     from sparsevit_runtime import bundled_models, diagnostics, load
     from sparsevit_runtime.model import find_model
 
-    from ..console import stdout
+    from ..console import say_json, stdout
     from ..inspection.view import bundled_view, inspect_view
 
     out = stdout()
     bundled = bundled_models()
     if model is None:
         if json:
-            out.print_json(data={name: str(path) for name, path in bundled.items()})
+            say_json(json_module.dumps({name: str(path) for name, path in bundled.items()}, indent=2))
         else:
             out.print(bundled_view(bundled))
         return
@@ -41,7 +42,7 @@ def inspect(
         with load(model, threads=1) as loaded:
             report = diagnostics.inspect(loaded, path)
     if json:
-        typer.echo(report.model_dump_json(indent=2))
+        say_json(report.model_dump_json(indent=2))
         return
     for part in inspect_view(report):
         out.print(part)

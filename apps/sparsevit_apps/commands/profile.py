@@ -87,7 +87,7 @@ def profile(
     with load(model, backend, threads=threads, device=device) as loaded:
         common = {"warm_up": warm_up, "batch": batch, "source": source or DEFAULT_SOURCE}
         if seconds is not None:
-            _soak(loaded, model, seconds, options.parse_sparsity(sparsity), energy_seconds > 0, common, json_path)
+            _soak(loaded, model, seconds, sparsity, energy_seconds > 0, common, json_path)
             return
         fixed = loaded.card.windows.fixed is not None
         entries = None if fixed and sweep is None else options.parse_sweep(sweep or _DEFAULT_SWEEP)

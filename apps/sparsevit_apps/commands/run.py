@@ -77,7 +77,6 @@ def run(
 
     sources, places = (inputs, outputs) if outputs else (inputs[:1], inputs[1:])
     check_positional(sources[0], () if outputs else places, overwrite)
-    parsed = options.parse_sparsity(sparsity)
     with ExitStack() as opened:
         feed = _open(sources[0], opened)  # before the model: what is not there is told at once
         places = places or [default_output(feed)]
@@ -85,14 +84,14 @@ def run(
         stages = len(loaded.card.stages)
         if stage is not None and stage >= stages:
             raise PlanError(f"there is no stage {stage}; {loaded.card.name} has the stages 0 to {stages - 1}")
-        rate = partial(playback_fps, inference_ms=_warm_up(loaded, parsed, activity))
+        rate = partial(playback_fps, inference_ms=_warm_up(loaded, sparsity, activity))
         targets = opened.enter_context(
             Outputs(places, len(sources), named=bool(outputs), overwrite=overwrite, limit=frames)
         )
         run_one = partial(
             _run_one,
             loaded,
-            sparsity=parsed,
+            sparsity=sparsity,
             activity=activity or stage is not None,
             threshold=threshold,
             draw=draw,

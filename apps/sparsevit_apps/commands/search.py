@@ -117,12 +117,12 @@ def search(
     from sparsevit_training.search import Budget, CostModel, SearchSettings
     from sparsevit_training.search import search as find
 
-    from ..console import progress_bar, stdout
+    from ..console import progress_bar, say, stdout
 
     energy = objective is Objective.energy or budget_mj is not None
     if energy and budget_ms is not None:
         raise typer.BadParameter("milliseconds limit latency; give --budget-mj or a ratio", param_hint="--budget-ms")
-    budget = Budget(budget_mj if energy else budget_ms, budget_ratio, options.parse_sparsity(budget_plan))
+    budget = Budget(budget_mj if energy else budget_ms, budget_ratio, budget_plan)
     settings = SearchSettings(evaluations, population, samples, rounds, seed)
     path = find_model(model)
     state = output.with_suffix(".search.json") if state is None else state
@@ -153,12 +153,10 @@ def search(
     report.best.plan.save(output, report.provenance())
     stdout().print(_table(report))
     if not report.best.within:
-        typer.echo(
-            f"no plan measured inside the budget of {report.budget:.3f} of dense; the cheapest is kept", err=True
-        )
+        say(f"no plan measured inside the budget of {report.budget:.3f} of dense; the cheapest is kept", err=True)
     if report.best is not report.rows[0]:
-        typer.echo(f"the search found nothing better than the {report.best.name} plan; that one is written", err=True)
-    typer.echo(f"wrote {output}; run it with: sparsevit run SOURCE SINK --model {model} --sparsity {output}")
+        say(f"the search found nothing better than the {report.best.name} plan; that one is written", err=True)
+    say(f"wrote {output}; run it with: sparsevit run SOURCE SINK --model {model} --sparsity {output}")
     if save_cost is not None:
         found_cost.save(save_cost)
     if json is not None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from sparsevit_runtime import ModelCard
 from sparsevit_runtime.diagnostics.inspection import InspectReport
+from sparsevit_runtime.texts import printable
 
 from ..console import facts, file_size
 
@@ -126,7 +127,7 @@ def _classes(card: ModelCard) -> RenderableType:
         text = Text()
         if entry.color is not None:
             text.append("\u25a0 ", style=f"rgb({','.join(map(str, entry.color))})")
-        entries.append(text.append(f"{i} {entry.name}"))
+        entries.append(text.append(printable(f"{i} {entry.name}")))
     return Group(Text(f"Classes ({len(card.classes)})", style="bold"), Columns(entries, padding=(0, 3)))
 
 

@@ -63,7 +63,10 @@ class OnnxRuntimeBackend(Backend):
                 "ONNX Runtime could not start on CUDA and fell back to the CPU; check that the driver, CUDA and cuDNN "
                 f"match onnxruntime {ort.__version__}, or use device='cpu'"
             )
-        text = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+        try:
+            text = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+        except UnicodeDecodeError as error:
+            raise CardError(f"the metadata of {path} is not UTF-8 ({error}); export the model again") from error
         if text is None:
             raise CardError(
                 f"{path} carries no model card: it was not made by `sparsevit export`; export the checkpoint so"

@@ -58,7 +58,7 @@ def read_onnx(path: str | Path) -> OnnxFile:
     except OSError as error:
         raise ModelError(f"cannot read {path} ({error.strerror or error}); check the path") from error
     try:
-        card: str | None = None
+        card: bytes | None = None
         nodes: set[str] = set()
         counts: list[int] = []
         graphs = 0
@@ -68,9 +68,9 @@ def read_onnx(path: str | Path) -> OnnxFile:
                 nodes.update(_custom_nodes(data, field))
                 counts += _sorted_counts(data, field)
             elif field.number == _MODEL_METADATA:
-                texts = _texts(data, field, _ENTRY_KEY, _ENTRY_VALUE)
-                if texts[_ENTRY_KEY] == CARD_KEY:
-                    card = texts[_ENTRY_VALUE]
+                entry = _strings(data, field, _ENTRY_KEY, _ENTRY_VALUE)
+                if entry[_ENTRY_KEY] == CARD_KEY.encode():
+                    card = entry[_ENTRY_VALUE]
         if not graphs:
             raise ValueError("it has no graph")
     except ValueError as error:
@@ -81,7 +81,11 @@ def read_onnx(path: str | Path) -> OnnxFile:
         raise CardError(
             f"{path} carries no model card: it was not made by `sparsevit export`; export the checkpoint so"
         )
-    return OnnxFile(path, data, ModelCard.from_json(card, origin=str(path)), tuple(sorted(nodes)), tuple(counts))
+    try:
+        text = card.decode()
+    except UnicodeDecodeError as error:
+        raise CardError(f"the model card of {path} is not UTF-8 ({error}); export the model again") from error
+    return OnnxFile(path, data, ModelCard.from_json(text, origin=str(path)), tuple(sorted(nodes)), tuple(counts))
 
 
 def without_functions(data: bytes, domain: str = DOMAIN) -> bytes:
@@ -101,12 +105,17 @@ def without_functions(data: bytes, domain: str = DOMAIN) -> bytes:
 
 def _texts(data: bytes, message: Field, *numbers: int) -> dict[int, str]:
     """String fields of a nested message; absent ones are empty."""
-    found = dict.fromkeys(numbers, "")
+    return {number: value.decode() for number, value in _strings(data, message, *numbers).items()}
+
+
+def _strings(data: bytes, message: Field, *numbers: int) -> dict[int, bytes]:
+    """The same, as the bytes they are."""
+    found = dict.fromkeys(numbers, b"")
     if message.wire != BYTES:
         raise ValueError(f"field {message.number} at byte {message.tag} is no message")
     for field in fields(data, message.value, message.end):
         if field.number in found and field.wire == BYTES:
-            found[field.number] = data[field.value : field.end].decode()
+            found[field.number] = data[field.value : field.end]
     return found
 
 

@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 
 from ..errors import SourceError
+from ..texts import shown
 from .base import Frame, Source
 from .camera import open_camera, open_csi
 from .images import IMAGE_SUFFIXES, open_folder, open_glob, open_image
-from .network import NetworkSource, hide_password
+from .network import NetworkSource, check_url, hide_password
 from .sample import open_sample
 from .synthetic import open_synthetic
 from .video import VideoSource, open_video_file
@@ -56,27 +57,45 @@ def _open_uri(scheme: str, uri: str) -> Source:
     if scheme in _STREAMS:
         return NetworkSource(uri)
     if scheme in ("http", "https"):
+        check_url(uri)
         # A file ends; anything else behind http is a camera that is expected to go on.
         is_file = uri.partition("?")[0].lower().endswith(_VIDEO_SUFFIXES)
         return VideoSource(uri, hide_password(uri)) if is_file else NetworkSource(uri)
-    raise SourceError(f"{uri!r} has the unknown scheme {scheme!r}; accepted: {_FORMS}")
+    raise SourceError(f"{hide_password(uri)!r} has the unknown scheme {scheme!r}; accepted: {_FORMS}")
 
 
 def _open_path(text: str) -> Source:
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (RuntimeError, OSError, ValueError) as error:  # no such user, too long, a zero byte
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise SourceError(f"{shown(hide_password(text))} cannot be opened ({reason}); accepted: {_FORMS}") from error
     if path.is_dir():
         return open_folder(path)
     if path.exists():
         return open_image(path) if path.suffix.lower() in IMAGE_SUFFIXES else open_video_file(path)
     if re.search(r"[*?\[]", text):
         return open_glob(str(path))
-    raise SourceError(f"there is no file {text!r} (looked in {Path.cwd()}); {_nearby(path)}accepted: {_FORMS}")
+    raise SourceError(f"there is no file {hide_password(text)!r}{_looked_in()}; {_nearby(path)}accepted: {_FORMS}")
+
+
+def _looked_in() -> str:
+    try:
+        return f" (looked in {Path.cwd()})"
+    except OSError:  # the folder is gone
+        return ""
 
 
 def _nearby(path: Path) -> str:
     """What lies where the file was expected, to show a typing error."""
     folder = path.parent
     if not folder.is_dir():
-        return f"the folder {str(folder)!r} does not exist either; "
-    names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() == path.suffix.lower())
+        return f"the folder {str(folder)!r} does not exist either; " if "@" not in str(folder) else ""  # a password
+    try:
+        names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() == path.suffix.lower())
+    except OSError:  # a folder that may be entered, not listed
+        return ""
     return f"files like it there: {', '.join(names[:5])}; " if names and path.suffix else ""

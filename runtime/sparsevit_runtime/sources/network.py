@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -17,6 +18,9 @@ _log = logging.getLogger(__name__)
 
 #: Seconds to wait before each attempt to come back; after the last one the stream counts as lost.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+#: What an address starts with, also where a slash was forgotten.
+_HEAD = re.compile(r"[a-z][a-z0-9+.-]*://|(?:https?|rtsps?|rtmp|srt|tcp|udp):/?", re.IGNORECASE)
+_SECRET_OPTION = re.compile(r"([?&](?:\w*pass\w*|pwd|pw|\w*token|\w*secret|\w*key|auth)=)[^&#]*", re.IGNORECASE)
 
 
 class NetworkSource(Source):
@@ -44,6 +48,7 @@ class NetworkSource(Source):
         read_timeout_ms: int = 5000,
         backoff_s: tuple[float, ...] = BACKOFF_S,
     ):
+        check_url(url)
         self.name = hide_password(url)
         self.reconnects = 0
         self._url = url
@@ -112,15 +117,36 @@ class NetworkSource(Source):
 
 
 def hide_password(url: str) -> str:
-    """The URL with the user and password replaced by stars.
+    """The URL with the user, the password and values of options that look like one replaced by stars; takes any text.
 
-    Raises:
-        SourceError: it is no URL.
+    A password with characters that end its part of a URL is hidden, too, and may hide what stands behind it.
     """
+    head = _HEAD.match(url)
+    if head is None:
+        return url
+    start, end = head.end(), _user_end(url, head.end())
+    return _SECRET_OPTION.sub(r"\1***", url if end is None else f"{url[:start]}***{url[end:]}")
+
+
+def check_url(url: str) -> None:
+    """Raises SourceError when it is no URL, as where a password has characters that end its part of one."""
     try:
         parts = urlsplit(url)
+        _ = parts.port
+        problem = "a # stands before the @" if "@" in parts.fragment and "@" not in parts.netloc else ""
     except ValueError as error:
-        raise SourceError(f"the address is not valid ({error}); write rtsp://user:password@host:port/path") from None
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+        problem = str(error).partition(" as ")[0]  # the rest repeats what may be a password
+    if problem:
+        advice = "write rtsp://user:password@host:port/path"
+        if "@" in url:
+            advice += "; in user and password write %23 for #, %2F for /, %3F for ?, %40 for @ and %3A for :"
+        raise SourceError(f"the address is not valid ({problem}): {hide_password(url)!r}; {advice}")
+
+
+def _user_end(url: str, start: int) -> int | None:
+    """Where user and password end, at an @; None where there are none."""
+    host = re.split(r"[/?#]", url[start:], maxsplit=1)[0]
+    if "@" in host:
+        return start + host.rindex("@")
+    unusual = ":" in host and "@" in url[start:]  # host and port, or user and half a password
+    return url.rindex("@") if unusual else None

@@ -30,14 +30,28 @@ def task_of(card: ModelCard) -> Task:
     """The task of a model.
 
     Raises:
-        CardError: no task of that name is known.
+        CardError: no task of that name is known, or the card has what its task cannot have.
     """
     if card.task not in _TASKS:
         raise CardError(
             f"{card.name} is a model for the task {card.task!r}, which this version does not know; it knows "
             f"{', '.join(_TASKS)}. Upgrade sparsevit-edge"
         )
-    return _TASKS[card.task](card)
+    task = _TASKS[card.task](card)
+    if len(card.classes) > task.most_classes:
+        raise CardError(
+            f"{card.name} is invalid: classes: {len(card.classes)} of them, a model for {card.task} has at most "
+            f"{task.most_classes}; export the model again"
+        )
+    known = [spec.name for spec in task.contract.outputs]
+    for i, record in enumerate(card.checks):
+        unknown = [output.name for output in record.outputs if output.name not in known]
+        if unknown:
+            raise CardError(
+                f"{card.name} is invalid: checks.{i}.outputs: {unknown[0]!r} is no output of a model for {card.task} "
+                f"({', '.join(known)}); export the model again"
+            )
+    return task
 
 
 for _task in (SegmentationTask, DetectionTask, BackboneTask):

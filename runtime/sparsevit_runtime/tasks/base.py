@@ -27,11 +27,13 @@ class Task(ABC):
     Attributes:
         name: name as model cards say it.
         result_type: class of its results, which say how they are drawn and saved.
+        most_classes: most classes that its answers can tell apart.
         card: card of the model.
     """
 
     name: ClassVar[str]
     result_type: ClassVar[type[Result]]
+    most_classes: ClassVar[int] = 65536
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card

@@ -204,7 +204,7 @@ def expect_size(image_wh: object) -> None:
         raise ArgumentError(f"image_wh is the frame's (width, height) in pixels, got {image_wh!r}")
 
 
-def expect_result(result: object, kind: type[Result]) -> None:
+def expect_result(result: object, kind: type[Any]) -> None:
     """Raises ArgumentError unless it is a result of that kind."""
     if not isinstance(result, kind):
         raise ArgumentError(f"expected the {kind.__name__} of a frame, got {type(result).__name__}")

@@ -190,6 +190,7 @@ class SegmentationTask(Task):
 
     name: ClassVar[str] = "segmentation"
     result_type: ClassVar[type[Result]] = Segmentation
+    most_classes: ClassVar[int] = 256  # labels are uint8
 
     def __init__(self, card: ModelCard) -> None:
         super().__init__(card)

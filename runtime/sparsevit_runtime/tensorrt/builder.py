@@ -6,22 +6,21 @@ import contextlib
 import importlib.util
 import json
 import logging
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .. import child_process
 from ..dependencies import missing, require
 from ..errors import BuildError, SinkError
 from ..files import write_atomic
 from ..graph.onnx_file import OnnxFile, read_onnx, without_functions
 from ..progress import SILENT, Progress
-from .cache import TimingCache, engine_file, reasons_to_build, sole_builder
+from .cache import TimingCache, engine_file, reasons_to_build, record_plugins, sole_builder
 from .capabilities import FLAVOURS, has_aliased_plugins, has_timing_cache, launch_environment
 from .device import Gpu, find_gpu, workspace_bytes
 from .engine_card import NO_GPU, EngineCard, Inputs, changes, read_sidecar, sha256, sidecar_path
@@ -135,7 +134,7 @@ def build_cached(model: str | Path, options: BuildOptions | None = None, progres
     """
     job = _prepare(model, options or BuildOptions())
     engine = engine_file(job.file.card.name, job.inputs)
-    if changes(engine, job.inputs):
+    if reasons_to_build(engine, job.inputs):
         with sole_builder(engine):
             reasons = reasons_to_build(engine, job.inputs)
             if reasons:
@@ -171,14 +170,21 @@ def _prepare(model: str | Path, options: BuildOptions) -> _Job:
 
 
 def _up_to_date(job: _Job, engine: Path) -> BuildReport:
-    """Nothing to do, but for the card to say where the same plugin library is now."""
+    """Nothing to do, but to note where the same plugin library is now."""
     card = read_sidecar(engine)
     place = "" if job.plugins is None else str(job.plugins.path)
+    _record(job)
     if card.plugins_path != place:
         card = card.model_copy(update={"plugins_path": place})
         with contextlib.suppress(SinkError):  # a folder that may only be read
             _write_card(engine, card)
     return BuildReport(engine, card, ())
+
+
+def _record(job: _Job) -> None:
+    """Notes the plugin library where a run of this user looks for it."""
+    if job.plugins is not None and job.inputs.plugins_sha256 is not None and not job.plugins.is_packaged:
+        record_plugins(job.plugins.path, job.inputs.plugins_sha256)
 
 
 def _write_card(engine: Path, card: EngineCard) -> None:
@@ -253,6 +259,7 @@ def _build(job: _Job, engine: Path, progress: Progress, reasons: list[str]) -> B
     # The engine last: without it, or with an older one, the card does not fit and the next build starts anew.
     _write_card(engine, card)
     write_atomic(engine, data)
+    _record(job)
     if cache is not None and times:
         cache.write(times)
     return BuildReport(engine, card, tuple(reasons))
@@ -266,9 +273,7 @@ def _timing_cache(job: _Job) -> TimingCache | None:
 
 
 def _run_worker(request: Request, environment: dict[str, str], progress: Progress) -> Built:
-    packages = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(p for p in packages if p)
-    command = [sys.executable, "-m", f"{__package__}.worker"]
+    command = child_process.command(f"{__package__}.worker")
     pipe = subprocess.PIPE
     answer: dict[str, Any] = {}
     piece: tuple[str, int] | None = None

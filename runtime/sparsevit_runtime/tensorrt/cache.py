@@ -1,10 +1,13 @@
-"""What is kept from build to build: engines that `load` made, and the times of kernels that TensorRT measured.
+"""What is kept from build to build: engines that `load` made, the times of kernels that TensorRT measured, and where
+the plugin libraries are that engines were built with.
 
-It lies in ~/.cache/sparsevit, or in the folder $SPARSEVIT_CACHE, and may be deleted at any time.
+It lies in ~/.cache/sparsevit, or in the folder $SPARSEVIT_CACHE, and may be deleted at any time. What is in it is
+executed (engines) or tells what is executed, so nobody but this user may write or read there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -16,11 +19,14 @@ from pathlib import Path
 
 from ..errors import BuildError, CardError, SinkError
 from ..files import write_atomic
-from .engine_card import Inputs, changes, read_sidecar, sha256
+from ..private_files import is_own_file, is_private, make_private_folder, write_private
+from .engine_card import Inputs, changes, read_sidecar, sha256, sidecar_path
 
 #: Environment variable that names the folder.
 CACHE_VARIABLE = "SPARSEVIT_CACHE"
+_ENGINES, _TIMING, _PLUGINS = "engines", "timing", "plugins"
 _HASH_LENGTH = 16
+_NAME_LENGTH = 40
 _log = logging.getLogger(__name__)
 
 
@@ -28,6 +34,20 @@ def cache_folder() -> Path:
     """The folder; it need not exist yet."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get(CACHE_VARIABLE) or Path(home) / "sparsevit")
+
+
+def _make_private(folder: Path) -> None:
+    """Makes a folder of the cache where it is missing, and keeps everybody but this user out.
+
+    Raises:
+        SinkError: it cannot be made, or is another user's.
+    """
+    try:
+        if folder.parent == cache_folder():
+            make_private_folder(folder.parent, (_ENGINES, _TIMING, _PLUGINS))
+        make_private_folder(folder)
+    except SinkError as error:
+        raise SinkError(f"cannot write {folder} ({error}); name another folder in ${CACHE_VARIABLE}") from error
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,7 @@ class TimingCache:
     @classmethod
     def default(cls, tensorrt: str, gpu: str) -> TimingCache:
         """That of one TensorRT on one GPU, both as in `engine_card.Inputs`."""
-        return cls(cache_folder() / "timing" / f"{_as_name(tensorrt)}-{_as_name(gpu)}.cache", named=False)
+        return cls(cache_folder() / _TIMING / f"{_as_name(tensorrt)}-{_as_name(gpu)}.cache", named=False)
 
     def read(self) -> bytes:
         """The times of earlier builds; empty where there are none.
@@ -54,13 +74,16 @@ class TimingCache:
         Raises:
             BuildError: a file that the user named cannot be read.
         """
+        if not self.named:
+            with contextlib.suppress(OSError, SinkError):
+                _make_private(self.path.parent)
+                return self.path.read_bytes() if is_own_file(self.path) else b""
+            return b""
         try:
             return self.path.read_bytes()
         except FileNotFoundError:
             return b""
         except OSError as error:
-            if not self.named:
-                return b""
             raise BuildError(
                 f"cannot read the timing cache {self.path} ({error.strerror or error}); name a file, or leave it out"
             ) from error
@@ -75,9 +98,9 @@ class TimingCache:
             write_atomic(self.path, data)
             return
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.path, data)
-        except (OSError, SinkError) as error:
+            _make_private(self.path.parent)
+            write_private(self.path, data)
+        except SinkError as error:
             _log.warning("measured times are not kept, the next build takes as long: %s", error)
 
 
@@ -89,14 +112,21 @@ def engine_file(name: str, inputs: Inputs) -> Path:
         inputs: everything that decides what the engine is.
     """
     content = sha256(inputs.model_dump_json().encode())[:_HASH_LENGTH]
-    return cache_folder() / "engines" / f"{_as_name(name)}-{content}.engine"
+    return cache_folder() / _ENGINES / f"{_as_name(name)}-{content}.engine"
 
 
 def reasons_to_build(engine: Path, inputs: Inputs) -> list[str]:
     """Why an engine in the cache must be built; empty when it is there.
 
     Where it is not, the latest engine of the same model file tells what has changed since.
+
+    Raises:
+        SinkError: the cache is another user's, or cannot be made.
     """
+    _make_private(engine.parent)
+    for file in (engine, sidecar_path(engine)):
+        if file.exists() and not is_own_file(file):
+            return [f"{file.name} was there, and may be another user's"]
     reasons = changes(engine, inputs)
     if not reasons or engine.is_file():
         return reasons
@@ -112,14 +142,14 @@ def reasons_to_build(engine: Path, inputs: Inputs) -> list[str]:
 
 @contextmanager
 def sole_builder(engine: Path) -> Iterator[None]:
-    """Makes the folder of an engine and keeps other processes and threads from building the same one meanwhile.
+    """Keeps other processes and threads from building an engine of the cache meanwhile.
 
     Raises:
         SinkError: the folder cannot be made or written.
     """
     lock = engine.with_name(f"{engine.name}.lock")
+    _make_private(engine.parent)
     try:
-        engine.parent.mkdir(parents=True, exist_ok=True)
         file = lock.open("w")
     except OSError as error:
         raise SinkError(
@@ -136,5 +166,35 @@ def sole_builder(engine: Path) -> Iterator[None]:
         yield
 
 
+def record_plugins(path: Path, digest: str) -> None:
+    """Notes where the plugin library is that this user builds an engine with, for whoever runs the engine.
+
+    Args:
+        path: absolute.
+        digest: its SHA-256.
+    """
+    try:
+        record = cache_folder() / _PLUGINS / digest
+        _make_private(record.parent)
+        write_private(record, os.fsencode(path))
+    except SinkError as error:
+        _log.warning("engines built with %s will not find it: %s", path, error)
+
+
+def recorded_plugins(digest: str) -> Path | None:
+    """Where the plugin library of this digest was; None unless a build of this user noted an absolute path.
+
+    What is there now has to be compared with the digest.
+    """
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        return None
+    try:
+        record = cache_folder().absolute() / _PLUGINS / digest
+        path = Path(os.fsdecode(record.read_bytes())) if is_own_file(record) and is_private(record) else Path()
+    except (OSError, ValueError):
+        return None
+    return path if path.is_absolute() else None
+
+
 def _as_name(text: str) -> str:
-    return re.sub(r"[^\w.]+", "-", text).strip("-.") or "model"
+    return re.sub(r"[^\w.]+", "-", text)[:_NAME_LENGTH].strip("-.") or "model"

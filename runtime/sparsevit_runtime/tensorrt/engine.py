@@ -170,11 +170,11 @@ def _load_plugins(trt: Any, card: EngineCard, path: Path, log: Any, chosen: Path
         raise BackendError(f"{path.name} runs with the plugins it was built with: {error}") from error
     if loaded:
         return library.path
+    if sha256(library.data) != card.inputs.plugins_sha256:
+        logging.getLogger(__name__).warning("%s was built with another build of %s", path.name, library.path)
     mark = log.mark()
     if registry.load_library(str(library.path)) is None:
         raise BackendError(f"TensorRT cannot load the plugin library {library.path}: {log.summary(mark)}")
-    if sha256(library.data) != card.inputs.plugins_sha256:
-        logging.getLogger(__name__).warning("%s was built with another build of %s", path.name, library.path)
     return library.path
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..card import ModelCard
+from ..card import ModelCard, first_problem
 from ..errors import CardError
 from .profile import Range
 
 ENGINE_SCHEMA: Literal[1] = 1
 NO_GPU = "none"
+_MOST_BYTES = 64 << 20
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Text = Annotated[str, Field(max_length=65536)]
+_Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class _Part(BaseModel):
@@ -34,10 +38,10 @@ class Inputs(_Part):
         profile: ranges by graph input.
     """
 
-    onnx_sha256: str
-    plugins_sha256: str | None
-    tensorrt: str
-    gpu: str
+    onnx_sha256: _Digest
+    plugins_sha256: _Digest | None
+    tensorrt: _Text
+    gpu: _Text
     precision: Literal["fp32", "fp16"]
     tf32: bool
     in_place: bool = False
@@ -62,7 +66,7 @@ class EngineCard(_Part):
     Attributes:
         inputs: everything that the engine was built from.
         engine_sha256, engine_bytes: digest and size of the engine file.
-        plugins_path: path where the plugin library was; empty without.
+        plugins_path: path where the plugin library was, for people: nothing is loaded from there; empty without.
         plugins_built_for: TensorRT headers, CUDA runtime and GPU architectures of the plugin library; empty without.
         plugin_layers: number of layers that are plugins.
         in_place_scatters: number of those that write into the map they read; the other scatters copy it.
@@ -76,16 +80,16 @@ class EngineCard(_Part):
 
     schema_version: Literal[1] = ENGINE_SCHEMA
     inputs: Inputs
-    engine_sha256: str
-    engine_bytes: int
-    plugins_path: str = ""
-    plugins_built_for: str = ""
-    plugin_layers: int
-    in_place_scatters: int = 0
-    in_place_refused: str = ""
-    arithmetic: dict[str, int]
+    engine_sha256: _Digest
+    engine_bytes: _Count
+    plugins_path: _Text = ""
+    plugins_built_for: _Text = ""
+    plugin_layers: _Count
+    in_place_scatters: _Count = 0
+    in_place_refused: _Text = ""
+    arithmetic: dict[str, _Count]
     precision_checked: Literal["engine", "network"]
-    workspace_mib: int
+    workspace_mib: _Count
     model: ModelCard
 
 
@@ -107,16 +111,20 @@ def read_sidecar(engine: str | Path) -> EngineCard:
     """
     path = sidecar_path(engine)
     try:
-        return EngineCard.model_validate_json(path.read_bytes())
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise CardError(
+                f"{path} is no engine card: it is larger than {_MOST_BYTES >> 20} MiB; build the engine again"
+            )
+        return EngineCard.model_validate_json(text)
     except OSError as error:
         raise CardError(
             f"cannot read {path} ({error.strerror or error}), the card of {Path(engine).name}; keep both files "
             "together, or build the engine again with `sparsevit build`"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the card"
-        raise CardError(f"{path} is no engine card: {where}: {first['msg']}; build the engine again") from error
+        raise CardError(f"{path} is no engine card: {first_problem(error)}; build the engine again") from error
 
 
 def changes(engine: str | Path, inputs: Inputs) -> list[str]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BuildError
+from ..private_files import is_private
+from .cache import recorded_plugins
 from .engine_card import sha256
 
 FILE_NAME = "libsparsevit_plugins.so"
@@ -33,6 +35,11 @@ class PluginLibrary:
     path: Path
     data: bytes
     built_for: str
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether it is the one inside this package, where every run looks."""
+        return self.path == _PACKAGED.resolve()
 
     def check_version(self, flavour: str, version: str) -> None:
         """Refuses a library built for a later major version of TensorRT, whose log it would call wrongly.
@@ -70,12 +77,14 @@ def find_plugins(path: str | Path | None = None) -> PluginLibrary:
 
 
 def find_plugins_to_run(built_with: str = "", digest: str | None = None, chosen: Path | None = None) -> PluginLibrary:
-    """Finds the plugin library to run with: $SPARSEVIT_PLUGINS, else the one that the engine was built with, if it is
-    still the same file, else the one inside this package.
+    """Finds the plugin library to run with: $SPARSEVIT_PLUGINS, else the one inside this package, else the one that a
+    build of this user was made with (`cache.record_plugins`), if it is still the same file.
+
+    A library is code, and an engine may be a stranger's: what its side-car says of a place is told, never loaded.
 
     Args:
-        built_with: path of that library; empty when it is not known.
-        digest: its SHA-256.
+        built_with: path that the side-car says; empty when it says none.
+        digest: SHA-256 of the library, as the side-car says.
         chosen: path of the library to run with instead of all these.
 
     Raises:
@@ -83,23 +92,28 @@ def find_plugins_to_run(built_with: str = "", digest: str | None = None, chosen:
     """
     if chosen is not None:
         return _read(chosen)
-    looked = []
-    if built_with and not os.environ.get(VARIABLE):
-        place = Path(built_with)
-        if not place.is_file():
-            looked.append(f"{place} (the engine was built with it)")
-        else:
-            library = _read(place)
-            if sha256(library.data) == digest:
-                return library
-            looked.append(f"{place} (the engine was built with it; it is another file now)")
     place, origin = _usual_place(f"${VARIABLE} is not set")
     if place.is_file():
         return _read(place.resolve())
+    looked = [f"{place} ({origin})"]
+    told = f"; the engine was built with {built_with!r}" if built_with else ""
+    if not os.environ.get(VARIABLE) and digest is not None:
+        recorded = recorded_plugins(digest)
+        if recorded is None:
+            told += ", which no build of this user noted in the cache" if told else ""
+        elif not recorded.is_file():
+            looked.append(f"{recorded} (a build of yours)")
+        elif not is_private(recorded):
+            looked.append(f"{recorded} (a build of yours; others may replace it there)")
+        else:
+            library = _read(recorded)
+            if sha256(library.data) == digest:
+                return library
+            looked.append(f"{recorded} (a build of yours; it is another file now)")
     raise BuildError(
-        f"no plugin library: looked for {' and '.join([*looked, f'{place} ({origin})'])}. Name the library in "
-        f"${VARIABLE}, install sparsevit-edge where nvcc and TensorRT's headers are (docs/tensorrt.md), or build the "
-        "engine again with --portable, which needs none"
+        f"no plugin library: looked for {' and '.join(looked)}{told}. If you trust a library, name it in ${VARIABLE}; "
+        "or install sparsevit-edge where nvcc and TensorRT's headers are (docs/tensorrt.md), or build the engine again "
+        "with --portable, which needs none"
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..card import ModelCard
 from ..contract import image_spec
@@ -11,6 +13,7 @@ from ..windows.plan import Plan, dense_keep
 
 #: Share of windows pruned that an engine is tuned for; every other sparsity runs in it as well.
 TYPICAL_SPARSITY = 0.6
+_Size = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Range(BaseModel):
@@ -18,9 +21,9 @@ class Range(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min: tuple[int, ...]
-    opt: tuple[int, ...]
-    max: tuple[int, ...]
+    min: tuple[_Size, ...] = Field(max_length=4096)
+    opt: tuple[_Size, ...] = Field(max_length=4096)
+    max: tuple[_Size, ...] = Field(max_length=4096)
 
 
 def make_profile(card: ModelCard, batch: tuple[int, int, int] = (1, 1, 1)) -> dict[str, Range]:

@@ -1,4 +1,4 @@
-"""Builds one engine in a process of its own: `python -m sparsevit_runtime.tensorrt.worker`.
+"""Builds one engine in a process of its own, which `child_process.command` starts.
 
 The request is one JSON document on stdin (`messages.Request`). Answers are JSON lines on stdout: ``{"progress":
 [phase, done, steps]}``, and as the last one ``{"built": {...}}`` or ``{"error": text}``. Whatever libraries write goes
@@ -220,7 +220,3 @@ def main() -> int:
         say({"error": str(error)})
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,11 +19,18 @@ import numpy as np
 
 from ..errors import PlanError
 from ..files import write_atomic
+from ..texts import shown
 from .geometry import StageGeometry
 
 PLAN_SCHEMA = 1
+#: A ratio as text: ``0.6``, ``.6``, ``6e-1``, ``60%``.
+_NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,4}))?\s*(%?)\s*", re.ASCII)
+#: A plan file is no larger than this.
+_MOST_BYTES = 1 << 20
+_FORMS = "a number (0.6 or 60%), a list per stage (0.6,0.6,0.4,0) or a JSON plan file"
 
-#: A number for all blocks, one number per stage, one list (per block or per pair) per stage, a plan, or a plan file.
+#: A number for all blocks, one number per stage, one list (per block or per pair) per stage, a plan, a plan file, or
+#: any of these as text.
 PlanLike: TypeAlias = "float | Sequence[float | Sequence[float]] | np.ndarray | Plan | str | Path"
 
 
@@ -73,6 +81,7 @@ class Plan:
 
         Args:
             value: a number; one number per stage; one list per stage with a ratio per block or per block pair; a Plan;
+                a text of one of these, as on the command line (``.6``, ``60%``, ``0.6,0.6,0.4,0``, ``[0.6,0,0.4,0]``);
                 or the path of a JSON plan file (``{"schema": 1, "ratios": [...]}``).
             depths: blocks per stage.
 
@@ -83,10 +92,13 @@ class Plan:
             plan = value
         elif isinstance(value, (str, Path)):
             plan = cls._from_text(str(value), depths)
-        elif isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-            plan = cls.uniform(float(value), depths)
-        else:
+        elif isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
             plan = cls._from_stages(value, depths)
+        else:
+            ratio = number_of(value)
+            if ratio is None:
+                raise PlanError(f"a plan is {_FORMS}, not {type(value).__name__}: {shown(value)}")
+            plan = cls.uniform(ratio, depths)
         if tuple(len(s) for s in plan.ratios) != tuple(depths):
             raise PlanError(
                 f"the plan has {[len(s) for s in plan.ratios]} blocks per stage, the model has {list(depths)}; "
@@ -96,45 +108,63 @@ class Plan:
 
     @classmethod
     def _from_text(cls, text: str, depths: Sequence[int]) -> Plan:
+        ratio = ratio_of_text(text)
+        if ratio is not None:
+            return cls.uniform(ratio, depths)
+        parts = text.split(",")
+        if len(parts) > 1 and all(map(_NUMBER.fullmatch, parts)):
+            return cls._from_stages(parts, depths)
+        if text.lstrip().startswith("["):
+            try:
+                return cls._from_stages(json.loads(text), depths)
+            except (ValueError, RecursionError) as error:
+                if isinstance(error, PlanError):
+                    raise
+                raise PlanError(f"{shown(text)} is no list of ratios ({error}); give {_FORMS}") from None
+        return cls._from_file(text, depths)
+
+    @classmethod
+    def _from_file(cls, name: str, depths: Sequence[int]) -> Plan:
         try:
-            return cls.parse(json.loads(text), depths)  # "0.6" or "[0.6, 0, 0.4, 0]"
-        except json.JSONDecodeError:
-            pass
-        path = Path(text)
-        try:
-            document = json.loads(path.read_text())
+            with open(name, "rb") as file:
+                data = file.read(_MOST_BYTES + 1)
         except FileNotFoundError:
-            raise PlanError(
-                f"no plan file {text!r}; give a number (0.6), a list per stage ([0.6,0,0.4,0]) or a JSON plan file"
-            ) from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise PlanError(f"plan file {text!r} is not readable JSON ({error})") from error
+            raise PlanError(f"no plan file {shown(name)}; give {_FORMS}") from None
+        except (OSError, ValueError) as error:  # the latter for a zero byte in the name
+            raise PlanError(f"cannot read the plan file {shown(name)} ({_reason(error)}); give {_FORMS}") from error
+        if len(data) > _MOST_BYTES:
+            raise PlanError(f"{shown(name)} is larger than {_MOST_BYTES} bytes, which no plan file is; give {_FORMS}")
+        try:
+            document = json.loads(data.decode())
+        except (ValueError, RecursionError) as error:
+            raise PlanError(f"plan file {shown(name)} is not readable JSON ({error})") from error
         if not isinstance(document, dict) or "ratios" not in document:
-            raise PlanError(f'plan file {text!r} has no "ratios"; expected {{"schema": 1, "ratios": [[...], ...]}}')
+            raise PlanError(
+                f'plan file {shown(name)} has no "ratios"; expected {{"schema": 1, "ratios": [[...], ...]}}'
+            )
         if document.get("schema") != PLAN_SCHEMA:
             raise PlanError(
-                f"plan file {text!r} has schema {document.get('schema')!r}, this version reads {PLAN_SCHEMA}; "
-                "upgrade sparsevit-edge or write the plan again"
+                f"plan file {shown(name)} has schema {shown(document.get('schema'))}, this version reads "
+                f"{PLAN_SCHEMA}; upgrade sparsevit-edge or write the plan again"
             )
         ratios = document["ratios"]
         if isinstance(ratios, str):
-            raise PlanError(f'plan file {text!r} has "ratios" {ratios!r}; expected a number or a list per stage')
+            raise PlanError(
+                f'plan file {shown(name)} has "ratios" {shown(ratios)}; expected a number or a list per stage'
+            )
         return cls.parse(ratios, depths)
 
     @classmethod
-    def _from_stages(cls, value: object, depths: Sequence[int]) -> Plan:
-        if not isinstance(value, (list, tuple, np.ndarray)):
-            raise PlanError(
-                f"a plan is a number, a list per stage or a plan file, not {type(value).__name__}: {value!r}"
-            )
+    def _from_stages(cls, value: Any, depths: Sequence[int]) -> Plan:
         if len(value) != len(depths):
-            raise PlanError(f"the plan has {len(value)} stages, the model has {len(depths)}: {list(value)!r}")
+            raise PlanError(f"the plan has {len(value)} stages, the model has {len(depths)}: {shown(list(value))}")
         stages = []
         for i, (stage, depth) in enumerate(zip(value, depths)):
-            try:
-                ratios = [float(r) for r in stage] if np.ndim(stage) else [float(stage)] * depth
-            except (TypeError, ValueError):
-                raise PlanError(f"stage {i} of the plan is not a ratio or a list of ratios: {stage!r}") from None
+            several = isinstance(stage, (list, tuple)) or (isinstance(stage, np.ndarray) and stage.ndim > 0)
+            read = [number_of(r) for r in stage] if several else [number_of(stage)] * depth
+            ratios = [r for r in read if r is not None]
+            if len(ratios) < len(read):
+                raise PlanError(f"stage {i} of the plan is not a ratio or a list of ratios: {shown(stage)}")
             pairs = -(-depth // 2)
             if len(ratios) == pairs and pairs != depth:
                 ratios = [ratios[j // 2] for j in range(depth)]
@@ -188,6 +218,33 @@ class Plan:
                     )
                 counts.append(pair.pop())
         return np.array(counts, dtype=np.int64)
+
+
+def ratio_of_text(text: str) -> float | None:
+    """The number that a text is, ``0.6``, ``.6`` or ``60%``, within its range or not; None when it is no number."""
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return None
+    mantissa, exponent, percent = found.groups()
+    return float(f"{mantissa}e{int(exponent or 0) - (2 if percent else 0)}")
+
+
+def number_of(value: Any) -> float | None:
+    """A number of any kind, also of NumPy, or the text of one; None for anything else, truth values among them."""
+    if isinstance(value, str):
+        return ratio_of_text(value)
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value[()]
+    if isinstance(value, (bytes, bool, np.bool_, complex, np.complexfloating)) or not hasattr(value, "__float__"):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # several numbers; an integer beyond all floats
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def dense_keep(stages: Sequence[StageGeometry]) -> np.ndarray:

@@ -120,11 +120,42 @@ def test_a_malformed_address_is_an_error():
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://user:zq#qz@host/x",
+        "rtsp://user:12#qz@host/x",
+        "rtsp://user:zq/qz@host/x",
+        "http://user:zq?qz@host/x.mp4",
+        "http://user:zq[qz@host/x",
+        "bogus://user:zqz@host/x",
+        "rtsp:/user:zqz@host/x",
+    ],
+)
+def test_a_password_is_in_no_error(url):
+    """With characters that end their part of a URL, too: then it says how to write them."""
+    with pytest.raises(SourceError) as error:
+        open_source(url)
+    message = str(error.value)
+    assert "qz@" not in message and "zq" not in message, message
+    assert ("%23 for #" in message) == ("user:zqz@" not in url)
+
+
+@pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("rtsp://10.0.0.2/live", "rtsp://10.0.0.2/live"),
         ("rtsp://me:pw@10.0.0.2:554/live?x=1", "rtsp://***@10.0.0.2:554/live?x=1"),
         ("rtsp://me:p@w@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
+        ("rtsp://me:p#w@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
+        ("rtsp://me:p/w@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
+        ("rtsp://me:1/w@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
+        ("rtsp://me:p?w@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
+        ("rtsp:/me:pw@10.0.0.2/live", "rtsp:/***@10.0.0.2/live"),
+        ("bogus://me:pw@10.0.0.2", "bogus://***@10.0.0.2"),
+        ("http://cam/photo@2x.jpg", "http://cam/photo@2x.jpg"),
+        ("http://cam/video?user=me&password=p&w=3", "http://cam/video?user=me&password=***&w=3"),
+        ("rtsp://[::1]:8554/live", "rtsp://[::1]:8554/live"),
+        ("frames/a:b@c.mp4", "frames/a:b@c.mp4"),
     ],
 )
 def test_passwords_are_hidden(url, shown):

@@ -12,6 +12,22 @@ def test_what_is_no_source_lists_what_is(uri):
         open_source(uri)
 
 
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("~nosuchuser/x.mp4", "home directory"),
+        ("x" * 300, "too long"),
+        (f"{'x' * 300}.mp4", "too long"),
+        (f"{'x' * 300}/a.mp4", "too long"),
+        ("a\0b.mp4", "null byte"),
+    ],
+)
+def test_a_name_that_no_file_can_have(uri, reason):
+    with pytest.raises(SourceError, match=f"cannot be opened .*{reason}") as error:
+        open_source(uri)
+    assert len(str(error.value)) < 500
+
+
 def test_a_missing_file_names_its_neighbours(tmp_path):
     (tmp_path / "clip1.mp4").touch()
     with pytest.raises(SourceError, match=r"files like it there: clip1\.mp4"):

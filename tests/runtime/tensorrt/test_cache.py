@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -132,3 +133,32 @@ def test_times_that_cannot_be_read_or_written(tmp_path, caplog):
     kept = TimingCache(tmp_path / "new" / "times", named=False)
     kept.write(b"times")
     assert kept.read() == b"times"
+
+
+@pytest.mark.parametrize("made_with", [None, 0o777, 0o755])
+def test_the_cache_is_private_whoever_made_it(rtx, model, cache, made_with):
+    if made_with is not None:
+        for folder in (cache, cache / "engines"):
+            folder.mkdir()
+            folder.chmod(made_with)
+    engine = build_cached(model, RTX).engine
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (cache, engine.parent)] == [0o700, 0o700]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_cache_or_an_engine_of_another_user_is_not_used(rtx, model, cache):
+    engine = build_cached(model, RTX).engine
+    os.chown(engine, 54321, 54321)
+    assert build_cached(model, RTX).reasons == (f"{engine.name} was there, and may be another user's",)
+    assert build_cached(model, RTX).reasons == () and engine.stat().st_uid == 0
+    os.chown(cache, 54321, 54321)
+    with pytest.raises(SinkError, match=r"another user's .uid 54321.*name another folder in \$SPARSEVIT_CACHE"):
+        build_cached(model, RTX)
+    times = TimingCache.default(INPUTS.tensorrt, INPUTS.gpu)
+    times.path.parent.mkdir(exist_ok=True)
+    times.path.write_bytes(b"theirs")
+    assert times.read() == b""
+
+
+def test_a_long_name_of_a_model_makes_no_name_that_is_too_long(cache):
+    assert len(os.fsencode(engine_file("漢" * 256, INPUTS).name)) < 200

@@ -153,7 +153,16 @@ def test_an_engine_finds_the_library_it_was_built_with(rtx, exported, plugin_lib
     library.unlink()
     said = open_apart(engine)
     assert "m.engine runs with the plugins it was built with: no plugin library: looked for" in said
-    assert "mine.so (the engine was built with it) and /nowhere/package.so" in said and "plugins: []" in said
+    assert "/nowhere/package.so" in said and "mine.so (a build of yours)" in said and "plugins: []" in said
+
+
+def test_a_library_that_comes_with_an_engine_is_not_loaded(rtx, exported, plugin_library, tmp_path, cache):
+    """Engine, side-car and library of a stranger, who knows how to write digests."""
+    library, engine = Path(shutil.copy(plugin_library, tmp_path / "theirs.so")), tmp_path / "m.engine"
+    build_engine(exported(), engine, BuildOptions(flavour="tensorrt_rtx", plugins=library))
+    shutil.rmtree(cache)  # they built it elsewhere
+    said = open_apart(engine)
+    assert "theirs.so', which no build of this user noted" in said and "plugins: []" in said
 
 
 def test_an_engine_whose_plugins_are_missing(place, tmp_path, monkeypatch):

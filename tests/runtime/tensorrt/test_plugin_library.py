@@ -2,6 +2,7 @@ import pytest
 
 from sparsevit_runtime.errors import BuildError
 from sparsevit_runtime.tensorrt import plugin_library as module
+from sparsevit_runtime.tensorrt.cache import record_plugins
 from sparsevit_runtime.tensorrt.engine_card import sha256
 from sparsevit_runtime.tensorrt.plugin_library import find_plugins, find_plugins_to_run
 
@@ -41,34 +42,78 @@ def test_a_named_place_without_a_library_is_not_passed_over(places, monkeypatch)
         find_plugins()
 
 
-def test_an_engine_runs_with_the_library_it_was_built_with(places, monkeypatch):
-    built_with = str(places["given"]), sha256(places["given"].read_bytes())
-    assert find_plugins_to_run(*built_with).path == places["variable"]
+def test_an_engine_runs_with_the_library_that_is_trusted_most(places, monkeypatch):
+    """What the side-car says of a place is never loaded; what a build of this user noted is."""
+    path, digest = str(places["given"]), sha256(places["given"].read_bytes())
+    assert find_plugins_to_run(path, digest).path == places["variable"]
     monkeypatch.delenv("SPARSEVIT_PLUGINS")
-    assert find_plugins_to_run(*built_with).path == places["given"]
-    assert find_plugins_to_run().path == places["package"]  # of an engine whose card does not know
-    places["given"].write_bytes(ELF + b"compiled again")
-    assert find_plugins_to_run(*built_with).path == places["package"]
-    places["given"].unlink()
-    assert find_plugins_to_run(*built_with).path == places["package"]
+    assert find_plugins_to_run(path, digest).path == places["package"]
+    record_plugins(places["given"], digest)
+    assert find_plugins_to_run(path, digest).path == places["package"]
+    assert find_plugins_to_run().path == places["package"]
+    places["package"].unlink()
+    assert find_plugins_to_run(path, digest).path == places["given"]
+    assert find_plugins_to_run("/elsewhere.so", digest).path == places["given"]  # whatever the side-car says
+    assert find_plugins_to_run(chosen=places["variable"]).path == places["variable"]
 
 
-def test_no_library_to_run_with_names_every_place_and_what_helps_there(places, monkeypatch):
-    built_with = str(places["given"]), "0" * 64
-    for name in ("package", "variable"):
-        places[name].unlink()
-    with pytest.raises(BuildError, match=r"looked for \S+variable.so \(\$SPARSEVIT_PLUGINS\)\. Name") as error:
-        find_plugins_to_run(*built_with)
-    assert "--plugins" not in str(error.value)  # an option of `build` alone
+def test_a_strangers_library_is_not_loaded_from_beside_the_engine(places, monkeypatch):
+    """Although it is there, and the side-car has its digest: both are the stranger's."""
     monkeypatch.delenv("SPARSEVIT_PLUGINS")
+    places["package"].unlink()
+    path, digest = str(places["given"]), sha256(places["given"].read_bytes())
     message = (
-        r"\S+given.so \(the engine was built with it; it is another file now\) and \S+package.so \(the package; \$"
+        r"looked for \S+package.so \(the package; \$SPARSEVIT_PLUGINS is not set\); the engine was built with "
+        rf"'{path}', which no build of this user noted in the cache\. If you trust"
     )
     with pytest.raises(BuildError, match=message):
-        find_plugins_to_run(*built_with)
-    places["given"].unlink()
-    with pytest.raises(BuildError, match=r"looked for \S+given.so \(the engine was built with it\) and \S+package.so"):
-        find_plugins_to_run(*built_with)
+        find_plugins_to_run(path, digest)
+    for wrong in ("", "../../etc", "0" * 63, None):
+        with pytest.raises(BuildError, match="the engine was built with"):
+            find_plugins_to_run(path, wrong)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda library: library.write_bytes(ELF + b"other"), r"given.so \(a build of yours; it is another file now\)"),
+        (lambda library: library.unlink(), r"given.so \(a build of yours\)"),
+        (lambda library: library.chmod(0o666), r"given.so \(a build of yours; others may replace it there\)"),
+        (lambda library: library.parent.chmod(0o777), r"given.so \(a build of yours; others may replace it there\)"),
+    ],
+    ids=["another file", "gone", "a file for all", "a folder for all"],
+)
+def test_a_library_of_an_earlier_build_that_may_be_anothers_now(places, monkeypatch, spoil, message):
+    monkeypatch.delenv("SPARSEVIT_PLUGINS")
+    places["package"].unlink()
+    digest = sha256(places["given"].read_bytes())
+    record_plugins(places["given"], digest)
+    spoil(places["given"])
+    with pytest.raises(BuildError, match=message) as error:
+        find_plugins_to_run("", digest)
+    assert "--plugins" not in str(error.value)  # an option of `build` alone
+
+
+def test_a_record_that_others_may_write_is_none(places, monkeypatch, cache):
+    monkeypatch.delenv("SPARSEVIT_PLUGINS")
+    places["package"].unlink()
+    digest = sha256(places["given"].read_bytes())
+    record_plugins(places["given"], digest)
+    (cache / "plugins").chmod(0o777)
+    with pytest.raises(BuildError, match="no plugin library"):
+        find_plugins_to_run("", digest)
+    (cache / "plugins").chmod(0o700)
+    (cache / "plugins" / digest).write_text("given.so")  # not absolute: of whatever folder is current
+    monkeypatch.chdir(places["given"].parent)
+    with pytest.raises(BuildError, match="no plugin library"):
+        find_plugins_to_run("", digest)
+
+
+def test_a_wrong_variable_does_not_mean_another_place(places):
+    record_plugins(places["given"], sha256(places["given"].read_bytes()))
+    places["variable"].unlink()
+    with pytest.raises(BuildError, match=r"looked for \S+variable.so \(\$SPARSEVIT_PLUGINS\)\. If"):
+        find_plugins_to_run("", sha256(places["given"].read_bytes()))
 
 
 def test_a_folder_or_a_text_is_no_library(places, tmp_path):

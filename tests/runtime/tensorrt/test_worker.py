@@ -3,11 +3,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
-import sparsevit_runtime
+from sparsevit_runtime.child_process import command
 from sparsevit_runtime.tensorrt.messages import Request
 
 
@@ -31,10 +29,13 @@ def test_without_the_links_the_worker_says_so_instead_of_ending(rtx, exported, t
         gpu=False,
     )
     environment = {k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"}
-    environment["PYTHONPATH"] = str(Path(sparsevit_runtime.__file__).parents[1])
-    command = [sys.executable, "-m", "sparsevit_runtime.tensorrt.worker"]
     done = subprocess.run(
-        command, input=json.dumps(asdict(request)), env=environment, capture_output=True, text=True, timeout=60
+        command("sparsevit_runtime.tensorrt.worker"),
+        input=json.dumps(asdict(request)),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 1, done.stderr
     assert "put a link of that name" in json.loads(done.stdout)["error"]

@@ -1,4 +1,5 @@
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -37,6 +38,16 @@ def test_kept_counts_truncate_in_float64(windows, ratio, kept):
         (0.6, ((0.6,) * 2, (0.6,) * 2, (0.6,) * 6, (0.6,) * 2)),
         (np.float32(0.5), ((0.5,) * 2, (0.5,) * 2, (0.5,) * 6, (0.5,) * 2)),
         ("0.6", ((0.6,) * 2, (0.6,) * 2, (0.6,) * 6, (0.6,) * 2)),
+        (".6", ((0.6,) * 2, (0.6,) * 2, (0.6,) * 6, (0.6,) * 2)),
+        ("60%", ((0.6,) * 2, (0.6,) * 2, (0.6,) * 6, (0.6,) * 2)),
+        (" 33.3 % ", ((0.333,) * 2, (0.333,) * 2, (0.333,) * 6, (0.333,) * 2)),
+        ("1.0", ((1.0,) * 2, (1.0,) * 2, (1.0,) * 6, (1.0,) * 2)),
+        ("6e-1", ((0.6,) * 2, (0.6,) * 2, (0.6,) * 6, (0.6,) * 2)),
+        (np.array(0.5), ((0.5,) * 2, (0.5,) * 2, (0.5,) * 6, (0.5,) * 2)),
+        (Fraction(1, 4), ((0.25,) * 2, (0.25,) * 2, (0.25,) * 6, (0.25,) * 2)),
+        ("0.6,.2,0,50%", ((0.6,) * 2, (0.2,) * 2, (0,) * 6, (0.5,) * 2)),
+        (" 0.6 , 0 , 0, 0", ((0.6,) * 2, (0,) * 2, (0,) * 6, (0,) * 2)),
+        (["60%", np.array(0.5), 0, 0], ((0.6,) * 2, (0.5,) * 2, (0,) * 6, (0,) * 2)),
         ([0.6, 0, 0.4, 0], ((0.6,) * 2, (0,) * 2, (0.4,) * 6, (0,) * 2)),
         ("[0.6, 0, 0.4, 0]", ((0.6,) * 2, (0,) * 2, (0.4,) * 6, (0,) * 2)),
         (np.array([0.5, 0, 0.25, 0]), ((0.5,) * 2, (0,) * 2, (0.25,) * 6, (0,) * 2)),
@@ -64,6 +75,29 @@ def test_accepted_forms(value, ratios):
         ([0, 0, [0.5, 0, 0.4, 0, 0.3, 0], 0], "even blocks of stage 2 decrease"),
         ([0, 0, [0, 0.5, 0, 0.4, 0, 0.4], 0], "odd blocks of stage 2 decrease"),
         ("no-such-plan.json", "no plan file"),
+        ("1.5", "from 0 to 1"),
+        ("150%", "from 0 to 1"),
+        ("-.1", "from 0 to 1"),
+        ("9" * 5000, "ratio inf"),
+        ("1e9999", "ratio inf"),
+        (10**400, "a plan is"),
+        ([10**400, 0, 0, 0], "stage 0 of the plan is not a ratio"),
+        (f"[{'9' * 5000},0,0,0]", "is no list of ratios|stage 0 of the plan is not a ratio"),
+        ("[" * 3000, "is no list of ratios"),
+        ("[0.5,0.5", "is no list of ratios"),
+        ("[true,true,true,true]", "stage 0 of the plan is not a ratio or a list of ratios: True"),
+        ([[True, False], 0, 0, 0], "stage 0 of the plan is not a ratio"),
+        (np.array([True] * 4), "stage 0 of the plan is not a ratio"),
+        (np.array(True), "not ndarray"),
+        ([0.5j, 0, 0, 0], "stage 0 of the plan is not a ratio"),
+        ([None, 0, 0, 0], "stage 0 of the plan is not a ratio"),
+        (["\x1b[2J", 0, 0, 0], r"not a ratio or a list of ratios: '\\x1b\[2J'"),
+        ([[[0.5, 0.5], 0], 0, 0, 0], "stage 0 of the plan is not a ratio"),
+        ("a\0b", "cannot read the plan file .*null byte"),
+        ("x" * 300, "cannot read the plan file .*too long"),
+        ("", "no plan file"),
+        ("/", "cannot read the plan file '/' .Is a directory"),
+        ("/dev/zero", "larger than"),
         (Plan.dense((2, 2)), "made for this model"),
     ],
 )
@@ -83,6 +117,11 @@ def test_plan_files_come_back(tmp_path):
     ("text", "message"),
     [
         ("{broken", "not readable JSON"),
+        ("[" * 3000, "not readable JSON"),
+        ('{"schema": 1, "ratios": ' + "9" * 5000 + "}", "not readable JSON|a plan is"),
+        ('{"schema": 1, "ratios": [true, true, true, true]}', "stage 0 of the plan is not a ratio"),
+        ('{"schema": 1, "ratios": {"a": 1}}', "not dict"),
+        ('{"schema": 1, "ratios": null}', "not NoneType"),
         ("[0.5, 0.5, 0.5, 0.5]", 'no "ratios"'),
         (json.dumps({"schema": 2, "ratios": [0, 0, 0, 0]}), "schema 2"),
         (json.dumps({"schema": 1, "ratios": [0, 0]}), "2 stages"),
@@ -150,3 +189,9 @@ def test_a_plan_file_that_names_a_file_is_refused(tmp_path):
     path.write_text(json.dumps({"schema": 1, "ratios": str(path)}))
     with pytest.raises(PlanError, match="expected a number or a list"):
         Plan.parse(path, (2, 2))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_integer_of_thousands_of_digits_is_refused(nested):
+    with pytest.raises(PlanError, match="a plan is|not a ratio"):
+        Plan.parse([10**5000, 0, 0, 0] if nested else 10**5000, DEPTHS)
