@@ -41,10 +41,7 @@ def demo(options: argparse.Namespace) -> None:
                 sink.write(result, sparsevit.draw_result(result.image, result))
                 if result.frame_index % 30 == 0:
                     spent = result.timings
-                    log.info(
-                        f"frame {result.frame_index}: {result.window_share:.0%} of the windows, capture "
-                        f"{spent.capture_ms:.1f} ms, inference {spent.inference_ms:.1f} ms, {result.dropped} dropped"
-                    )
+                    log.info("%s, capture %.1f ms, %d dropped", result, spent.capture_ms, result.dropped)
         except (KeyboardInterrupt, StopStream):
             log.info("stopped")  # the sink is completed all the same
 

@@ -147,7 +147,9 @@ def _activity_legend(result: Result, stage: int | None) -> list[Entry]:
 
 
 def _figures(result: Result) -> list[str]:
-    figures = [say_pruned(result.window_share), f"inference {result.timings.inference_ms:.1f} ms"]
+    figures = [say_pruned(result.window_share)]
+    if result.timings.inference_ms:
+        figures.append(f"inference {result.timings.inference_ms:.1f} ms")
     if result.fps is not None:
         figures.append(f"{result.fps:.1f} fps")
     if result.dropped:

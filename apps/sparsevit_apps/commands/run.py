@@ -182,6 +182,8 @@ def _warm_up(model: Model, sparsity: str | None, activity: bool) -> float:
 def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
     import numpy as np
 
+    from sparsevit_runtime.windows.level import say_pruned
+
     from ..console import facts, file_size, is_quiet, stderr, stdout
     from ..outputs import written_files
 
@@ -194,7 +196,7 @@ def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
         ("source", run.source.name),
         ("model", f"{model.card.name}, {model.task}"),
         ("runs on", ", ".join(how)),
-        ("windows", f"{summary.window_share:.0%} computed"),
+        ("sparsity", say_pruned(summary.window_share)),
         ("frames", f"{summary.frames} in {summary.seconds:.1f} s, {summary.fps:.1f} frames/s end to end"),
     ]
     if summary.frames:

@@ -28,11 +28,22 @@ def soak_view(report: SoakReport) -> Iterator[RenderableType]:
         yield Text(report.power_note, style="dim")
 
 
+def _sparsity(asked: str) -> str:
+    """``60% pruned`` for a number; a plan, ``dense`` and ``fixed`` as they are."""
+    try:
+        return f"{float(asked):.0%} pruned"
+    except ValueError:
+        return asked
+
+
 def _header(report: SoakReport) -> list[tuple[str, str]]:
     model = report.model
     asked = f" of {report.seconds_asked:.0f}" if report.stopped else ""
     rows = [
-        ("model", f"{model.name} ({model.file}), {model.precision}, pruned {report.sparsity}, batch {report.batch}"),
+        (
+            "model",
+            f"{model.name} ({model.file}), {model.precision}, {_sparsity(report.sparsity)}, batch {report.batch}",
+        ),
         ("time", f"{report.seconds:.0f}{asked} s, {report.frames} frames{', stopped' if report.stopped else ''}"),
         ("backend", f"{report.library} on {report.device}"),
         ("machine", machine_line(report.machine)),

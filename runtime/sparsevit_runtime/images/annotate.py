@@ -48,7 +48,8 @@ def check_picture(image: np.ndarray | None, image_wh: tuple[int, int]) -> np.nda
 def line_height(canvas: np.ndarray) -> int:
     """Pixels from one line of text to the next: a share of the picture's shorter side, and never too small to read."""
     height, width = canvas.shape[:2]
-    return int(max(_LEAST_LINE, round(min(height, width * 9 / 16) / _LINES)))
+    line: int = round(min(height, width * 9 / 16) / _LINES)
+    return max(_LEAST_LINE, line)
 
 
 def line_width(canvas: np.ndarray) -> int:

@@ -25,7 +25,9 @@ class Frame:
     Attributes:
         image: (H, W, 3) uint8 BGR, of the host or on the GPU.
         index: position in the stream, from 0; frames a live source dropped, and files that do not decode, leave gaps.
-        timestamp_ns: wall clock at capture for live sources, position in the media for files.
+        timestamp_ns: time of the frame in nanoseconds on its source's clock: between two frames of a source lies the
+            difference of theirs. The clock of a live source is the system's, from 1970 in UTC; that of a file begins
+            with the file. `live` says which it is.
         inputs: arrays by name that a model takes with each frame beside its pixels; None from sources that have
             nothing.
         truth: labels and boxes of a rendered frame; None from any other source.

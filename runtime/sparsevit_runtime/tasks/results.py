@@ -63,7 +63,8 @@ class Result(ABC):
     Attributes:
         image_wh: width and height of the frame in pixels.
         frame_index: position in the stream; gaps are frames a live source dropped, or files that do not decode.
-        timestamp_ns: wall clock at capture for live sources, position in the media for files.
+        timestamp_ns: time of the frame in nanoseconds on its source's clock, see `sources.base.Frame`; 0 where the
+            caller brought the frame.
         timings: per stage.
         keep: windows computed per block pair, all stages in one; None when a fixed plan has pairs of two counts.
         window_share: windows computed among all windows of all blocks, 0 to 1.
