@@ -15,6 +15,7 @@ from ..arguments import as_path
 from ..errors import ArgumentError, FrameError, SinkError
 from ..files import write_atomic
 from ..windows.level import say_pruned
+from .masks import encode_mask
 
 if TYPE_CHECKING:
     from ..windows.activity import WindowActivity
@@ -92,6 +93,22 @@ class Result(ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON; key `schema` is the version of the layout."""
+
+    def masks(self, form: str = "rle") -> list[dict[str, Any]]:
+        """Masks of the answer, ready for JSON beside `to_dict`; none for a task that has no masks.
+
+        Args:
+            form: how they are written, as COCO does: ``rle``, run lengths packed into text as pycocotools does;
+                ``counts``, the same as a list of numbers; ``polygons``, outlines, in which holes are filled.
+
+        Returns:
+            For each mask `class_id`, `name`, `area` in pixels, `bbox` (x, y, width, height) and `segmentation`.
+
+        Raises:
+            ArgumentError: another form.
+        """
+        encode_mask(np.zeros((1, 1), bool), form)
+        return []
 
     def save(self, path: str | Path) -> None:
         """Writes the answer whole or not at all, as the suffix says: .json is `to_dict`; others as each result says.

@@ -19,6 +19,7 @@ from ..images.annotate import Entry, check_picture, write_panel
 from ..images.letterbox import LabelGrid, Letterbox
 from ..images.scratch import Scratch
 from .base import Task
+from .masks import encode_mask
 from .palette import OPACITY, class_palette
 from .results import (
     CategoryIds,
@@ -100,39 +101,49 @@ class Segmentation(Result):
         return found
 
     def to_coco(
-        self, image_id: int | str | None = None, category_ids: CategoryIds | None = None
+        self,
+        image_id: int | str | None = None,
+        category_ids: CategoryIds | None = None,
+        *,
+        masks: str = "counts",
     ) -> list[dict[str, Any]]:
-        """COCO stuff records, one per class present, with the mask as uncompressed run lengths.
-
-        The run lengths go down the columns and start with the zeros, as COCO's `counts` do.
+        """COCO stuff records, one per class present, with its mask.
 
         Args:
             image_id: image id of this frame; `frame_index` when None.
             category_ids: COCO category of each class; class + 1 when None.
+            masks: how masks are written, see `encode_mask`: ``counts``, ``rle`` or ``polygons``.
 
         Raises:
-            ArgumentError: no id, or a class without a category.
+            ArgumentError: no id, a class without a category, or another form of masks.
         """
         image_id = image_id_of(self, image_id)
-        height, width = self.label_map.shape
-        columns = self.label_map.T.ravel()
-        records = []
-        for c in self._present():
-            member = columns == c
-            turns = np.flatnonzero(member[1:] != member[:-1]) + 1
-            edges = np.concatenate([[0] if member[0] else [], [0], turns, [member.size]]).astype(np.int64)
-            x, y, w, h = self._bounds(c)
-            records.append(
-                {
-                    "image_id": image_id,
-                    "category_id": category_of(c, category_ids),
-                    COCO_MASK: {"size": [height, width], "counts": np.diff(edges).tolist()},
-                    "area": int(member.sum()),
-                    "bbox": [x, y, w, h],
-                    "iscrowd": 1,  # what makes COCO readers take run lengths
-                }
-            )
-        return records
+        return [
+            {
+                "image_id": image_id,
+                "category_id": category_of(each["class_id"], category_ids),
+                **{key: each[key] for key in (COCO_MASK, "area", "bbox")},
+                "iscrowd": int(masks != "polygons"),  # what makes COCO readers take run lengths
+            }
+            for each in self.masks(masks)
+        ]
+
+    def masks(self, form: str = "rle") -> list[dict[str, Any]]:
+        """See `Result.masks`: one per class present."""
+        present = self._present()
+        if not present:
+            encode_mask(np.zeros((1, 1), bool), form)  # a wrong form is one here, too
+        pixels = self.class_pixels()
+        return [
+            {
+                "class_id": c,
+                "name": self.names[c],
+                "area": int(pixels[c]),
+                "bbox": list(self._bounds(c)),
+                COCO_MASK: encode_mask(self.label_map == c, form),
+            }
+            for c in present
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """The common head and `class_shares`: share of the pixels of each class present."""

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sparsevit_runtime.errors import SinkError
+from sparsevit_runtime.errors import ArgumentError, SinkError
 from sparsevit_runtime.tasks.segmentation import Segmentation
 
 NAMES = ("road", "car", "tree")
@@ -96,3 +96,26 @@ def test_segmentations_are_printed_in_a_line():
 
 def test_coco_records_of_a_stream_are_numbered_by_frame():
     assert {record["image_id"] for record in segmentation(frame_index=9).to_coco()} == {9}
+
+
+@pytest.mark.parametrize("form", ["counts", "rle", "polygons"])
+def test_masks_are_those_of_the_label_map(form):
+    label_map = np.kron(np.random.RandomState(1).randint(0, 3, (9, 14)), np.ones((5, 6))).astype(np.uint8)
+    result = segmentation(label_map=label_map, image_wh=label_map.shape[::-1])
+    found = json.loads(json.dumps(result.masks(form)))
+    assert [each["name"] for each in found] == list(NAMES)
+    for each, record in zip(found, result.to_coco(masks=form), strict=True):
+        mask = label_map == each["class_id"]
+        assert each["area"] == mask.sum() and each["segmentation"] == record["segmentation"]
+        assert record["iscrowd"] == (form != "polygons")
+    assert segmentation(label_map=np.full((4, 5), 255, np.uint8)).masks(form) == []
+
+
+@pytest.mark.parametrize("form", ["png", None, 3])
+@pytest.mark.parametrize("label", [0, 255])
+def test_masks_of_another_form_are_refused(label, form):
+    result = segmentation(label_map=np.full((4, 5), label, np.uint8))
+    with pytest.raises(ArgumentError, match="counts, rle, polygons"):
+        result.masks(form)
+    with pytest.raises(ArgumentError, match="counts, rle, polygons"):
+        result.to_coco(masks=form)
