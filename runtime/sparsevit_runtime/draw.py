@@ -12,7 +12,7 @@ import numpy as np
 
 from .arguments import as_whole
 from .errors import PlanError
-from .images.annotate import Entry, check_picture, line_width, write_panel
+from .images.annotate import Entry, check_picture, line_height, write_panel
 from .tasks.detection import draw_detections
 from .tasks.results import Result, expect_result
 from .tasks.segmentation import draw_segmentation
@@ -132,7 +132,7 @@ def _outline(canvas: np.ndarray, activity: WindowActivity, stage: int | None, bl
     corners = np.rint(activity.frame_boxes(*_shown(activity, stage, block))).astype(np.int32)
     corners = corners.clip(0, (width - 1, height - 1) * 2)
     rectangles = corners[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-    cv2.polylines(canvas, list(rectangles), True, _OUTLINE, line_width(canvas))
+    cv2.polylines(canvas, list(rectangles), True, _OUTLINE, max(1, line_height(canvas) // 16))
 
 
 def _activity_legend(result: Result, stage: int | None) -> list[Entry]:

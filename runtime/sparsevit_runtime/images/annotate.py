@@ -70,7 +70,7 @@ def write_panel(canvas: np.ndarray, entries: Sequence[Entry], *, top: bool, shar
     """
     step = line_height(canvas)
     height, width = canvas.shape[:2]
-    rows = _rows(entries, step, int(width * share), int(height * _PANEL_SHARE) // step)
+    rows = _rows(entries, step, (int(width * share), width), int(height * _PANEL_SHARE) // step)
     if not rows:
         return
     right = max(sum(_width(entry, step) for entry in row) for row in rows)
@@ -106,14 +106,22 @@ def write_tag(canvas: np.ndarray, text: str, xy: tuple[float, float], color: tup
     _put(canvas, text, x + step // 4, y, step, _BLACK if bright else _WHITE)
 
 
-def _rows(entries: Sequence[Entry], step: int, width: int, limit: int) -> list[list[Entry]]:
-    """Entries in rows that fit, at most `limit` of them; the last entry counts those left out."""
+def _rows(entries: Sequence[Entry], step: int, widths: tuple[int, int], limit: int) -> list[list[Entry]]:
+    """Entries in rows that fit, at most `limit` of them; the last entry counts those left out.
+
+    Args:
+        entries: entries in order.
+        step: height of a line.
+        widths: width of a row, and what one entry alone may take where it needs more.
+        limit: rows at most.
+    """
+    width, whole = widths
     rows: list[list[Entry]] = []
     left = 0
     rest = list(entries)
     while rest:
         needed = _width(rest[0], step)
-        if needed > width:  # words wider than the picture
+        if needed > whole:  # words wider than the picture
             rest.pop(0)
             continue
         if not rows or needed > left:

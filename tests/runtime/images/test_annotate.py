@@ -88,3 +88,11 @@ def test_words_are_read_on_their_colour(color):
     brightness = canvas[rows, columns].astype(float) @ [0.114, 0.587, 0.299]
     own = float(np.dot(color, [0.114, 0.587, 0.299]))
     assert np.abs(brightness - own).max() > 100
+
+
+def test_a_figure_wider_than_its_share_has_a_line_of_its_own():
+    canvas, alone = blank((176, 144)), blank((176, 144))
+    write_panel(canvas, [Entry("60% pruned"), Entry("inference 12.3 ms")], top=True, share=0.45)
+    write_panel(alone, [Entry("60% pruned")], top=True, share=0.45)
+    (two, wide), (one, narrow) = touched(canvas), touched(alone)
+    assert two.stop == 2 * one.stop and wide.stop > narrow.stop
