@@ -188,7 +188,7 @@ def written_files(sinks: Sequence[Sink]) -> list[Written]:
 
 def place_of(uri: str) -> Path | None:
     """The file or folder behind a URI, links followed; None for displays and the like."""
-    if "://" in uri or uri == "-":
+    if "://" in uri or uri.partition("?")[0] == "-":
         return None
     try:
         return Path(uri.partition("?")[0]).expanduser().resolve()

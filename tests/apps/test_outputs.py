@@ -13,6 +13,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as mask_tools
 
 STREET = "synthetic://street?size=96x64&frames=3"
 
@@ -251,3 +252,30 @@ def test_no_command_replaces_what_it_did_not_write(sparsevit, tiny_model, tmp_pa
     said = sparsevit(*line.format(model=tiny_model(), place=place).split())
     assert said.code == 1 and "--overwrite" in said.err
     assert place.read_text() == "mine"
+
+
+def test_label_maps_and_masks_from_the_command_line(run, tmp_path):
+    """The same answer three times over: a picture of class numbers, run lengths, polygons."""
+    write_picture(tmp_path / "in" / "a.jpg", size_wh=(96, 64))
+    sinks = [
+        f"{tmp_path}/labels/?format=labels",
+        *(f"{tmp_path}/{form}.jsonl?masks={form}" for form in ("rle", "polygons")),
+    ]
+    assert run(tmp_path / "in", *sinks).code == 0
+    labels = cv2.imread(str(tmp_path / "labels" / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == (64, 96) and labels.dtype == np.uint8
+    rle, polygons = (json.loads((tmp_path / f"{form}.jsonl").read_text())["masks"] for form in ("rle", "polygons"))
+    assert {each["class_id"] for each in rle} == set(np.unique(labels).tolist())
+    for packed, outlined in zip(rle, polygons, strict=True):
+        member = labels == packed["class_id"]
+        assert np.array_equal(mask_tools.decode(packed["segmentation"]).astype(bool), member)
+        assert packed["area"] == outlined["area"] == member.sum()
+        assert all(len(outline) >= 8 and len(outline) % 2 == 0 for outline in outlined["segmentation"])
+    said = run(STREET, "-o", "-?masks=rle")
+    assert said.code == 0 and all("masks" in json.loads(line) for line in said.out.splitlines())
+
+
+@pytest.mark.parametrize("sink", ["{}/a.jsonl?masks=png", "-?format=png", "{}/out/?format=rle", "{}/a.mp4?masks=rle"])
+def test_options_of_sinks_are_told(run, tmp_path, sink):
+    said = run(STREET, "-o", sink.format(tmp_path))
+    assert said.code == 1 and "accepted: " in said.err

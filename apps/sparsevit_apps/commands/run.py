@@ -120,7 +120,7 @@ def run(
             if runs and runs[-1].summary.interrupted:
                 break
     for done in runs:
-        _print_summary(loaded, done, to_stderr="-" in places)
+        _print_summary(loaded, done, to_stderr=any(place.partition("?")[0] == "-" for place in places))
     if runs and runs[-1].summary.stop is not None:
         raise runs[-1].summary.stop
     if failed:

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from ..errors import SinkError
+from ..tasks.masks import MASK_FORMS
 from .base import Sink, StopStream
 from .display import DisplaySink
-from .images import PICTURE_SUFFIXES, FolderSink, PictureSink
+from .images import IMAGE_FORMATS, LABELS, PICTURE_SUFFIXES, FolderSink, LabelsSink, PictureSink
 from .jsonl import JsonLinesPipe, JsonLinesSink
 from .null import NullSink
 from .video import VIDEO_SUFFIXES, VideoSink
@@ -16,8 +17,8 @@ from .video import VIDEO_SUFFIXES, VideoSink
 __all__ = ["NullSink", "Sink", "StopStream", "folder_of", "open_sink"]
 
 _FORMS = (
-    "out.mp4, out.avi, a folder (out/, out/?format=png), a picture (out.jpg, out.png), out.jsonl, - (JSON lines to "
-    "stdout), display://, null://"
+    "out.mp4, out.avi, a folder (out/, out/?format=png, out/?format=labels), a picture (out.jpg, out.png), out.jsonl "
+    "(out.jsonl?masks=rle), - (JSON lines to stdout), display://, null://"
 )
 
 
@@ -27,7 +28,8 @@ def open_sink(uri: str | os.PathLike[str], fps: float | None = None, *, overwrit
     Args:
         uri: ``.mp4`` or ``.avi`` video, folder (ends with a slash, exists as one, or has no suffix), picture
             (``.jpg``, ``.png``, ...), ``.jsonl``, ``-`` or a named pipe for JSON lines as they come, ``display://`` or
-            ``null://``.
+            ``null://``. A folder takes ``?format=jpg``, ``png`` or ``labels``; JSON lines take ``?masks=rle``,
+            ``counts`` or ``polygons``.
         fps: rate of videos, frames per second; 25 when None.
         overwrite: replaces files that are there. Without it only those that this program wrote are replaced.
 
@@ -44,29 +46,40 @@ def open_sink(uri: str | os.PathLike[str], fps: float | None = None, *, overwrit
         if text.rstrip("/") == "null:":
             return NullSink()
         raise SinkError(f"unknown sink {text!r}; accepted: {_FORMS}")
-    if text == "-":
-        return JsonLinesPipe()
     place, mark, query = text.partition("?")
+    key, _, value = query.partition("=")
+    if place == "-":
+        return JsonLinesPipe(None, _masks(text, mark, key, value))
     path = _expanded(place)
     if path.is_fifo() or path.is_char_device():
-        return JsonLinesPipe(path)
+        return JsonLinesPipe(path, _masks(text, mark, key, value))
     suffix = path.suffix.lower()
     if folder_of(text) is not None:
         if not mark:
             return FolderSink(path, overwrite=overwrite)
-        key, _, value = query.partition("=")
         if key != "format":
-            raise SinkError(f"{text!r} has the unknown option {query!r}; accepted: ?format=jpg or ?format=png")
-        return FolderSink(path, value, overwrite)
+            formats = ", ".join(f"?format={name}" for name in (*IMAGE_FORMATS, LABELS))
+            raise SinkError(f"{text!r} has the unknown option {query!r}; accepted: {formats}")
+        return LabelsSink(path, overwrite) if value == LABELS else FolderSink(path, value, overwrite)
+    if suffix == ".jsonl":
+        return JsonLinesSink(path, overwrite, _masks(text, mark, key, value))
     if mark:
-        raise SinkError(f"{text!r}: a file takes no options; accepted: {_FORMS}")
+        raise SinkError(f"{text!r}: such a file takes no options; accepted: {_FORMS}")
     if suffix in VIDEO_SUFFIXES:
         return VideoSink(path, fps, overwrite)
     if suffix in PICTURE_SUFFIXES:
         return PictureSink(path, overwrite)
-    if suffix == ".jsonl":
-        return JsonLinesSink(path, overwrite)
     raise SinkError(f"cannot write {suffix!r} files ({text!r}); accepted: {_FORMS}")
+
+
+def _masks(text: str, mark: str, key: str, value: str) -> str | None:
+    """The form of masks that the options of JSON lines ask for."""
+    if not mark:
+        return None
+    if key != "masks" or value not in MASK_FORMS:
+        forms = ", ".join(f"?masks={name}" for name in MASK_FORMS)
+        raise SinkError(f"{text!r} has an unknown option; accepted: {forms}")
+    return value
 
 
 def folder_of(uri: str) -> Path | None:
@@ -75,9 +88,9 @@ def folder_of(uri: str) -> Path | None:
     Raises:
         SinkError: it is no path.
     """
-    if "://" in uri or uri == "-":
-        return None
     place = uri.partition("?")[0]
+    if "://" in uri or place == "-":
+        return None
     path = _expanded(place)
     if path.is_fifo() or path.is_char_device():
         return None

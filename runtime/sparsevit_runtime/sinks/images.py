@@ -32,6 +32,8 @@ PICTURE_SUFFIXES: dict[str, tuple[int, ...]] = {
 }
 #: Formats that a folder of frames can be asked for.
 IMAGE_FORMATS = ("jpg", "png")
+#: The format of a folder that gets the answers themselves.
+LABELS = "labels"
 
 
 class PictureSink(Sink):
@@ -90,6 +92,7 @@ class FolderSink(Sink):
     """
 
     needs_image = True
+    kind = "frames"
 
     def __init__(self, folder: Path, image_format: str | None = None, overwrite: bool = True):
         self.name = str(folder)
@@ -105,13 +108,12 @@ class FolderSink(Sink):
         check_folder(folder)
         old = sum(1 for _ in folder.glob(f"frame_[0-9]*{self._suffix or '.jpg'}"))
         if old:
-            _log.warning("%s holds %d frames of an earlier run; those of the same number are replaced", folder, old)
+            told = "%s holds %d %s of an earlier run; those of the same number are replaced"
+            _log.warning(told, folder, old, self.kind)
 
     def write(self, result: Result, image: np.ndarray | None = None) -> None:
         image = self._checked(image)
-        path = resolve_links(self._folder / self._name(result))
-        check_replaceable(path, self._overwrite)
-        _expect_other_file(path, result)
+        path = self._place(result)
         write_atomic(path, _encode(image, path.suffix.lower(), self.name))
 
     def close(self) -> None:
@@ -119,6 +121,12 @@ class FolderSink(Sink):
 
     def abort(self) -> None:
         """Nothing is half-written."""
+
+    def _place(self, result: Result) -> Path:
+        path = resolve_links(self._folder / self._name(result))
+        check_replaceable(path, self._overwrite)
+        _expect_other_file(path, result)
+        return path
 
     def _name(self, result: Result) -> str:
         if not result.file:
@@ -130,6 +138,24 @@ class FolderSink(Sink):
             if self._written.setdefault(f"{stem}{suffix}", result.file) == result.file:
                 return f"{stem}{suffix}"
         return f"{result.frame_index:06d}-{read.stem}{suffix}"
+
+
+class LabelsSink(FolderSink):
+    """Writes label maps, 8-bit grey .png of the frames' size in which a pixel is the number of its class; named as
+    `FolderSink` names pictures.
+
+    Args:
+        folder, overwrite: see `FolderSink`.
+    """
+
+    needs_image = False
+    kind = "label maps"
+
+    def __init__(self, folder: Path, overwrite: bool = True):
+        super().__init__(folder, "png", overwrite)
+
+    def write(self, result: Result, image: np.ndarray | None = None) -> None:
+        result.save(self._place(result))
 
 
 def _expect_other_file(path: Path, result: Result) -> None:

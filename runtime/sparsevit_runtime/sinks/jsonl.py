@@ -25,13 +25,15 @@ class JsonLinesSink(Sink):
     Args:
         path: path of the file.
         overwrite: replaces a file that this program did not write.
+        masks: form of the masks that each line holds beside the rest, as `Result.masks` takes it; None for none.
 
     Raises:
         SinkError: the folder is missing or cannot be written, or the file may not be replaced.
     """
 
-    def __init__(self, path: Path, overwrite: bool = True):
+    def __init__(self, path: Path, overwrite: bool = True, masks: str | None = None):
         self.name = str(path)
+        self._masks = masks
         self._path = resolve_links(path)
         check_target(self._path, overwrite)
         self._part = part_path(self._path)
@@ -44,7 +46,7 @@ class JsonLinesSink(Sink):
         if self._file is None:
             raise SinkError(f"{self.name} is closed; open a new sink")
         try:
-            self._file.write(_line(result))
+            self._file.write(_line(result, self._masks))
         except OSError as error:
             raise self._failed(error) from error
 
@@ -79,13 +81,15 @@ class JsonLinesPipe(Sink):
 
     Args:
         path: a named pipe or a character device, opened here (a pipe waits for its reader); None for stdout.
+        masks: see `JsonLinesSink`.
 
     Raises:
         SinkError: it cannot be opened.
     """
 
-    def __init__(self, path: Path | None = None):
+    def __init__(self, path: Path | None = None, masks: str | None = None):
         self.name = "-" if path is None else str(path)
+        self._masks = masks
         try:
             self._file: IO[str] | None = sys.stdout if path is None else path.open("w", encoding="utf-8")
         except OSError as error:
@@ -95,7 +99,7 @@ class JsonLinesPipe(Sink):
         if self._file is None:
             raise SinkError(f"{self.name} is closed; open a new sink")
         try:
-            self._file.write(_line(result))
+            self._file.write(_line(result, self._masks))
             self._file.flush()
         except BrokenPipeError as error:
             raise StopStream from error
@@ -122,5 +126,8 @@ class JsonLinesPipe(Sink):
         return SinkError(f"cannot write JSON lines to {where} ({error.strerror or error})")
 
 
-def _line(result: Result) -> str:
-    return json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False) + "\n"
+def _line(result: Result, masks: str | None) -> str:
+    said = result.to_dict()
+    if masks is not None:
+        said["masks"] = result.masks(masks)
+    return json.dumps(said, separators=(",", ":"), allow_nan=False) + "\n"

@@ -72,3 +72,5 @@ def _polygons(mask: np.ndarray) -> list[list[float]]:
 
 
 _FORMS: dict[str, Callable[[np.ndarray], Any]] = {"counts": _counts, "rle": _rle, "polygons": _polygons}
+#: Forms that `encode_mask` knows.
+MASK_FORMS = tuple(_FORMS)
