@@ -7,10 +7,13 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
+from onnx.checker import ValidationError
+from onnx.external_data_helper import load_external_data_for_model
 
 from sparsevit_runtime.card import CARD_KEY, MetricCard, ModelCard
 from sparsevit_runtime.errors import CardError, ModelError
 from sparsevit_runtime.files import write_atomic
+from sparsevit_runtime.graph.onnx_file import read_onnx
 
 
 def record_metrics(path: str | Path, metrics: Sequence[MetricCard]) -> ModelCard:
@@ -38,11 +41,15 @@ def record_metrics(path: str | Path, metrics: Sequence[MetricCard]) -> ModelCard
     return card
 
 
-def open_exported(path: Path) -> tuple[onnx.ModelProto, onnx.StringStringEntryProto, ModelCard]:
+def open_exported(path: Path, weights: bool = False) -> tuple[onnx.ModelProto, onnx.StringStringEntryProto, ModelCard]:
     """A file of `export`, its metadata entry that holds the card, and the card.
 
+    Args:
+        path: the file.
+        weights: take in those that lie in other files beside it; they stay references otherwise.
+
     Raises:
-        ModelError: the file is missing, or not an ONNX file.
+        ModelError: the file is missing, or not an ONNX file, or weights of it are missing or lie elsewhere.
         CardError: it carries no card, or an invalid one.
     """
     try:
@@ -52,4 +59,11 @@ def open_exported(path: Path) -> tuple[onnx.ModelProto, onnx.StringStringEntryPr
     entry = next((p for p in proto.metadata_props if p.key == CARD_KEY), None)
     if entry is None:
         raise CardError(f"{path} carries no model card: it was not made by `sparsevit export`")
-    return proto, entry, ModelCard.from_json(entry.value, origin=str(path))
+    card = ModelCard.from_json(entry.value, origin=str(path))
+    if weights and (names := read_onnx(path).weight_files()):
+        try:
+            load_external_data_for_model(proto, str(path.parent))
+        except (OSError, ValueError, ValidationError) as error:
+            files = ", ".join(p.name for p in names)
+            raise ModelError(f"cannot read the weights of {path} in {files} ({error}); copy both together") from error
+    return proto, entry, card

@@ -113,6 +113,7 @@ def search(
     require("scipy")
     import hashlib
 
+    from sparsevit_runtime.graph.onnx_file import read_onnx
     from sparsevit_training.evaluation_data import open_evaluation_data
     from sparsevit_training.search import Budget, CostModel, SearchSettings
     from sparsevit_training.search import search as find
@@ -134,7 +135,8 @@ def search(
         validation = open_evaluation_data(loaded, data, split, _CACHE_MB, progress)
         tested = None if test is None else open_evaluation_data(loaded, data, test, _CACHE_MB, progress)
         frames = [validation[i].image for i in range(min(_FRAMES, len(validation)))]
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        onnx = path.suffix.lower() == ".onnx"
+        digest = read_onnx(path).digest() if onnx else hashlib.sha256(path.read_bytes()).hexdigest()
         pairs = sum(stage.pairs for stage in loaded.card.stages)
         report, found_cost = find(
             loaded,

@@ -71,7 +71,7 @@ def _load_exported(path: Path, config: Mapping[str, Any] | None) -> LoadedCheckp
     if config:
         raise CheckpointError(f"{path} is an exported file; its architecture is in its card, config cannot change it")
     try:
-        proto, _, card = open_exported(path)
+        proto, _, card = open_exported(path, weights=True)
     except ModelError as error:
         raise CheckpointError(str(error)) from error
     try:

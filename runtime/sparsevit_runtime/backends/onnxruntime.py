@@ -13,6 +13,7 @@ from ..card import CARD_KEY, ModelCard
 from ..contract import BATCH, IMAGE, KEEP, TensorSpec
 from ..dependencies import require
 from ..errors import BackendError, CardError, ModelError
+from ..graph.onnx_file import read_onnx
 from .base import Backend, Capabilities, DeviceInfo, Outputs
 from .onnxruntime_layers import named_graph, time_layers
 
@@ -143,10 +144,20 @@ def _open_session(ort: ModuleType, path: Path, threads: int | None, providers: l
     try:
         return ort.InferenceSession(os.fspath(path), _session_options(ort, threads), providers=providers)
     except _error_types(ort) as error:
+        _check_weights(path)
         raise ModelError(
             f"ONNX Runtime cannot open {path} ({path.stat().st_size} bytes): {error}. The file is truncated or not an "
             "ONNX model; copy or export it again"
         ) from error
+
+
+def _check_weights(path: Path) -> None:
+    """Raises ModelError where what is wrong with a file are its weights in other files."""
+    try:
+        file = read_onnx(path)
+    except ModelError:
+        return
+    file.weight_files()
 
 
 def _session_options(ort: ModuleType, threads: int | None) -> Any:

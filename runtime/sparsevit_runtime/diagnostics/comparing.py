@@ -211,12 +211,15 @@ def compare_outputs(
 
 def find_source(engine: Path, card: EngineCard) -> Path | None:
     """The model file that an engine was built from, told by the hash in its card: beside the engine, or bundled."""
-    from ..tensorrt.engine_card import sha256
+    from ..graph.onnx_file import read_onnx
 
     beside = sorted(engine.parent.glob("*.onnx"), key=lambda path: path.stem != engine.stem)  # its namesake first
     for path in (*beside, *bundled_models().values()):
-        if path.is_file() and sha256(path.read_bytes()) == card.inputs.onnx_sha256:
-            return path
+        try:
+            if path.is_file() and read_onnx(path).digest() == card.inputs.onnx_sha256:
+                return path
+        except ModelError:  # another project's file, or a damaged one
+            continue
     return None
 
 

@@ -5,6 +5,7 @@ Only the outermost fields of a few messages matter here; weights are skipped, ne
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ DOMAIN = "sparsevit"
 _MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
 _NODE_INPUT, _NODE_OP_TYPE, _NODE_DOMAIN = 1, 4, 7
-_TENSOR_INT64, _TENSOR_NAME, _TENSOR_RAW = 7, 8, 9
+_TENSOR_INT64, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL = 7, 8, 9, 13
+_NODE_ATTRIBUTE, _ATTRIBUTE_TENSOR = 5, 5
 _FUNCTION_DOMAIN = 10
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
@@ -36,6 +38,7 @@ class OnnxFile:
         card: its model card.
         nodes: types of the graph's nodes of domain `sparsevit`, sorted.
         sorted_counts: elements that its TopK nodes return, where that is a constant.
+        weights: names of the files beside it that hold weights of it, sorted; relative to its folder.
     """
 
     path: Path
@@ -43,6 +46,34 @@ class OnnxFile:
     card: ModelCard
     nodes: tuple[str, ...]
     sorted_counts: tuple[int, ...] = ()
+    weights: tuple[str, ...] = ()
+
+    def weight_files(self) -> list[Path]:
+        """The files of `weights`.
+
+        Raises:
+            ModelError: one is missing, or lies outside of the model's folder.
+        """
+        folder = self.path.absolute().parent
+        return [_weight_file(folder, name, self.path) for name in self.weights]
+
+    def digest(self) -> str:
+        """SHA-256 of all that the model is: the file, and the weights that lie in others.
+
+        Raises:
+            ModelError: as `weight_files` does, or one cannot be read.
+        """
+        digest = hashlib.sha256(self.data)
+        for name, path in zip(self.weights, self.weight_files(), strict=True):
+            try:
+                with path.open("rb") as file:
+                    while block := file.read(2**20):
+                        digest.update(block)
+            except OSError as error:
+                raise ModelError(
+                    f"{self.path} has weights in {name}, which cannot be read ({error.strerror or error}); copy both"
+                ) from error
+        return digest.hexdigest()
 
 
 def read_onnx(path: str | Path) -> OnnxFile:
@@ -61,12 +92,14 @@ def read_onnx(path: str | Path) -> OnnxFile:
         card: bytes | None = None
         nodes: set[str] = set()
         counts: list[int] = []
+        weights: set[str] = set()
         graphs = 0
         for field in fields(data):
             if field.number == _MODEL_GRAPH:
                 graphs += 1
                 nodes.update(_custom_nodes(data, field))
                 counts += _sorted_counts(data, field)
+                weights.update(_weights_elsewhere(data, field))
             elif field.number == _MODEL_METADATA:
                 entry = _strings(data, field, _ENTRY_KEY, _ENTRY_VALUE)
                 if entry[_ENTRY_KEY] == CARD_KEY.encode():
@@ -85,7 +118,8 @@ def read_onnx(path: str | Path) -> OnnxFile:
         text = card.decode()
     except UnicodeDecodeError as error:
         raise CardError(f"the model card of {path} is not UTF-8 ({error}); export the model again") from error
-    return OnnxFile(path, data, ModelCard.from_json(text, origin=str(path)), tuple(sorted(nodes)), tuple(counts))
+    about = ModelCard.from_json(text, origin=str(path))
+    return OnnxFile(path, data, about, tuple(sorted(nodes)), tuple(counts), tuple(sorted(weights)))
 
 
 def without_functions(data: bytes, domain: str = DOMAIN) -> bytes:
@@ -101,6 +135,43 @@ def without_functions(data: bytes, domain: str = DOMAIN) -> bytes:
             start = field.end
     kept.append(data[start:])
     return b"".join(kept)
+
+
+def _weight_file(folder: Path, name: str, model: Path) -> Path:
+    path = folder / name
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+        there = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # no file can have this name
+        raise ModelError(f"{model} has weights in {name[:200]!r} ({error}); export it again") from error
+    if not inside or Path(name).is_absolute():
+        raise ModelError(
+            f"{model} has weights in {name[:200]!r}, outside of its folder; put both files into one folder"
+        )
+    if not there:
+        raise ModelError(f"{model} has weights in {name}, which is not beside it; copy both files together")
+    return path
+
+
+def _weights_elsewhere(data: bytes, graph: Field) -> Iterator[str]:
+    """Names of the files that hold tensors of the graph, or constants of its nodes."""
+    for field in fields(data, graph.value, graph.end):
+        if field.number == _GRAPH_INITIALIZER:
+            yield from _locations(data, field)
+        elif field.number == _GRAPH_NODE:
+            for attribute in fields(data, field.value, field.end):
+                if attribute.number == _NODE_ATTRIBUTE and attribute.wire == BYTES:
+                    for part in fields(data, attribute.value, attribute.end):
+                        if part.number == _ATTRIBUTE_TENSOR and part.wire == BYTES:
+                            yield from _locations(data, part)
+
+
+def _locations(data: bytes, tensor: Field) -> Iterator[str]:
+    for field in fields(data, tensor.value, tensor.end):
+        if field.number == _TENSOR_EXTERNAL:
+            texts = _texts(data, field, _ENTRY_KEY, _ENTRY_VALUE)
+            if texts[_ENTRY_KEY] == "location":
+                yield texts[_ENTRY_VALUE]
 
 
 def _texts(data: bytes, message: Field, *numbers: int) -> dict[int, str]:

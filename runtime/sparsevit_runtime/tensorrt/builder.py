@@ -157,7 +157,7 @@ def _prepare(model: str | Path, options: BuildOptions) -> _Job:
         plugins.check_version(flavour, version)
     gpu = find_gpu()
     inputs = Inputs(
-        onnx_sha256=sha256(file.data),
+        onnx_sha256=file.digest(),
         plugins_sha256=None if plugins is None else sha256(plugins.data),
         tensorrt=f"{flavour} {version}",
         gpu=NO_GPU if gpu is None else f"{gpu.name}, compute capability {gpu.compute_capability}",

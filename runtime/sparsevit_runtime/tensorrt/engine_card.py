@@ -28,7 +28,7 @@ class Inputs(_Part):
     """Everything that decides what an engine is: two builds with equal inputs are one build.
 
     Attributes:
-        onnx_sha256: digest of the model file.
+        onnx_sha256: digest of the model file and of the weights that lie in others (`OnnxFile.digest`).
         plugins_sha256: digest of the plugin library; None for an engine without plugins.
         tensorrt: flavour and version, such as ``tensorrt 10.3.0`` or ``tensorrt_rtx 1.7.1.116``.
         gpu: name and compute capability, or ``none`` for an engine built where there is no GPU.

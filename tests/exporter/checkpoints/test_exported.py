@@ -5,9 +5,11 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
+from external_weights import split_weights
 from networks import randomize
 from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export, load_checkpoint
-from sparsevit_runtime.card import CARD_KEY, ClassCard, ModelCard
+from sparsevit_exporter.card_file import record_metrics
+from sparsevit_runtime.card import CARD_KEY, ClassCard, MetricCard, ModelCard
 from sparsevit_runtime.errors import CheckpointError
 from sparsevit_runtime.model import bundled_models
 
@@ -123,3 +125,27 @@ def test_damaged_files(tmp_path):
             load_checkpoint(path, **options)
     with pytest.raises(CheckpointError, match="config cannot change it"):
         load_checkpoint("street-scenes", config={"window_size": 5})
+
+
+def test_weights_in_another_file_are_read(tmp_path):
+    net = write(tmp_path / "m.onnx")
+    (tmp_path / "split").mkdir()
+    path = tmp_path / "split" / "m.onnx"
+    weights = split_weights(tmp_path / "m.onnx", path)
+    read = load_checkpoint(path).network.state_dict()
+    for name, tensor in load_checkpoint(tmp_path / "m.onnx").network.state_dict().items():
+        torch.testing.assert_close(read[name], tensor, rtol=0, atol=0)
+    assert export(net, tmp_path / "again.onnx", ExportOptions(100, 132), CLASSES).holds
+
+    figure = MetricCard(name="mIoU", dataset="d", ratio=0.0, value=50.0, unit="%")
+    before = weights.read_bytes()
+    record_metrics(path, [figure])  # the weights stay where they are
+    assert weights.read_bytes() == before and path.stat().st_size < (tmp_path / "m.onnx").stat().st_size
+    assert load_checkpoint(path).task == "segmentation"
+
+    weights.write_bytes(before[:100])
+    with pytest.raises(CheckpointError, match="cannot read the weights of .* in weights.bin"):
+        load_checkpoint(path)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match="which is not beside it; copy both files together"):
+        load_checkpoint(path)

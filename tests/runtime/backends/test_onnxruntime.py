@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 import tiny
+from external_weights import point_to, split_weights
 from sparsevit_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.errors import BackendError, CardError, FrameError, ModelError, PlanError
@@ -155,3 +156,20 @@ def test_cuda_is_used_when_there_and_explained_when_not(path):
         with pytest.raises(BackendError, match="onnxruntime-gpu"):
             OnnxRuntimeBackend(path, device="cuda")
     assert OnnxRuntimeBackend(path, device="cpu").device.kind == "cpu"
+
+
+def test_weights_in_another_file_are_read_or_named(exported, tmp_path):
+    weights = split_weights(exported(), tmp_path / "m.onnx")
+    frame = np.random.RandomState(0).randint(0, 256, (1, 60, 88, 3)).astype(np.uint8)
+    answers = []
+    for path in (exported(), tmp_path / "m.onnx"):
+        backend = OnnxRuntimeBackend(path, threads=1)
+        answers.append(backend.run(feeds_of(frame), ["labels"])["labels"])
+        backend.close()
+    np.testing.assert_array_equal(*answers)
+    point_to(tmp_path / "m.onnx", "../weights.bin", tmp_path / "inside" / "m.onnx")
+    with pytest.raises(ModelError, match=r"weights in '../weights.bin', outside of its folder"):
+        OnnxRuntimeBackend(tmp_path / "inside" / "m.onnx")
+    weights.unlink()
+    with pytest.raises(ModelError, match=r"weights in weights.bin, which is not beside it; copy both"):
+        OnnxRuntimeBackend(tmp_path / "m.onnx")

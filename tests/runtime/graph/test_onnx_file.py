@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 import tiny
+from external_weights import change_weights, point_to, split_weights
 from sparsevit_runtime.card import CARD_KEY
 from sparsevit_runtime.errors import CardError, ModelError
 from sparsevit_runtime.graph.onnx_file import fields, read_onnx, without_functions
@@ -143,3 +146,47 @@ def test_only_nodes_of_our_domain_count(tmp_path):
     model.graph.initializer.append(helper.make_tensor("w", TensorProto.FLOAT, [300], [0.0] * 300))
     onnx.save(model, path)
     assert read_onnx(path).nodes == ("WindowScore",)
+
+
+def test_a_model_of_one_file_is_known_by_that_file(exported):
+    file = read_onnx(exported())
+    assert file.weights == () and file.digest() == hashlib.sha256(file.data).hexdigest()
+
+
+def test_a_model_is_known_by_all_its_files(exported, tmp_path):
+    path = tmp_path / "m.onnx"
+    weights = split_weights(exported(), path)
+    file = read_onnx(path)
+    assert file.weights == ("weights.bin",) and file.weight_files() == [weights]
+    before = file.digest()
+    assert before == read_onnx(path).digest()
+    change_weights(weights)
+    assert read_onnx(path).data == file.data and read_onnx(path).digest() != before
+
+
+def test_weights_of_constants_count_too(tmp_path):
+    path = tiny.write_model(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    value = helper.make_tensor("c", TensorProto.FLOAT, [300], [0.0] * 300)
+    model.graph.node.append(helper.make_node("Constant", [], ["c"], value=value))
+    onnx.external_data_helper.convert_model_to_external_data(
+        model, location="c.bin", size_threshold=0, convert_attribute=True
+    )
+    constant = model.graph.node[-1].attribute[0].t
+    constant.data_location = TensorProto.EXTERNAL
+    del constant.external_data[:]
+    constant.external_data.add(key="location", value="c.bin")
+    path.write_bytes(model.SerializeToString())
+    assert "c.bin" in read_onnx(path).weights
+
+
+@pytest.mark.parametrize(
+    "location", ["../weights.bin", "{folder}/weights.bin", "link.bin", "a\0b", "x" * 5000, "none.bin"]
+)
+def test_weights_that_are_missing_or_outside_are_refused(exported, tmp_path, location):
+    weights = split_weights(exported(), tmp_path / "m.onnx")
+    path = tmp_path / "inside" / "m.onnx"
+    point_to(tmp_path / "m.onnx", location.format(folder=tmp_path), path)
+    (tmp_path / "inside" / "link.bin").symlink_to(weights)
+    with pytest.raises(ModelError, match="has weights in"):
+        read_onnx(path).digest()

@@ -13,6 +13,7 @@ import pytest
 
 import sparsevit_runtime
 import tiny
+from external_weights import change_weights, split_weights
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.errors import BuildError, SinkError
 from sparsevit_runtime.tensorrt import BuildOptions, build_cached, sidecar_path
@@ -75,6 +76,17 @@ def test_an_engine_is_built_once_and_another_one_says_what_changed(rtx, model, c
     assert build_cached(moved, RTX).reasons == ()  # both are kept
     tiny.write_model(moved, layout="normalized", hw=(40, 48))
     assert build_cached(moved, RTX).reasons[0].startswith("there is no tiny-")
+
+
+def test_other_weights_in_another_file_are_another_model(rtx, exported, cache):
+    path = cache.parent / "m.onnx"
+    weights = split_weights(exported(), path)
+    options = replace(RTX, portable=True)
+    first = build_cached(path, options)
+    assert first.reasons and build_cached(path, options).reasons == ()
+    change_weights(weights)
+    again = build_cached(path, options)
+    assert again.reasons and again.engine != first.engine
 
 
 @pytest.mark.parametrize(
