@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from sparsevit_exporter import ParityReport
     from sparsevit_exporter.checkpoints import LoadedCheckpoint
     from sparsevit_exporter.tasks import Task
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +73,16 @@ def export_checkpoint(request: ExportRequest, progress: Progress = SILENT) -> Pa
     for module in ("torch", "onnx", "onnxscript"):
         require(module)
     from sparsevit_exporter import ExportOptions, export, load_checkpoint
+    from sparsevit_exporter.checkpoints.differences import differences
+    from sparsevit_runtime.windows.geometry import stage_geometries
 
     progress.start(f"reading {request.checkpoint}")
     loaded = load_checkpoint(request.checkpoint, format=request.format)
     network, task = _network(loaded, request)
     height, width = _input_size(loaded, request)
+    backbone = task.backbone_of(network)
+    if told := differences(loaded.format, stage_geometries(height, width, backbone.depths, backbone.window_size)):
+        log.warning("%s", told)
     options = ExportOptions(
         height=height,
         width=width,

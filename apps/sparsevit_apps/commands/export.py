@@ -67,7 +67,7 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            help="Of the checkpoint: native, reference, microsoft, huggingface or exported; auto tells from it."
+            help="Of the checkpoint: native, reference, timm, microsoft, huggingface or exported; auto tells from it."
         ),
     ] = "auto",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every row of the parity report.")] = False,

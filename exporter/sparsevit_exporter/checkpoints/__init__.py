@@ -1,4 +1,4 @@
-"""Checkpoint readers: the reference and mmdetection, Microsoft's Swin, HuggingFace's Swin, our own, exported files."""
+"""Checkpoint readers: reference and mmdetection, Swin of Microsoft, timm and HuggingFace, our own, exported files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparsevit_runtime.model import bundled_models
 from ..card_file import open_exported
 from ..options import IMAGENET_MEAN, IMAGENET_STD
 from ..tasks import task_of
-from . import exported, huggingface, microsoft, native, reference
+from . import exported, huggingface, microsoft, native, reference, timm
 from .architecture import build_backbone
 from .files import read_sidecar, read_state
 from .loaded import LoadedCheckpoint
@@ -23,7 +23,7 @@ __all__ = ["FORMATS", "LoadedCheckpoint", "load_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
-_SCHEMES = {form.name: form for form in (reference.FORMAT, microsoft.FORMAT, huggingface.FORMAT)}
+_SCHEMES = {form.name: form for form in (reference.FORMAT, timm.FORMAT, microsoft.FORMAT, huggingface.FORMAT)}
 FORMATS = (native.NAME, *_SCHEMES, exported.NAME)
 
 

@@ -133,6 +133,10 @@ def build_backbone(state: BackboneState, overrides: Mapping[str, Any] | None = N
         del expected[f"norm{i}.weight"], expected[f"norm{i}.bias"]
     check_fit(expected, weights, state.unknown, state.origins)
     check_finite(weights, state.origins)
+    if whole := [state.origins[name] for name, tensor in weights.items() if not tensor.is_floating_point()]:
+        raise CheckpointError(
+            f"{listing(whole)} hold whole numbers, as a quantised network's do; save them as floating-point numbers"
+        )
     net.load_state_dict({**net.state_dict(), **weights})
     if identity:
         logger.warning("no output norms for stages %s: left at weight 1, bias 0", identity)

@@ -16,7 +16,7 @@ from ..tasks import Task, task_of
 from . import reference
 from .architecture import build_backbone, check_finite, infer_config
 from .loaded import LoadedCheckpoint
-from .states import KeyMismatch, check_fit, listing, unwrap
+from .states import KeyMismatch, check_fit, check_plain, listing, unwrap
 
 NAME = "native"
 MAGIC = "sparsevit-edge"
@@ -131,6 +131,8 @@ def _load_head(network: nn.Module, task: Task[Any], weights: dict[str, torch.Ten
     """Loads all weights beside those of the backbone, which the network has already."""
     backbone = {id(tensor) for tensor in task.backbone_of(network).state_dict(keep_vars=True).values()}
     own = {name: t for name, t in network.state_dict(keep_vars=True).items() if id(t) not in backbone}
+    for name, tensor in weights.items():
+        check_plain(name, tensor)
     check_fit(own, weights)
     check_finite(weights, {})
     network.load_state_dict(weights, strict=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sparsevit_runtime.errors import CheckpointError
@@ -14,6 +15,32 @@ from sparsevit_runtime.errors import CheckpointError
 
 class KeyMismatch(CheckpointError):
     """The keys or shapes are not those of the format the file was read as."""
+
+
+def check_plain(key: str, tensor: Tensor) -> None:
+    """Refuses what no network can be given as it is.
+
+    Raises:
+        CheckpointError: the tensor has no values, or holds them otherwise than as an array of plain numbers.
+    """
+    if tensor.is_meta:
+        what, advice = "has a shape but no values (meta device)", "load the weights before saving the network"
+    elif tensor.layout is not torch.strided or tensor.is_nested:
+        what, advice = f"is sparse ({tensor.layout})", "save tensor.to_dense()"
+    elif tensor.is_quantized:
+        what, advice = f"is quantised ({tensor.dtype})", "save tensor.dequantize(), or the weights before quantisation"
+    elif tensor.is_complex():
+        what, advice = f"is complex ({tensor.dtype})", "a Swin Transformer has real weights; save those"
+    elif tensor.dtype not in _PLAIN:
+        what, advice = f"is {tensor.dtype}", "save tensor.float()"
+    else:
+        return
+    raise CheckpointError(f"{key} {what}; {advice}")
+
+
+#: Types of weights, and of the index buffers and masks that come with them.
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_PLAIN = frozenset((*_FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool))
 
 
 @dataclass(slots=True)
@@ -35,7 +62,8 @@ class BackboneState:
     outside: list[str] = field(default_factory=list)
 
     def add(self, name: str, key: str, tensor: Tensor) -> None:
-        """Files `tensor`, found under `key`, as the reference's `name`."""
+        """Files `tensor`, found under `key`, as the reference's `name`. Raises CheckpointError, see `check_plain`."""
+        check_plain(key, tensor)
         if name in self.weights:
             raise KeyMismatch(f"{self.origins[name]} and {key} both stand for {name}; keep one of them")
         self.weights[name] = tensor
@@ -54,14 +82,19 @@ class Format:
         name: as given to `load_checkpoint`.
         pattern: matches the keys typical of the scheme, anywhere in a longer key.
         convert: sorts a state dict of this scheme; raises `KeyMismatch`.
+        matches: for schemes that share their names: whether all keys together are laid out as in this one.
     """
 
     name: str
     pattern: re.Pattern[str]
     convert: Callable[[Mapping[str, Tensor]], BackboneState]
+    matches: Callable[[Iterable[str]], bool] = lambda keys: True
 
     def count(self, keys: Iterable[str]) -> int:
-        """How many of the keys look like this scheme's."""
+        """How many of the keys look like this scheme's; none where they are laid out otherwise."""
+        keys = list(keys)
+        if not self.matches(keys):
+            return 0
         return sum(self.pattern.search(key) is not None for key in keys)
 
 

@@ -1,0 +1,39 @@
+"""What SparseViT computes otherwise than the Swin Transformer whose weights it is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sparsevit_runtime.windows.geometry import PATCH_SIZE, StageGeometry
+
+from . import huggingface, microsoft, timm
+
+#: Formats of dense Swin Transformers that pad behind the norm, and do not shift within one window.
+_DENSE = (microsoft.FORMAT.name, timm.FORMAT.name, huggingface.FORMAT.name)
+
+
+def differences(format: str, stages: Sequence[StageGeometry]) -> str | None:
+    """One line on why a dense Swin's answers will differ, at any sparsity; None where they will not.
+
+    SparseViT pads a map before its norm, Swin behind it; and SparseViT keeps the shift on a map no larger than a window.
+
+    Args:
+        format: name of the format that the weights were read as.
+        stages: of the input size.
+    """
+    if format not in _DENSE:
+        return None
+    padded = [i for i, s in enumerate(stages, 1) if s.is_padded]
+    shifted = [i for i, s in enumerate(stages, 1) if s.depth > 1 and min(s.height, s.width) <= s.window_size]
+    reasons = []
+    if padded:
+        step = math.lcm(*(PATCH_SIZE * s.window_size * 2**i for i, s in enumerate(stages)))
+        reasons.append(f"it pads before the norm ({_stages(padded)}; not at multiples of {step} pixels)")
+    if shifted:
+        reasons.append(f"it keeps the shift on maps of one window ({_stages(shifted)}; not at larger inputs)")
+    return f"SparseViT will answer otherwise than this {format} Swin: {', and '.join(reasons)}" if reasons else None
+
+
+def _stages(numbers: Sequence[int]) -> str:
+    return f"stage{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
