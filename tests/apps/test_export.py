@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sparsevit_apps.exporting import failure, parity_table
+from sparsevit_exporter import SparseViT
 from sparsevit_exporter.parity import ParityReport, ParityRow
 from sparsevit_runtime.model import load
 
@@ -35,6 +36,21 @@ def test_the_parity_report_is_printed(exported):
     ):
         assert expected in words, expected
     assert "differs" not in words
+
+
+@pytest.mark.parametrize(("size", "told"), [("256x256", False), ("96x128", True)])
+def test_a_dense_swin_that_answers_otherwise_is_told_in_a_line(sparsevit, tmp_path, size, told):
+    """Windows of 4 tokens, four stages: at multiples of 128 nothing is padded, and at 256 no map is one window."""
+    net = SparseViT(8, (2, 2, 2, 2), (1, 1, 2, 2), window_size=4).eval()
+    names = (("stages.", "layers."), ("projection", "proj"), ("attn.w_msa", "attn"))
+    state = {name: tensor for name, tensor in net.state_dict().items() if "position_index" not in name}
+    for ours, theirs in (*names, ("ffn.layers.0.0", "mlp.fc1"), ("ffn.layers.1", "mlp.fc2")):
+        state = {name.replace(ours, theirs): tensor for name, tensor in state.items()}
+    torch.save({"model": state}, tmp_path / "swin.pth")
+    said = sparsevit("export", tmp_path / "swin.pth", "-o", tmp_path / "m.onnx", "--size", size)
+    assert said.code == 0, said.err
+    words = " ".join(said.err.split())
+    assert ("SparseViT will answer otherwise than this microsoft Swin: it pads before the norm" in words) == told
 
 
 def test_backbone_alone_with_a_fixed_plan(sparsevit, checkpoint, tmp_path):

@@ -16,7 +16,7 @@ _DENSE = (microsoft.FORMAT.name, timm.FORMAT.name, huggingface.FORMAT.name)
 def differences(format: str, stages: Sequence[StageGeometry]) -> str | None:
     """One line on why a dense Swin's answers will differ, at any sparsity; None where they will not.
 
-    SparseViT pads a map before its norm, Swin behind it; and SparseViT keeps the shift on a map no larger than a window.
+    SparseViT pads a map before its norm, Swin behind it; SparseViT keeps the shift on maps no larger than a window.
 
     Args:
         format: name of the format that the weights were read as.

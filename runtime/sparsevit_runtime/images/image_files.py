@@ -12,6 +12,9 @@ from ..errors import ImageError
 
 _JPEG, _PNG, _PNG_END = b"\xff\xd8", b"\x89PNG", b"IEND"
 _JPEG_END = 0xD9
+#: Formats that keep 16 bits as they are written: PNG, TIFF, and the binary kinds of PNM.
+_DEEP = (_PNG, b"II*\0", b"MM\0*", b"P5", b"P6")
+_TWELVE_BITS = 2**12
 #: Where a scan's data ends: at any marker but the zero of an escaped byte and the restarts.
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
@@ -19,7 +22,9 @@ _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 def read_image(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """Decodes an image file.
 
-    OpenCV decodes a truncated JPEG or PNG as far as it goes and fills the rest with grey; here that is an error.
+    OpenCV decodes a truncated JPEG or PNG as far as it goes and fills the rest with grey; here that is an error. Of 16
+    bits it keeps the upper eight. Where all values are below 4096 they are a camera's 12 bits, and the upper eight of
+    those are kept.
 
     Args:
         path: the file.
@@ -38,12 +43,22 @@ def read_image(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     if is_truncated(data):
         raise ImageError(f"it is truncated after {len(data)} bytes")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+        image = _decoded(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error as error:  # such as sizes that its header claims
         raise ImageError(f"it does not decode ({error.err})") from error
     if image is None:
         raise ImageError(f"its {len(data)} bytes do not decode as an image")
     return np.asarray(image)
+
+
+def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
+    if flags == cv2.IMREAD_COLOR and data[:4].tobytes().startswith(_DEEP):
+        image = cv2.imdecode(data, flags | cv2.IMREAD_ANYDEPTH)
+        if image is None or image.dtype == np.uint8:
+            return image
+        if image.dtype == np.uint16 and image.max() < _TWELVE_BITS:  # its upper byte alone would be nearly black
+            return (image >> 4).astype(np.uint8)
+    return cv2.imdecode(data, flags)
 
 
 def is_truncated(data: bytes) -> bool:
