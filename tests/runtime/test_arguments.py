@@ -214,3 +214,9 @@ def test_a_model_of_an_open_backend_says_why_it_is_not_pickled(path):
 def test_an_unknown_suffix_names_those_that_work(result, tmp_path):
     with pytest.raises(SinkError, match=r"a label map can be saved as \.png or \.npy or \.json, not as 'x\.bmp'"):
         result.save(tmp_path / "x.bmp")
+
+
+@pytest.mark.parametrize("of", [("x", 1, 0), (0, 5, 0), (5, 5, -1), (5, 5, 2**32), (5.0, 5, 0), (None, 5, 0)])
+def test_what_is_no_probe_image(of):
+    with pytest.raises(ArgumentError, match="whole number"):
+        sparsevit.probe_image(*of)

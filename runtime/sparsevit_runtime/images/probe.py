@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arguments import as_whole
+
+_LARGEST = 1 << 16  # pixels along a side
+
 
 def probe_image(height: int, width: int, seed: int) -> np.ndarray:
     """Coarse blocks with patches of fine noise of very different strength, so that the scores of windows spread widely.
@@ -17,7 +21,12 @@ def probe_image(height: int, width: int, seed: int) -> np.ndarray:
 
     Returns:
         (height, width, 3) uint8 BGR.
+
+    Raises:
+        ArgumentError: no whole numbers, or beyond these limits.
     """
+    height, width = (as_whole(side, "a side", 1, _LARGEST) for side in (height, width))
+    seed = as_whole(seed, "seed", 0, 2**32 - 1)
     random = np.random.RandomState(seed)
 
     def blocks(size: int, low: int, high: int, channels: int) -> np.ndarray:
