@@ -14,8 +14,9 @@ from datetime import timedelta
 from typing import Any, TextIO
 
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.logging import RichHandler
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.table import Table
@@ -76,6 +77,15 @@ class _Console(Console):
     def __init__(self, stream: TextIO) -> None:
         width = None if stream.isatty() else _PIPE_COLUMNS
         super().__init__(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Tables that the width has no room for come as a list of their rows."""
+        super().print(*(as_list(each) if self._too_wide(each) else each for each in objects), **how)
+
+    def _too_wide(self, renderable: Any) -> bool:
+        if not isinstance(renderable, Table) or not renderable.show_header:
+            return False
+        return Measurement.get(self, self.options.update(max_width=10_000), renderable).minimum > self.width
 
     def render_str(self, text: str, **how: Any) -> Text:
         """Strings are measured and laid out as what is shown of them."""
@@ -214,6 +224,23 @@ def facts(rows: Sequence[tuple[str, str]], title: str | None = None) -> Table:
     for name, value in rows:
         table.add_row(name, Text(printable(value, keep="\n")))
     return table
+
+
+def as_list(table: Table) -> Group:
+    """A table's rows below each other: the first cell as a title, the others as name and value."""
+    parts: list[RenderableType] = [Text(str(table.title), style="bold")] if table.title else []
+    first, *others = table.columns
+    rows = zip(first.cells, *(column.cells for column in others), strict=True)
+    for title, *values in rows:
+        block = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 2))
+        block.add_column(style="dim")
+        block.add_column(overflow="fold")
+        for column, value in zip(others, values, strict=True):
+            block.add_row(column.header, value)
+        parts += [Text.assemble(str(first.header), " ", str(title)), block]
+    if table.caption:
+        parts.append(Text(str(table.caption), style="dim"))
+    return Group(*parts)
 
 
 def file_size(size: int) -> str:

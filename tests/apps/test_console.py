@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import sys
 
-from sparsevit_apps.console import progress_bar
+import pytest
+from rich.table import Table
+
+from sparsevit_apps.console import _Console, progress_bar
 from sparsevit_runtime.progress import track
 
 
@@ -56,3 +59,21 @@ def test_a_pipe_gets_nothing(monkeypatch):
         for _ in track(range(3), "measuring", progress):
             pass
     assert pipe.getvalue() == ""
+
+
+@pytest.mark.parametrize(("columns", "boxed"), [(120, True), (40, False), (20, False)])
+def test_a_table_without_room_is_a_list_of_its_rows(columns, boxed):
+    table = Table(title="Inference, ms", caption="of one frame")
+    for name in ("pruned", "mean", "median of all", "p95", "p99"):
+        table.add_column(name, justify="right")
+    table.add_row("dense", "398.33", "221.12", "514.78", "514.99")
+    table.add_row("50%", "234.18", "138.84", "296.98", "299.01")
+    stream = io.StringIO()
+    console = _Console(stream)
+    console.width = columns
+    console.print(table)
+    shown = stream.getvalue()
+    assert ("┃" in shown) == boxed and max(len(line) for line in shown.splitlines()) <= columns
+    words = " ".join(shown.replace("│", " ").replace("┃", " ").split())
+    for word in ("dense", "50%", "398.33", "138.84", "p95", "Inference, ms", "of one frame"):
+        assert word in words
