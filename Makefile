@@ -53,9 +53,9 @@ $(VENV)/.test: $(VENV)/.runtime
 
 demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activity, latency table (SOURCE=... takes anything)
 	@mkdir -p '$(OUT)'
-	$(BIN)/sparsevit run '$(SOURCE)' '$(OUT)/annotated.mp4' --sparsity 0.5 --frames $(FRAMES)
-	$(BIN)/sparsevit run '$(SOURCE)' '$(OUT)/activity.mp4' --sparsity 0.5 --activity --frames $(FRAMES)
-	$(BIN)/sparsevit profile --sweep 0,0.3,0.5,0.6,0.7 --iterations $(ROUNDS) --json '$(OUT)/latency.json'
+	$(BIN)/sparsevit run '$(SOURCE)' '$(OUT)/annotated.mp4' --sparsity 0.5 --frames $(FRAMES) --overwrite
+	$(BIN)/sparsevit run '$(SOURCE)' '$(OUT)/activity.mp4' --sparsity 0.5 --activity --frames $(FRAMES) --overwrite
+	$(BIN)/sparsevit profile --sweep 0,0.3,0.5,0.6,0.7 --iterations $(ROUNDS) --json '$(OUT)/latency.json' --overwrite
 	@echo "== wrote $(OUT)/annotated.mp4, $(OUT)/activity.mp4 and $(OUT)/latency.json"
 
 test: $(VENV)/.test  ## install what the tests need and run all of them
