@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import ArgumentError
+from .texts import shown
 
 
 def as_path(value: object, what: str) -> Path:
@@ -41,7 +42,10 @@ def as_number(value: object, what: str, low: float = -math.inf, high: float = ma
         value = value[()]
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise ArgumentError(f"{what} is a number, got {_shown(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        number = math.inf
     if not math.isfinite(number) or not low <= number <= high:
         raise ArgumentError(f"{what} is a finite number{_between(low, high)}, got {number:g}")
     return number
@@ -56,7 +60,7 @@ def as_whole(value: object, what: str, low: int, high: int) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise ArgumentError(f"{what} is a whole number, got {_shown(value)}")
     if not low <= value <= high:
-        raise ArgumentError(f"{what} is a whole number{_between(low, high)}, got {value}")
+        raise ArgumentError(f"{what} is a whole number{_between(low, high)}, got {shown(value)}")
     return int(value)
 
 
@@ -75,5 +79,5 @@ def _between(low: float, high: float) -> str:
 
 def _shown(value: object) -> str:
     """Type and, where it is short, value."""
-    text = repr(value) if isinstance(value, (str, bytes, bool, int, float, complex, type(None))) else ""
+    text = shown(value) if isinstance(value, (str, bytes, bool, int, float, complex, type(None))) else ""
     return f"{type(value).__name__} {text}".strip() if len(text) <= 40 else type(value).__name__

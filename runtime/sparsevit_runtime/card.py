@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .errors import CardError
 from .windows.geometry import StageGeometry, stage_geometries
-from .windows.plan import Plan, validate_keep
+from .windows.plan import Plan
 
 CARD_SCHEMA: Literal[1] = 1
 #: Key of the card in the ONNX file's metadata.
@@ -25,9 +25,11 @@ _Name = Annotated[str, Field(max_length=256)]
 _Text = Annotated[str, Field(max_length=65536)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Pixels = Annotated[int, Field(ge=1, le=16384)]
+_Pixels = Annotated[int, Field(ge=1, le=65536)]
 _Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _Byte = Annotated[int, Field(ge=0, le=255)]
+#: Pixels of an image, at most.
+_IMAGE_SIZE = 1 << 28
 #: Elements of an input that comes with each frame, at most.
 _FRAME_INPUT_SIZE = 1 << 24
 
@@ -52,6 +54,12 @@ class InputCard(_Part):
     mean: tuple[_Finite, _Finite, _Finite]
     std: tuple[_Positive, _Positive, _Positive]
     pad_value: _Byte = 114
+
+    @model_validator(mode="after")
+    def _possible(self) -> InputCard:
+        if self.height * self.width > _IMAGE_SIZE:
+            raise ValueError(f"height {self.height} x width {self.width}, at most {_IMAGE_SIZE} pixels")
+        return self
 
 
 class FrameInputCard(_Part):
@@ -188,15 +196,6 @@ class ModelCard(_Part):
         names = [extra.name for extra in self.inputs]
         if len(set(names)) < len(names):
             raise ValueError(f"inputs: two of one name: {sorted(names)}")
-        for i, record in enumerate(self.checks):
-            if (record.keep is None) != (self.windows.fixed is not None):
-                kind = "an export with `keep` as an input" if self.windows.fixed is None else "a fixed export"
-                raise ValueError(f"checks.{i}.keep: {record.keep} in the card of {kind}")
-            if record.keep is not None:
-                try:
-                    validate_keep(record.keep, self.stages)
-                except ValueError as error:
-                    raise ValueError(f"checks.{i}.keep: {error}") from error
         return self
 
     @property

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .card import ModelCard
-from .errors import BackendError, FrameError, ModelError, PlanError
+from .card import CheckCard, ModelCard
+from .errors import BackendError, CardError, FrameError, ModelError, PlanError
+from .texts import shown
 from .windows.plan import dense_keep, kept_windows, validate_keep
 
 #: The symbolic first dimension of everything but `KEEP`.
@@ -90,6 +91,7 @@ class GraphContract:
 
         Raises:
             ModelError: the card promises something else.
+            CardError: it records outputs of something else.
         """
         sizes: dict[str, int] = {}
         if sorted(spec.name for spec in inputs) != sorted(spec.name for spec in self.inputs):
@@ -105,6 +107,23 @@ class GraphContract:
                         f"{kind} {spec.name!r} of {origin} is {'missing' if have is None else have}, its card says "
                         f"{_filled(spec, sizes)}; export the model again"
                     )
+        for i, record in enumerate(self.card.checks):
+            problem = self._problem_of(record)
+            if problem:
+                raise CardError(f"the card of {origin} is invalid: checks.{i}.{problem}; export the model again")
+
+    def _problem_of(self, record: CheckCard) -> str:
+        """Why a record cannot be one of this graph; empty when it can."""
+        if (record.keep is None) != (self.card.windows.fixed is not None):
+            return f"keep is {record.keep}, the plan is {'an input' if record.keep is None else 'fixed'}"
+        if record.keep is not None:
+            try:
+                validate_keep(record.keep, self.card.stages)
+            except PlanError as error:
+                return f"keep: {error}"
+        names = [spec.name for spec in self.outputs]
+        unknown = [output.name for output in record.outputs if output.name not in names]
+        return f"outputs: {shown(unknown[0])} is none of {', '.join(names)}" if unknown else ""
 
     def check_feeds(self, feeds: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
         """The inputs of one run, contiguous; `KEEP` computes all windows where it is left out.

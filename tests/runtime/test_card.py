@@ -5,12 +5,13 @@ import pytest
 import tiny
 from sparsevit_runtime.card import CheckCard, ModelCard
 from sparsevit_runtime.errors import CardError
+from sparsevit_runtime.model import load
 from sparsevit_runtime.tasks import task_of
 
 
-def recorded(keep=(24, 6, 6), positions=(0,), values=(1.0,)) -> dict:
+def recorded(keep=(24, 6, 6), positions=(0,), values=(1.0,), name="labels") -> dict:
     """A record of one output."""
-    output = {"name": "labels", "shape": [1, 4], "positions": positions, "values": values}
+    output = {"name": name, "shape": [1, 4], "positions": positions, "values": values}
     return {"seed": 0, "keep": keep, "outputs": [{**output, "atol": 0, "rtol": 0, "min_agreement": 1}]}
 
 
@@ -48,7 +49,8 @@ def test_what_the_card_tells():
         ({"windows.fixed": [[0.5, 0.5], [0.5, 0.5]]}, "windows.*fixed has .2, 2. blocks per stage, depths are .2, 4."),
         ({"windows.fixed": [[0.5, 0.5], [0.5, 0.5, 0.4, 0.4]]}, "windows.*even blocks of stage 1 decrease"),
         ({"windows.fixed": [[0.5, 2], [0, 0, 0, 0]]}, "windows.*from 0 to 1"),
-        ({"input.height": 16385}, "input.height"),
+        ({"input.height": 65537}, "input.height"),
+        ({"input.height": 65536, "input.width": 65536}, "input.*height 65536 x width 65536, at most"),
         ({"input.std": [1, 0, 1]}, "input.std.1"),
         ({"input.std": [1, 1, -1]}, "input.std.2"),
         ({"input.std": [1, 1, float("nan")]}, "input.std.2"),
@@ -59,9 +61,6 @@ def test_what_the_card_tells():
         ({"architecture.parameters": -1}, "architecture.parameters"),
         ({"checks": [{"seed": -1, "keep": None, "outputs": []}]}, "checks.0.seed"),
         ({"checks": [{"seed": 2**32, "keep": None, "outputs": []}]}, "checks.0.seed"),
-        ({"checks": [recorded(keep=None)]}, "checks.0.keep: None in the card of an export with `keep`"),
-        ({"checks": [recorded(keep=[1])]}, "checks.0.keep: keep must be 3 integers"),
-        ({"checks": [recorded(keep=[25, 6, 6])]}, "checks.0.keep: keep of stage 0 .* 0 to 24 windows"),
         ({"checks": [recorded(positions=[4])]}, "checks.0.outputs.0.*position 4 in an array of shape .1, 4."),
         ({"checks": [recorded(positions=[-1])]}, "checks.0.outputs.0.positions.0"),
         ({"checks": [recorded(values=[float("nan")])]}, "checks.0.outputs.0.values.0"),
@@ -80,21 +79,30 @@ def test_refused_cards(change, message):
     assert "street.onnx" in str(error.value)
 
 
-@pytest.mark.parametrize("key", ["classes", "checks"])
-def test_what_its_task_cannot_have(key):
-    """As many classes as labels tell apart, and records of outputs that it has."""
+def test_as_many_classes_as_labels_tell_apart():
     document = tiny.card_document()
     document["classes"] = [{"name": str(i)} for i in range(256)]
-    document["checks"] = [recorded()]
     task_of(ModelCard.from_json(json.dumps(document)))
-    if key == "classes":
-        document["classes"] += [{"name": "one more"}] * 44
-        message = "tiny is invalid: classes: 300 of them, a model for segmentation has at most 256"
-    else:
-        document["checks"][0]["outputs"][0]["name"] = "boxes"
-        message = "checks.0.outputs: 'boxes' is no output of a model for segmentation .labels, windows0"
+    document["classes"] += [{"name": "one more"}] * 44
+    message = "tiny is invalid: classes: 300 of them, a model for segmentation has at most 256"
     with pytest.raises(CardError, match=message):
         task_of(ModelCard.from_json(json.dumps(document)))
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"keep": None}, "checks.0.keep is None, the plan is an input"),
+        ({"keep": [1]}, "checks.0.keep: keep must be 3 integers"),
+        ({"keep": [25, 6, 6]}, "checks.0.keep: keep of stage 0 .* 0 to 24 windows"),
+        ({"name": "boxes"}, "checks.0.outputs: 'boxes' is none of labels, windows0"),
+    ],
+)
+def test_records_of_another_graph_are_refused(tmp_path, record, message):
+    document = tiny.card_document()
+    document["checks"] = [recorded(**record)]
+    with pytest.raises(CardError, match=f"the card of .*m.onnx is invalid: {message}"):
+        load(tiny.write_model(tmp_path / "m.onnx", card=json.dumps(document)))
 
 
 @pytest.mark.parametrize("text", ["[" * 3000, '{"a":' * 3000, "9" * 5000, '{"name": 1e', "\x00"])

@@ -100,7 +100,9 @@ def folder_of(uri: str) -> Path | None:
 def _expanded(place: str) -> Path:
     try:
         path = Path(place).expanduser()
-        path.exists()
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
     except (RuntimeError, OSError, ValueError) as error:  # no such user, too long, a zero byte
         raise SinkError(f"{place[:80]!r} is no path that can be written ({_reason(error)}); choose another") from error
     return path

@@ -15,7 +15,7 @@ from .profile import Range
 ENGINE_SCHEMA: Literal[1] = 1
 NO_GPU = "none"
 _MOST_BYTES = 64 << 20
-_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")]
 _Text = Annotated[str, Field(max_length=65536)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 

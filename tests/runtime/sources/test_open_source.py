@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sparsevit_runtime.errors import SourceError
+from sparsevit_runtime.errors import SinkError, SourceError
+from sparsevit_runtime.sinks import open_sink
 from sparsevit_runtime.sources import open_source
 
 
@@ -26,6 +27,12 @@ def test_a_name_that_no_file_can_have(uri, reason):
     with pytest.raises(SourceError, match=f"cannot be opened .*{reason}") as error:
         open_source(uri)
     assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("uri", ["~nosuchuser/x.mp4", f"{'x' * 300}.jsonl", "x" * 300, "a\0b", "\ud800/"])
+def test_a_name_that_no_sink_can_have(uri):
+    with pytest.raises(SinkError, match="is no path that can be written"):
+        open_sink(uri)
 
 
 def test_a_missing_file_names_its_neighbours(tmp_path):
