@@ -61,12 +61,12 @@ def test_how_a_model_is_not_loaded(path, name, value, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("threshold", "0.5", "threshold is a number, got str '0.5'"),
-        ("threshold", None, "got NoneType"),
-        ("threshold", True, "got bool True"),
-        ("threshold", float("nan"), "threshold is a finite number, got nan"),
-        ("threshold", float("inf"), "got inf"),
-        ("threshold", [0.5], "got list"),
+        ("threshold", "half", "threshold is 'half'; give a number from 0 to 1"),
+        ("threshold", None, "threshold is None; give a number"),
+        ("threshold", True, "threshold is True"),
+        ("threshold", float("nan"), "threshold is nan"),
+        ("threshold", float("inf"), "threshold is inf"),
+        ("threshold", [0.5], "threshold is .0.5.; give a number from 0 to 1"),
         ("activity", "no", "activity is True or False, got str 'no'"),
         ("activity", None, "got NoneType"),
         ("inputs", 3, "mapping of arrays"),
