@@ -13,9 +13,11 @@ def randomize(network: torch.nn.Module, seed: int) -> torch.nn.Module:
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.2, generator=generator)
                 module.running_var.uniform_(0.5, 1.5, generator=generator)
-        for parameter in network.parameters():
+        for name, parameter in network.named_parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0, parameter[0].numel() ** -0.5, generator=generator)
             else:
+                # From a fixed value: PyTorch's own biases are others in every process.
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
     return network.eval()
