@@ -57,7 +57,8 @@ class Environment:
         return self.run(self.python, "-m", "pip", "--disable-pip-version-check", *words).stdout
 
     def install(self, *words: object) -> None:
-        self.pip("install", "--quiet", *words)
+        # Python compiles what it imports; pip would compile all that it installs, again in each environment.
+        self.pip("install", "--quiet", "--no-compile", *words)
 
     def sparsevit(self, *words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         return self.run(self.python.with_name("sparsevit"), *words, code=code)
