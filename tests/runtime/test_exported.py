@@ -26,7 +26,7 @@ HW = (96, 160)  # padded at every stage
 DEPTHS = {"segmentation": (2, 2), "detection": (2, 1, 1, 2)}
 
 
-@pytest.fixture(scope="module", params=["segmentation", "detection"])
+@pytest.fixture(scope="module", params=["segmentation", pytest.param("detection", marks=pytest.mark.slow)])
 def exported(request, tmp_path_factory) -> tuple[torch.nn.Module, Model]:
     torch.manual_seed(0)
     depths = DEPTHS[request.param]

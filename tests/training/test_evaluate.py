@@ -91,6 +91,7 @@ def test_detectors_have_no_miou(tmp_path):
         evaluate(model, Blues())
 
 
+@pytest.mark.slow
 def test_the_exported_file_scores_as_the_checkpoint(recipe_of, tmp_path):
     recipe = recipe_of(schedule={"steps": 16, "warmup_steps": 2}, optimizer={"lr": 0.01, "ema_decay": 0.8}, monitor={})
     loaded = load_checkpoint(adapt(recipe))
