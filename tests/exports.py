@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import torch
 
-from sparsevit_exporter import ExportOptions, SparseViT, export, load_checkpoint
+from networks import randomize
+from shared_files import made_once
+from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export, load_checkpoint
 from sparsevit_exporter.checkpoints import LoadedCheckpoint
 from sparsevit_exporter.tasks import task_of
 from sparsevit_runtime.card import CARD_KEY, ClassCard, ModelCard
@@ -19,6 +23,8 @@ from sparsevit_runtime.images.probe import probe_image
 CLASSES = tuple(ClassCard(name=n, color=(10 * i, 0, 255)) for i, n in enumerate(("road", "car", "sky")))
 #: Largest accepted difference of a network read back, over the tensor's scale, by how the weights are stored.
 READ_BACK = {"fp32": 1e-5, "half": 5e-3, "fp16": 5e-3}
+#: Of `half_segmenter`; every stage is padded.
+HALF_SEGMENTER = ExportOptions(60, 88, half_weights=True)
 #: Normalisation that nothing has for a default.
 NORMALISATION = {"mean": (10.0, 20.0, 30.0), "std": (40.0, 50.0, 60.0)}
 
@@ -43,16 +49,68 @@ def tiny_backbone(depths: Sequence[int] = (2, 4)) -> SparseViT:
     return SparseViT(8, depths, (1, 2, 2, 2)[: len(depths)], window_size=4)
 
 
-def check_export(network: torch.nn.Module, path: Path, options: ExportOptions, classes: Sequence[ClassCard]) -> None:
-    """Exports a network; parity holds, and the file describes itself and answers as its card recorded."""
+@dataclass(frozen=True)
+class Exported:
+    """A file, and what it was made from.
+
+    Attributes:
+        network: as it was handed to the export.
+        path: of the file.
+        options, classes: of the export.
+    """
+
+    network: torch.nn.Module
+    path: Path
+    options: ExportOptions
+    classes: tuple[ClassCard, ...]
+
+
+def write_export(
+    network: torch.nn.Module, path: Path, options: ExportOptions, classes: Sequence[ClassCard] = ()
+) -> Exported:
+    """Exports a network: parity holds, and the network stays as it was."""
     before = {k: v.clone() for k, v in network.state_dict().items()}
     report = export(network, path, options, classes)
     assert report.holds, report.worst
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    return Exported(network, path, options, tuple(classes))
+
+
+def half_segmenter_network() -> SegmentationModel:
+    """Always the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # of the convolutions' biases, which `randomize` moves but does not set
+        return randomize(SegmentationModel(SparseViT(16, (2, 1), (1, 2), window_size=4), len(CLASSES), 8), seed=3)
+
+
+def write_half_segmenter(path: Path) -> Exported:
+    return write_export(half_segmenter_network(), path, HALF_SEGMENTER, CLASSES)
+
+
+def half_segmenter(factory: pytest.TempPathFactory) -> Exported:
+    """A segmenter of two stages, both padded, with half weights; written once for all tests that only read it."""
+    path = made_once(factory, "half-segmenter/half.onnx", write_half_segmenter)
+    return Exported(half_segmenter_network(), path, HALF_SEGMENTER, CLASSES)
+
+
+def small_features(factory: pytest.TempPathFactory) -> Path:
+    """A backbone alone, very small, 96x128 pixels; written once for all tests that only read it."""
+
+    def write(path: Path) -> None:
+        torch.manual_seed(0)
+        network = randomize(SparseViT(8, (2, 1, 2, 1), (1, 1, 2, 2)), seed=5)
+        assert export(network, path, ExportOptions(96, 128)).holds
+
+    return made_once(factory, "features/features.onnx", write)
+
+
+def check_export(exported: Exported) -> None:
+    """The file describes itself, and answers as its card recorded."""
+    network, path, options = exported.network, exported.path, exported.options
     card = card_of(path)
     assert (card.task, card.precision) == (task_of(network).name, options.precision)
     assert (card.input.height, card.input.width) == (options.height, options.width)
-    assert card.classes == tuple(classes)
+    assert card.classes == exported.classes
     session = open_session(path)
     assert [i.name for i in session.get_inputs()] == (["image"] if options.fixed else ["image", "keep"])
     for name in (o.name for o in session.get_outputs()):
@@ -74,15 +132,13 @@ def check_export(network: torch.nn.Module, path: Path, options: ExportOptions, c
                 np.testing.assert_allclose(values, recorded.values, atol=max(recorded.atol, 1e-6), rtol=recorded.rtol)
 
 
-def check_comes_back(
-    network: torch.nn.Module, path: Path, options: ExportOptions, classes: Sequence[ClassCard] = ()
-) -> LoadedCheckpoint:
-    """Exports a network and reads it back: the same network, whatever the export did to it."""
-    assert export(network, path, options, classes).holds
-    loaded = load_checkpoint(path)
+def check_comes_back(exported: Exported) -> LoadedCheckpoint:
+    """Reads the file: the same network, whatever the export did to it."""
+    network, options = exported.network, exported.options
+    loaded = load_checkpoint(exported.path)
     assert (loaded.task, loaded.format) == (task_of(network).name, "exported")
     assert type(loaded.network) is type(network) and not loaded.network.training
-    assert loaded.input_hw == (options.height, options.width) and loaded.classes == tuple(classes)
+    assert loaded.input_hw == (options.height, options.width) and loaded.classes == exported.classes
     assert (loaded.mean, loaded.std) == (tuple(options.mean), tuple(options.std))
     tolerance = READ_BACK["half" if options.half_weights else options.precision]
     images = torch.randn(2, 3, 120, 76, generator=torch.Generator().manual_seed(1))  # another size than the file's

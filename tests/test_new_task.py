@@ -51,7 +51,7 @@ def picture(value: int, seed: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def path(registered, tmp_path_factory):
     """A classifier of dark and bright frames, by the nearer of the means of its features."""
-    network = randomize(at_export.ClassifierModel(tiny_backbone(), len(CLASSES), 8), seed=2).eval()
+    network = randomize(at_export.ClassifierModel(tiny_backbone((2, 2)), len(CLASSES), 8), seed=2).eval()
     with torch.inference_mode():
         night, day = (
             network.head.squeeze(network.backbone(torch.full((1, 3, 60, 88), v))[-1]).mean((0, 2, 3))

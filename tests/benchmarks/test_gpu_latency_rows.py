@@ -5,22 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 
 from altered_models import with_not_a_number, with_weight
+from exports import small_features
 from gpu import Settings
 from gpu_latency_rows import Contender, agreement, time_in_turn
-from networks import randomize
-from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.backends import open_backend
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "model.onnx"
-    torch.manual_seed(0)
-    assert export(randomize(SparseViT(8, (1, 1, 1, 1), (1, 1, 2, 2)), seed=5), path, ExportOptions(64, 96)).holds
-    return path
+    return small_features(tmp_path_factory)
 
 
 def facts_of(engine, model):

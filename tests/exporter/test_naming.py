@@ -1,9 +1,7 @@
 import onnx
 import pytest
 
-from networks import randomize
-from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export
-from sparsevit_runtime.card import ClassCard
+from exports import half_segmenter, write_half_segmenter
 from sparsevit_runtime.graph.parts import OTHER, part_of_layer
 
 pytestmark = pytest.mark.slow  # each export costs seconds of tracing
@@ -12,12 +10,9 @@ pytestmark = pytest.mark.slow  # each export costs seconds of tracing
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory) -> list[onnx.GraphProto]:
     """Of two exports of one network."""
-    network = randomize(SegmentationModel(SparseViT(8, (2, 1), (1, 2), window_size=4), 2, 8), seed=3)
-    classes = [ClassCard(name=name) for name in ("road", "car")]
     folder = tmp_path_factory.mktemp("naming")
-    for name in ("first", "second"):
-        assert export(network, folder / name, ExportOptions(60, 88, half_weights=True), classes).holds
-    return [onnx.load(folder / name).graph for name in ("first", "second")]
+    paths = half_segmenter(tmp_path_factory).path, write_half_segmenter(folder / "second.onnx").path
+    return [onnx.load(path).graph for path in paths]
 
 
 def test_names_are_unique_tell_the_module_and_stay_the_same_between_exports(graphs):

@@ -5,29 +5,20 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
+from exports import half_segmenter
 from external_weights import split_weights
-from networks import randomize
-from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export, load_checkpoint
+from sparsevit_exporter import ExportOptions, SparseViT, export, load_checkpoint
 from sparsevit_exporter.card_file import record_metrics
-from sparsevit_runtime.card import CARD_KEY, ClassCard, MetricCard, ModelCard
+from sparsevit_runtime.card import CARD_KEY, MetricCard, ModelCard
 from sparsevit_runtime.errors import CheckpointError
 from sparsevit_runtime.model import bundled_models
 
-CLASSES = tuple(ClassCard(name=name, color=(9, 9, 9)) for name in ("road", "car", "tree"))
 
-
-def write(path, stored="fp32", size=(100, 132), **options):
-    net = randomize(SegmentationModel(SparseViT(8, (2, 4), (1, 2), window_size=4), len(CLASSES), 8), 4)
-    precision = "fp16" if stored == "fp16" else "fp32"
-    settings = ExportOptions(*size, precision=precision, half_weights=stored == "half", **options)
-    assert export(net, path, settings, CLASSES).holds
-    return net
-
-
-def test_the_file_calls_its_weights_as_the_network_does(tmp_path):
-    net = write(tmp_path / "m.onnx", "half")
-    state = net.state_dict()
-    floats = {w.name: w for w in onnx.load(tmp_path / "m.onnx").graph.initializer if w.data_type in (1, 10)}
+@pytest.mark.slow
+def test_the_file_calls_its_weights_as_the_network_does(tmp_path_factory):
+    exported = half_segmenter(tmp_path_factory)
+    state = exported.network.state_dict()
+    floats = {w.name: w for w in onnx.load(exported.path).graph.initializer if w.data_type in (1, 10)}
     names = {name.removesuffix("/half") for name in floats}
     keys = {name.partition(":")[0] for name in names if not name.startswith("val_")}  # constants, such as scales
     assert keys <= state.keys()
@@ -41,6 +32,7 @@ def test_the_file_calls_its_weights_as_the_network_does(tmp_path):
     assert (norm == state["backbone.norm1.bias"].numpy()).all()
 
 
+@pytest.mark.slow
 def test_weights_that_are_equal_come_back_each(tmp_path):
     """The tracer keeps one of several equal weights, as a network has that was never trained."""
     net = SparseViT(8, (2, 1), (1, 2), window_size=4).eval()
@@ -127,20 +119,18 @@ def test_damaged_files(tmp_path):
         load_checkpoint("street-scenes", config={"window_size": 5})
 
 
-def test_weights_in_another_file_are_read(tmp_path):
-    net = write(tmp_path / "m.onnx")
-    (tmp_path / "split").mkdir()
-    path = tmp_path / "split" / "m.onnx"
-    weights = split_weights(tmp_path / "m.onnx", path)
+@pytest.mark.slow
+def test_weights_in_another_file_are_read(tmp_path, tmp_path_factory):
+    whole, path = half_segmenter(tmp_path_factory).path, tmp_path / "m.onnx"
+    weights = split_weights(whole, path)
     read = load_checkpoint(path).network.state_dict()
-    for name, tensor in load_checkpoint(tmp_path / "m.onnx").network.state_dict().items():
+    for name, tensor in load_checkpoint(whole).network.state_dict().items():
         torch.testing.assert_close(read[name], tensor, rtol=0, atol=0)
-    assert export(net, tmp_path / "again.onnx", ExportOptions(100, 132), CLASSES).holds
 
     figure = MetricCard(name="mIoU", dataset="d", ratio=0.0, value=50.0, unit="%")
     before = weights.read_bytes()
     record_metrics(path, [figure])  # the weights stay where they are
-    assert weights.read_bytes() == before and path.stat().st_size < (tmp_path / "m.onnx").stat().st_size
+    assert weights.read_bytes() == before and path.stat().st_size < whole.stat().st_size
     assert load_checkpoint(path).task == "segmentation"
 
     weights.write_bytes(before[:100])

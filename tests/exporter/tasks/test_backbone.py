@@ -2,7 +2,7 @@
 
 import pytest
 
-from exports import check_comes_back, check_export, check_native, small_backbone, tiny_backbone
+from exports import check_comes_back, check_export, check_native, small_backbone, tiny_backbone, write_export
 from networks import randomize
 from sparsevit_exporter import ExportOptions, SegmentationModel
 from sparsevit_exporter.tasks import task_of
@@ -14,13 +14,14 @@ SLOW = pytest.mark.slow  # each export costs seconds of tracing
 @SLOW
 def test_export_holds_and_describes_itself(tmp_path):
     plan = Plan(((0.0, 0.5), (0.3,), (0.0, 0.9, 0.2), (1.0,)))
-    check_export(randomize(small_backbone(), 3), tmp_path / "model.onnx", ExportOptions(60, 124, fixed=plan), ())
+    network = randomize(small_backbone(), seed=3)
+    check_export(write_export(network, tmp_path / "model.onnx", ExportOptions(60, 124, fixed=plan)))
 
 
 @SLOW
 def test_the_network_comes_back_from_the_file(tmp_path):
     network = randomize(tiny_backbone(), seed=4)
-    check_comes_back(network, tmp_path / "model.onnx", ExportOptions(97, 131, layout="normalized"))
+    check_comes_back(write_export(network, tmp_path / "model.onnx", ExportOptions(97, 131, layout="normalized")))
 
 
 def test_a_training_checkpoint_is_loaded(tmp_path):

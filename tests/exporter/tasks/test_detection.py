@@ -2,7 +2,17 @@
 
 import pytest
 
-from exports import CLASSES, NORMALISATION, check_comes_back, check_export, check_native, small_backbone, tiny_backbone
+from exports import (
+    CLASSES,
+    NORMALISATION,
+    Exported,
+    check_comes_back,
+    check_export,
+    check_native,
+    small_backbone,
+    tiny_backbone,
+    write_export,
+)
 from networks import randomize
 from sparsevit_exporter import DetectionModel, DetectionOptions, ExportOptions
 from sparsevit_runtime.errors import ExportError
@@ -10,24 +20,29 @@ from sparsevit_runtime.errors import ExportError
 SLOW = pytest.mark.slow  # each export costs seconds of tracing
 
 
-@SLOW
-@pytest.mark.parametrize(
-    "options",
-    [
-        ExportOptions(97, 131, task=DetectionOptions(detections=20)),
-        ExportOptions(64, 64, precision="fp16", task=DetectionOptions(detections=10_000)),  # more than locations
-    ],
-    ids=["padded", "fp16, every location"],
-)
-def test_export_holds_and_describes_itself(options, tmp_path):
+OPTIONS = {
+    "padded": ExportOptions(97, 131, task=DetectionOptions(detections=20)),
+    # More detections than there are locations.
+    "fp16, every location": ExportOptions(
+        64, 64, precision="fp16", task=DetectionOptions(detections=10_000), **NORMALISATION
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=OPTIONS)
+def exported(request, tmp_path_factory) -> Exported:
     network = randomize(DetectionModel(small_backbone(), len(CLASSES), channels=16), seed=3)
-    check_export(network, tmp_path / "model.onnx", options, CLASSES)
+    return write_export(network, tmp_path_factory.mktemp("detection") / "model.onnx", OPTIONS[request.param], CLASSES)
 
 
 @SLOW
-def test_the_network_comes_back_from_the_file(tmp_path):
-    network = randomize(DetectionModel(tiny_backbone((1, 2, 1, 2)), len(CLASSES), 8), seed=4)
-    loaded = check_comes_back(network, tmp_path / "model.onnx", ExportOptions(96, 128, **NORMALISATION), CLASSES)
+def test_export_holds_and_describes_itself(exported):
+    check_export(exported)
+
+
+@SLOW
+def test_the_network_comes_back_from_the_file(exported):
+    loaded = check_comes_back(exported)
     head = loaded.network.head.state_dict()  # the branch that only training has starts as a copy
     for name in (name for name in head if name.startswith("one_to_many.")):
         assert (head[name] == head[name.replace("one_to_many", "one_to_one")]).all()

@@ -1,40 +1,58 @@
 """Segmenters: exported, read back, and loaded from training."""
 
+from collections.abc import Callable
+from functools import cache
+
 import pytest
 
-from exports import CLASSES, NORMALISATION, check_comes_back, check_export, check_native, small_backbone, tiny_backbone
+from exports import (
+    CLASSES,
+    NORMALISATION,
+    Exported,
+    check_comes_back,
+    check_export,
+    check_native,
+    small_backbone,
+    tiny_backbone,
+    write_export,
+)
 from networks import randomize
 from sparsevit_exporter import ExportOptions, SegmentationModel, SegmentationOptions
 from sparsevit_exporter.tasks import task_of
 from sparsevit_runtime.errors import ExportError
 
 SLOW = pytest.mark.slow  # each export costs seconds of tracing
+OPTIONS = {
+    "a label a pixel": ExportOptions(101, 67, task=SegmentationOptions(label_stride=1)),
+    "fp16": ExportOptions(101, 67, precision="fp16", **NORMALISATION),
+    "half weights": ExportOptions(101, 67, half_weights=True),
+}
 
 
-@SLOW
-@pytest.mark.parametrize(
-    "options",
-    [
-        ExportOptions(101, 67, task=SegmentationOptions(label_stride=1)),
-        ExportOptions(64, 96, precision="fp16"),
-        ExportOptions(64, 96, half_weights=True),
-    ],
-    ids=["padded, a label a pixel", "fp16", "half weights"],
-)
-def test_export_holds_and_describes_itself(options, tmp_path):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Callable[[str], Exported]:
+    """Function (key of `OPTIONS`) -> an export of one network, padded; made once each."""
     network = randomize(SegmentationModel(small_backbone(), len(CLASSES), channels=16), seed=3)
-    check_export(network, tmp_path / "model.onnx", options, CLASSES)
+    folder = tmp_path_factory.mktemp("segmentation")
+    return cache(lambda name: write_export(network, folder / f"{name}.onnx", OPTIONS[name], CLASSES))
 
 
 @SLOW
-@pytest.mark.parametrize(
-    "options",
-    [ExportOptions(96, 128, half_weights=True), ExportOptions(101, 67, precision="fp16", **NORMALISATION)],
-    ids=["half weights", "padded, fp16"],
-)
-def test_the_network_comes_back_from_the_file(options, tmp_path):
-    network = randomize(SegmentationModel(tiny_backbone(), len(CLASSES), 8), seed=4)
-    check_comes_back(network, tmp_path / "model.onnx", options, CLASSES)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_export_holds_and_describes_itself(written, name):
+    check_export(written(name))
+
+
+@SLOW
+def test_half_weights_halve_the_file(written):
+    half, whole = (written(name).path.stat().st_size for name in ("half weights", "a label a pixel"))
+    assert half < 0.65 * whole
+
+
+@SLOW
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_network_comes_back_from_the_file(written, name):
+    check_comes_back(written(name))
 
 
 def test_a_training_checkpoint_is_loaded(tmp_path):
