@@ -91,7 +91,7 @@ def with_other_answers(proto):
     ("change", "message"),
     [
         (without_card, "no model card"),
-        (with_card(windows={"fixed": ((0.5, 0.5),) * 4}), "fixed plan"),
+        (with_card(windows={"fixed": tuple((0.5,) * depth for depth in (2, 2, 6, 2))}), "fixed plan"),
         (with_card(windows={"depths": (2, 2, 4, 2)}), "weights are not where"),
         (without_weight, "weights are not where"),
         (with_other_answers, "agrees with it in"),
