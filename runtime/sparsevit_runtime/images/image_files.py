@@ -52,13 +52,16 @@ def read_image(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
 
 
 def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
+    image: np.ndarray | None
     if flags == cv2.IMREAD_COLOR and data[:4].tobytes().startswith(_DEEP):
         image = cv2.imdecode(data, flags | cv2.IMREAD_ANYDEPTH)
         if image is None or image.dtype == np.uint8:
             return image
         if image.dtype == np.uint16 and image.max() < _TWELVE_BITS:  # its upper byte alone would be nearly black
-            return (image >> 4).astype(np.uint8)
-    return cv2.imdecode(data, flags)
+            twelve: np.ndarray = (image >> 4).astype(np.uint8)
+            return twelve
+    image = cv2.imdecode(data, flags)
+    return image
 
 
 def is_truncated(data: bytes) -> bool:

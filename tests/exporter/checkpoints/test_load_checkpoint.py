@@ -31,7 +31,7 @@ def test_explicit_format(path, net, same_outputs):
         ),
         ("huggingface", "ends in embeddings.patch_embeddings.projection.weight.*use format='reference'"),
         ("native", "lacks the mark of our own format"),
-        ("timm", f"no checkpoint format 'timm'; choose one of auto, {', '.join(FORMATS)}"),
+        ("torchvision", f"no checkpoint format 'torchvision'; choose one of auto, {', '.join(FORMATS)}"),
     ],
 )
 def test_wrong_format(path, format, message):
