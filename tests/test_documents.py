@@ -71,7 +71,7 @@ def write_clip(path: Path, frames: int) -> None:
 
 def write_checkpoint(path: Path) -> None:
     """A small network for the street's classes, untrained."""
-    network = randomize(SegmentationModel(SparseViT(16, (1, 1, 1, 1), (1, 2, 4, 8)), len(STREET_CLASSES), 16), seed=0)
+    network = randomize(SegmentationModel(SparseViT(16, (2, 1, 1, 1), (1, 2, 4, 8)), len(STREET_CLASSES), 16), seed=0)
     document = {
         "format": "sparsevit-edge",
         "version": 1,
@@ -104,7 +104,7 @@ def write_recipe(path: Path) -> None:
     """The recipe of docs/your-dataset.md, with the network and the number of steps of a test."""
     recipe = yaml.safe_load(blocks(ROOT / "docs" / "your-dataset.md", "yaml")[0])
     assert recipe["model"].pop("start") in bundled_models()  # of its own architecture; tested with the checkpoints
-    recipe["model"].update(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], head_channels=8)
+    recipe["model"].update(embed_dim=8, depths=[2, 1, 1, 1], num_heads=[1, 1, 2, 2], head_channels=8)
     recipe["crops"] = [{"height": 84, "width": 112, "batch": 2}]
     recipe["schedule"] = {"steps": 4, "warmup_steps": 1}
     recipe["monitor"]["every_steps"] = 2
