@@ -237,7 +237,7 @@ def as_list(table: Table) -> Group:
         block.add_column(overflow="fold")
         for column, value in zip(others, values, strict=True):
             block.add_row(column.header, value)
-        parts += [Text.assemble(str(first.header), " ", str(title)), block]
+        parts += [Text(printable(f"{first.header} {title}", keep="\n")), block]
     if table.caption:
         parts.append(Text(str(table.caption), style="dim"))
     return Group(*parts)

@@ -33,8 +33,8 @@ def evil_model(tmp_path):
 def test_a_card_is_shown_harmless(sparsevit, evil_model):
     said = sparsevit("inspect", evil_model)
     assert said.code == 0 and harmless(said.out)
-    assert said.out.count(SHOWN) == 8, said.out  # name, maker, a class, two of the metric, three of the training
-    assert said.out.count(SHOWN[:20]) == 10  # and, without its bell or cut short, the metric's name and the file
+    assert said.out.count(SHOWN) == 9, said.out  # name, maker, a class, three of a metric, three of the training
+    assert said.out.count(SHOWN[:20]) == 10  # and, cut short, the file
     said = sparsevit("inspect", evil_model, "--json")
     assert said.code == 0 and harmless(said.out)
     assert json.loads(said.out)["card"]["name"] == EVIL  # JSON stays exact
