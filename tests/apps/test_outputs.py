@@ -86,6 +86,18 @@ def test_a_damaged_input_costs_itself(run, tmp_path):
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["a.mp4", "c.mp4"]
 
 
+def test_a_place_that_is_taken_costs_its_own_input(run, tmp_path):
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "a.mp4").write_text("mine")
+    clips = [write_clip(tmp_path / f"{name}.mp4") for name in "ab"]
+    (tmp_path / "missing").mkdir()
+    said = run(tmp_path / "missing" / "x.mp4", *clips, "-o", f"{tmp_path}/o/", "-o", tmp_path / "all.jsonl")
+    assert said.code == 1 and "--overwrite" in said.err and "there is no file" in said.err
+    assert (tmp_path / "o" / "a.mp4").read_text() == "mine" and frames_of(tmp_path / "o" / "b.mp4") == 3
+    lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    assert [line["source"] for line in lines] == [str(clips[1])] * 3
+
+
 def test_one_video_cannot_take_several_sources(run, tmp_path):
     said = run(write_clip(tmp_path / "a.mp4"), write_clip(tmp_path / "b.mp4"), "-o", tmp_path / "out.mp4")
     assert said.code == 1 and "takes one source, and 2 are given" in said.err

@@ -69,7 +69,7 @@ def run(
     says how many. Files that are not results of an earlier run are replaced only with --overwrite.
     """
     from sparsevit_runtime import load
-    from sparsevit_runtime.errors import PlanError, SourceError
+    from sparsevit_runtime.errors import PlanError, SinkError, SourceError
 
     from ..console import print_error, progress_bar
     from ..outputs import Outputs, check_positional, default_output
@@ -78,8 +78,9 @@ def run(
     sources, places = (inputs, outputs) if outputs else (inputs[:1], inputs[1:])
     check_positional(sources[0], () if outputs else places, overwrite)
     with ExitStack() as opened:
-        feed = _open(sources[0], opened)  # before the model: what is not there is told at once
-        places = places or [default_output(feed)]
+        if len(sources) == 1:  # before the model: what is not there is told at once
+            first = _open(sources[0], opened)
+            places = places or [default_output(first)]
         loaded = opened.enter_context(load(model, backend, threads=threads, device=device))
         stages = len(loaded.card.stages)
         if stage is not None and stage >= stages:
@@ -100,24 +101,28 @@ def run(
         )
         runs: list[_Run] = []
         failed = 0
-        for number, source in enumerate(sources):
+        for source in sources:
             try:
                 with ExitStack() as own:
-                    feed = feed if number == 0 else _open(source, own)
+                    feed = first if len(sources) == 1 else _open(source, own)
                     if feed.live and len(sources) > 1:
                         raise SourceError(
                             f"{feed.name} has no end, so what comes after it would never run; run it alone"
                         )
-                    sinks = targets.open(feed, own, rate(feed))
+                    try:
+                        sinks = targets.open(feed, own, rate(feed))
+                    except SinkError as error:
+                        raise error if len(sources) == 1 else SourceError(str(error)) from error
                     with progress_bar() as progress:
                         summary = run_one(feed, sinks, progress)
-                runs.append(_Run(feed, sinks, summary))
-            except SourceError as error:
+            except SourceError as error:  # of several it costs itself alone
                 if len(sources) == 1:
                     raise
                 failed += 1
                 print_error(f"{source}: {error}")
-            if runs and runs[-1].summary.interrupted:
+                continue
+            runs.append(_Run(feed, sinks, summary))
+            if summary.interrupted:
                 break
     for done in runs:
         _print_summary(loaded, done, to_stderr=any(place.partition("?")[0] == "-" for place in places))
