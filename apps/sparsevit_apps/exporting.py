@@ -36,7 +36,7 @@ class ExportRequest:
         checkpoint, output: paths.
         input_hw: height and width in pixels; None for the checkpoint's own.
         task: name of what to export; None for the checkpoint's own. ``backbone`` leaves a head out.
-        precision, half_weights, name: as in `ExportOptions`.
+        precision, half_weights, name: values as in `ExportOptions`.
         task_options: options of the task's own, by name.
         plan: plan to freeze, in any form `Plan.parse` reads; None makes `keep` an input.
         format: format of the checkpoint, ``auto`` to tell from its keys.
@@ -60,7 +60,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress = SILENT) -> Pa
     """Loads, traces, compares and, where parity holds, writes.
 
     Args:
-        request: what to do.
+        request: request of the command.
         progress: listener, told the steps.
 
     Raises:

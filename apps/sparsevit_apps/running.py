@@ -86,7 +86,7 @@ def run_model(
         draw: annotate the frames of sinks that want pictures; without, they get the frame as it came.
         stage: stage whose windows are drawn; None for all.
         limit: frames at most; None for all.
-        on_result: told each result and the frames done, in this thread.
+        on_result: listener, told each result and the frames done, in this thread.
 
     Raises:
         PlanError, SourceError, FrameError, BackendError, SinkError, MissingDependencyError: from the parts.

@@ -328,9 +328,9 @@ class SparseViT(nn.Module):
             ratios: pruning ratio per block, one list per stage, as the reference takes them; None for dense.
             keep: windows to compute per block pair, as an exported file takes them (docs/semantics.md);
                 not with `ratios`.
-            orders: per stage the window ids by descending score for each shift, (B, nW) each, or as many as the plan
-                keeps, in place of the network's own scores: compares two runtimes where rounding has swapped windows of
-                equal score.
+            orders: one mapping per stage: the window ids by descending score for each shift, (B, nW) each, or as many
+                as the plan keeps, in place of the network's own scores: compares two runtimes where rounding has
+                swapped windows of equal score.
 
         Returns:
             One normed map (B, C, H, W) per stage, at strides 4, 8, 16, 32.

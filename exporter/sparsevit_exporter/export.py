@@ -53,11 +53,11 @@ def export(
     """Writes the ONNX file, if it computes what the network computes.
 
     Args:
-        network: of a known task (`tasks`), such as `SparseViT` or `SegmentationModel`; left untouched.
+        network: network of a known task (`tasks`), such as `SparseViT` or `SegmentationModel`; left untouched.
         path: the file; written whole or not at all.
         options: geometry, precision and plan.
-        classes, training, metrics: for the card.
-        progress: told the steps.
+        classes, training, metrics: entries of the card.
+        progress: listener, told the steps.
 
     Returns:
         The parity report. Where it does not hold nothing is written.

@@ -26,7 +26,7 @@ def fold_pixels(
     Args:
         weight: (C, 3, 4, 4) over normalised RGB.
         bias: (C,).
-        mean, std: of RGB in bytes.
+        mean, std: normalisation of RGB in bytes.
         centred: the mean has been subtracted from the pixels, so that the bias stays.
 
     Returns:

@@ -19,7 +19,7 @@ class HeadedModel(nn.Module):
         channels: width of the head.
 
     Attributes:
-        task: as the model card names it.
+        task: name as the model card has it.
         head_config: arguments that rebuild the head.
     """
 

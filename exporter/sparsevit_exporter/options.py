@@ -29,7 +29,7 @@ class ExportOptions:
         name: name of the model, in its card.
         precision: arithmetic of the graph.
         fixed: plan that is frozen into the graph; None makes `keep` an input.
-        half_weights: whether the weights of an fp32 graph are stored in half precision: half the file, float32
+        half_weights: wish to have the weights of an fp32 graph stored in half precision: half the file, float32
             arithmetic. The graph is first compared with full weights, then with the rounded ones at the tolerance of
             half precision.
         layout: ``camera`` for uint8 BGR frames, ``normalized`` for float32 RGB tensors.

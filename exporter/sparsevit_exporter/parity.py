@@ -46,12 +46,12 @@ def compare(
     Args:
         proto: traced model with all outputs (`trace.trace`).
         network: the same network in PyTorch, float32, eval mode.
-        task: of the network.
+        task: task of the network.
         card_input: input geometry.
         stages: window geometry.
         precision: arithmetic of the graph.
         fixed: the frozen plan; None to try several through `keep`.
-        progress: told the runs.
+        progress: listener, told the runs.
     """
     session = open_session(proto)
     names = [o.name for o in session.get_outputs()]

@@ -18,11 +18,11 @@ class ParityRow:
     Attributes:
         plan: name of the plan.
         batch: images in the run.
-        tensor: what was compared.
+        tensor: name of what was compared.
         difference: largest absolute difference over the scale of the tensor, or the share of wrong entries.
         limit: largest accepted difference.
         cosine: similarity of the flattened tensors; None for integers.
-        holds: whether it is within the limits.
+        holds: True within the limits.
     """
 
     plan: str
@@ -40,7 +40,7 @@ class ParityReport:
 
     Attributes:
         precision: arithmetic of the graph.
-        rows: in the order of the runs.
+        rows: rows in the order of the runs.
     """
 
     precision: str

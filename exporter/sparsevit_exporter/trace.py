@@ -29,7 +29,7 @@ def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelPr
     """Traces the module with a dynamic batch.
 
     Args:
-        model: in eval mode; its backbone says whether `keep` is an input and how the image is laid out.
+        model: module in eval mode; its backbone says whether `keep` is an input and how the image is laid out.
         stages: window geometry of the input size.
 
     Returns:

@@ -67,7 +67,7 @@ def name_weights(proto: onnx.ModelProto, model: nn.Module, backbone: str) -> Non
 
     Args:
         proto: traced; changed in place.
-        model: what was traced, with the deployed backbone as `backbone` and the head's parts in `answers`.
+        model: module that was traced, with the deployed backbone as `backbone` and the head's parts in `answers`.
         backbone: name of the backbone in the trained network, empty where it is the network.
     """
     graph = proto.graph
@@ -109,7 +109,7 @@ def trained_state(weights: Mapping[str, Tensor], card: ModelCard) -> dict[str, T
 
     Args:
         weights: float32, by their names in the file.
-        card: of the file.
+        card: card of the file.
 
     Returns:
         By `state_dict` key. What the file has beyond weights, such as constants, is among them under its own name.

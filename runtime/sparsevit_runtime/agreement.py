@@ -263,7 +263,7 @@ def windows_apart(
 
     Args:
         ours, theirs: window orders by name, (B, n) each.
-        kept: by name, how many of the first are computed, one number per block.
+        kept: numbers of first windows that are computed, one per block, by name.
     """
     apart = 0.0
     for name, counts in kept.items():

@@ -125,8 +125,9 @@ class CheckCard(_Part):
     Attributes:
         seed: seed of `probe.probe_image`.
         keep: windows per block pair; None for a fixed export.
-        outputs: per graph output, sampled positions into the flattened array, the values there, and the tolerances:
-            a value agrees when ``|a - b| <= atol + rtol * |b|``; `min_agreement` is the share that must agree.
+        outputs: records, one per graph output: sampled positions into the flattened array, the values there, and the
+            tolerances: a value agrees when ``|a - b| <= atol + rtol * |b|``; `min_agreement` is the share that must
+            agree.
     """
 
     class Output(_Part):

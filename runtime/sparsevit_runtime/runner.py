@@ -34,7 +34,7 @@ class Request:
 
     Attributes:
         level: share that is computed, as windows per block pair.
-        activity: whether to tell which windows were computed.
+        activity: wish to be told which windows were computed.
         threshold: least score of a detection.
         outputs: names of what the graph returns.
     """
@@ -52,7 +52,7 @@ class PlacedFrame:
     Attributes:
         frame: (H, W, 3) uint8 BGR of the host, or on the GPU.
         letterbox: letterbox of the frame.
-        on_gpu: whether it goes to the GPU as it is, and is letterboxed there.
+        on_gpu: True for one that goes to the GPU as it is, and is letterboxed there.
         inputs: arrays that came with the frame, (1, ...) each.
     """
 
@@ -148,7 +148,7 @@ class Runner:
         Args:
             placed: the frames. Where any goes to the GPU as it is, all do.
             images: all frames letterboxed, (B, h, w, 3) uint8; None where they go to the GPU.
-            request: for all of them.
+            request: request for all of them.
 
         Raises:
             FrameError, BackendError: see `Backend.run` and `Backend.run_frames`.

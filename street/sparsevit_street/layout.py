@@ -17,9 +17,9 @@ class Layout:
     """Where things are, in metres from the centre line.
 
     Attributes:
-        road_half: from the centre line to either kerb.
+        road_half: distance from the centre line to either kerb.
         pavement: width of the pavement on the left and on the right.
-        parked: whether cars are parked along the left and the right kerb.
+        parked: presence of parked cars along the left and the right kerb.
         crossing_z: distance of a zebra crossing, or None.
         keep_left: traffic keeps left.
         view: the camera.

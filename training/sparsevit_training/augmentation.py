@@ -32,7 +32,7 @@ def crop_sample(
         crop_hw: size of the view, pixels.
         recipe: ranges.
         rng: the only source of randomness.
-        unit: what a scale of 1 means, in view pixels per image pixel; see `fit_scale`.
+        unit: meaning of a scale of 1, in view pixels per image pixel; see `fit_scale`.
 
     Returns:
         image (h, w, 3) uint8 BGR, label (h, w) uint8; all `IGNORE` for an unlabelled sample.

@@ -19,7 +19,7 @@ class Batch:
     Attributes:
         images: (B, H, W, 3) uint8 BGR; see `normalize`.
         labels: the truth, as the task collates it.
-        targets: what the teacher says; None without a teacher.
+        targets: answers of the teacher; None without a teacher.
         keep: windows per block pair; None for a dense step.
         pruned: mean ratio of the plan over the block pairs.
         progress: progress of the training, 0..1, at this step.

@@ -40,7 +40,8 @@ def assigned_loss(
 
     Args:
         raw: raw of one branch.
-        truths: per image boxes (N, 4) and classes (N,), on any device; None for an image that is not annotated.
+        truths: one pair per image: boxes (N, 4) and classes (N,), on any device; None for an image that is not
+            annotated.
         locations, strides: see `locations_of`.
         count: locations per object.
 

@@ -29,7 +29,7 @@ class PseudoLabels:
         annotations: the JSON file.
         frames: images written.
         empty: those without any object.
-        objects: per class name.
+        objects: number per class name.
     """
 
     annotations: Path

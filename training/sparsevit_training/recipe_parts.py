@@ -73,7 +73,7 @@ class CocoData(_DataPart):
     """COCO JSON: its boxes for detection (`datasets.CocoBoxes`), its masks for segmentation (`datasets.CocoMasks`).
 
     Attributes:
-        background: for segmentation, name of the class of pixels that are of no category; it comes first.
+        background: name, for segmentation, of the class of pixels that are of no category; it comes first.
     """
 
     kind: Literal["coco"]
@@ -93,7 +93,7 @@ class ModelRecipe(Part):
     """Architecture; the number of classes comes from the data.
 
     Attributes:
-        start: what to fine-tune from: see `start_from`.
+        start: model to fine-tune: see `start_from`.
         frozen: modules that keep the weights of `start`, such as ``backbone`` or ``head.pyramid``.
     """
 
@@ -152,7 +152,7 @@ class AugmentationRecipe(Part):
         aspect: greatest log ratio of horizontal to vertical scale.
         color: strength of the photometric jitter; 0 turns it off.
         rare_classes: class ids that some crops are centred on; in segmentation also pasted between views.
-        mosaic_probability: in detection, of a view put together from four of half its size.
+        mosaic_probability: probability, in detection, of a view put together from four of half its size.
     """
 
     scale: tuple[float, float] = (0.7, 2.1)
@@ -203,7 +203,8 @@ class LossRecipe(Part):
             unlabelled images count too.
         importance: weight of what has windows score by the class weights of their pixels (see `importance`);
             segmentation only.
-        passed_over: how much more a pixel weighs in `importance` that the earlier stages of a pass did not compute.
+        passed_over: factor by which a pixel weighs more in `importance` that the earlier stages of a pass did not
+            compute.
     """
 
     weight_power: float = Field(default=0.4, ge=0, le=1)
@@ -221,11 +222,11 @@ class TeacherRecipe(Part):
 
     Attributes:
         path: the ONNX file; its one input is (1, 3, H, W) float32 BGR 0..255.
-        features: for each student stage from `first_stage` on, the names of inner tensors to match, concatenated.
+        features: names of inner tensors to match, concatenated, for each student stage from `first_stage` on.
         strides: pixels per cell of those tensors.
         weight, final_weight: those of the loss at the start and at the end, linear in between.
-        grid: for detection, one tensor per stride 8, 16, 32 with the teacher's answers, (B, 5 + N, h, w) as YOLOX
-            concatenates them: box, objectness and class probabilities. Empty: no distillation of answers.
+        grid: names, for detection, of one tensor per stride 8, 16, 32 with the teacher's answers, (B, 5 + N, h, w) as
+            YOLOX concatenates them: box, objectness and class probabilities. Empty: no distillation of answers.
         grid_classes: the teacher's class index of each of the student's classes.
         grid_weight, final_grid_weight: those of that loss, likewise.
     """

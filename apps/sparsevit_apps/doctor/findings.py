@@ -23,7 +23,7 @@ class Finding(BaseModel):
         status: state that it is in.
         value: text of what was found.
         advice: the next step; empty when there is none to take.
-        required: whether, without it, the runtime does not work.
+        required: True for what the runtime does not work without.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

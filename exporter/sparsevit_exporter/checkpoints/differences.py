@@ -20,7 +20,7 @@ def differences(format: str, stages: Sequence[StageGeometry]) -> str | None:
 
     Args:
         format: name of the format that the weights were read as.
-        stages: of the input size.
+        stages: geometry of the input size.
     """
     if format not in _DENSE:
         return None

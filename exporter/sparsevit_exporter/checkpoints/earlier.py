@@ -37,10 +37,10 @@ def renamed(
     """The weights under the names that they have today (`weights`).
 
     Args:
-        graph: of the file.
+        graph: graph of the file.
         weights: its float tensors by name.
-        depths, window_size: of its backbone.
-        prefix: of the backbone's names in the trained network.
+        depths, window_size: geometry of its backbone.
+        prefix: prefix of the backbone's names in the trained network.
 
     Raises:
         KeyError: there are more or fewer matrices or attention biases than such a backbone has.

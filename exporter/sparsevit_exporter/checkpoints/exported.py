@@ -40,7 +40,7 @@ def load(proto: onnx.ModelProto, card: ModelCard) -> LoadedCheckpoint:
     auxiliary branch is not in the file; it comes back as a copy of the one that is.
 
     Args:
-        proto, card: as `card_file.open_exported` gives them.
+        proto, card: model and card as `card_file.open_exported` gives them.
 
     Raises:
         CheckpointError: its plan is fixed, or its weights cannot be told.

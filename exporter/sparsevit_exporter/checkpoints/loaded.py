@@ -17,10 +17,10 @@ class LoadedCheckpoint:
     """A network with its weights, and what is known about it.
 
     Attributes:
-        network: of the task's class, in eval mode, float32, on the CPU.
+        network: network of the task's class, in eval mode, float32, on the CPU.
         task: name of the task (`tasks`).
         format: name of the format it was read as.
-        classes: of the head, in the order of its outputs; empty for a backbone.
+        classes: classes of the head, in the order of its outputs; empty for a backbone.
         mean, std: RGB normalisation in 0..255 units.
         input_hw: height and width in pixels it was trained for; None when not recorded.
         training: free description of the training.

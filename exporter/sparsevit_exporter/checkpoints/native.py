@@ -69,7 +69,7 @@ def load(raw: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> 
 
     Args:
         raw: root dictionary of the file.
-        overrides: as for `build_backbone`.
+        overrides: arguments as for `build_backbone`.
 
     Raises:
         CheckpointError: a newer version, an invalid header, or weights that do not fit it.

@@ -79,10 +79,10 @@ class Format:
     """One naming scheme.
 
     Attributes:
-        name: as given to `load_checkpoint`.
+        name: name as given to `load_checkpoint`.
         pattern: matches the keys typical of the scheme, anywhere in a longer key.
         convert: sorts a state dict of this scheme; raises `KeyMismatch`.
-        matches: for schemes that share their names: whether all keys together are laid out as in this one.
+        matches: test, for schemes that share their names, that all keys together are laid out as in this one.
     """
 
     name: str
@@ -142,7 +142,7 @@ def sort_keys(
     """Sorts a state dict.
 
     Args:
-        state: of the file.
+        state: weights of the file.
         name_inside: key -> name inside the backbone; None for keys of other parts.
         leftover: names the backbone does not need.
         rename: name -> the reference's name; None when there is none.
@@ -178,8 +178,8 @@ def check_fit(
     """Compares names and shapes.
 
     Args:
-        expected: of the network.
-        given: of the checkpoint, under the network's names.
+        expected: shapes of the network.
+        given: shapes of the checkpoint, under the network's names.
         unknown: further keys of the checkpoint that have no counterpart.
         origins: the checkpoint's own key of each of `given`, for messages.
 

@@ -106,7 +106,7 @@ class DeployedBackbone(nn.Module):
         mean, std: RGB normalisation, in bytes.
         camera: input layout, see `DeployedPatchEmbed`.
         plan: freezes the plan; None makes `keep` an input.
-        dtype: of everything after the patch embedding.
+        dtype: type of everything after the patch embedding.
     """
 
     def __init__(

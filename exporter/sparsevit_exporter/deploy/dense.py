@@ -42,10 +42,10 @@ class DeployedPatchEmbed(nn.Module):
 
     Args:
         embed: trained.
-        height, width: of the image in pixels.
+        height, width: size of the image in pixels.
         mean, std: RGB normalisation, in bytes.
         camera: the input is (B, H, W, 3) uint8 BGR; else it is (B, 3, H, W) float32 RGB, already normalised.
-        dtype: of the tokens.
+        dtype: type of the tokens.
     """
 
     mean: Tensor

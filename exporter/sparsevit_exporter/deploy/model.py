@@ -19,8 +19,8 @@ class DeployedModel(nn.Module):
 
     Args:
         network: trained, in eval mode; left untouched.
-        task: of the network.
-        options: how it is exported.
+        task: task of the network.
+        options: options of the export.
 
     Attributes:
         backbone: deployed backbone.

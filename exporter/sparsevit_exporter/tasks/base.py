@@ -39,7 +39,7 @@ class Task(ABC, Generic[Options]):
     Attributes:
         name: name in checkpoints and model cards.
         network: class of its networks.
-        head_config: what rebuilds a network's head; None for networks without one.
+        head_config: arguments that rebuild a network's head; None for networks without one.
         options: type of the task's own export options.
         compared_only: outputs of the deployed head that are compared with PyTorch, and then dropped from the file.
     """
@@ -79,9 +79,9 @@ class Task(ABC, Generic[Options]):
         are folded afterwards.
 
         Args:
-            network: in eval mode; may be taken apart.
+            network: network in eval mode; may be taken apart.
             input_hw: pixels.
-            options: of the task.
+            options: options of the task.
         """
 
     @abstractmethod
@@ -90,16 +90,16 @@ class Task(ABC, Generic[Options]):
 
         Args:
             run: makes the rows.
-            expected: what the network returned for the same images and windows.
-            outputs: of the graph, by name.
+            expected: answer of the network for the same images and windows.
+            outputs: outputs of the graph, by name.
         """
 
     def head_in_file(self, card: ModelCard, weights: MutableMapping[str, Tensor]) -> dict[str, Any]:
         """Arguments of `head_config`, told from an exported file.
 
         Args:
-            card: of the file.
-            weights: of the trained network, by `state_dict` key; a task may add those that a file never holds.
+            card: card of the file.
+            weights: weights of the trained network, by `state_dict` key; a task may add those that a file never holds.
 
         Raises:
             CheckpointError: this task's files cannot be read back.
@@ -110,9 +110,9 @@ class Task(ABC, Generic[Options]):
         """Share, 0 to 1, of a file's answers to one image that a network read back from it gives, too.
 
         Args:
-            answer: what the network returned.
-            outputs: of the file, by name.
-            card: of the file.
+            answer: answer of the network.
+            outputs: outputs of the file, by name.
+            card: card of the file.
         """
         raise NotImplementedError(f"{type(self).__name__} says how a head is told from a file, so it says this as well")
 

@@ -42,7 +42,7 @@ class Device:
         index: index as CUDA counts.
         name: name as the driver says.
         compute_capability: such as ``8.7``.
-        integrated: whether it shares the memory of the host, as on a Jetson, and can work in pinned memory.
+        integrated: True for one that shares the memory of the host, as on a Jetson, and can work in pinned memory.
     """
 
     index: int

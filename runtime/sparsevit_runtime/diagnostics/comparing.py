@@ -86,8 +86,8 @@ def compare(
 
     Args:
         model: loaded; what is checked.
-        against: what it should compute: loaded, or a model file or bundled name, which is opened in ONNX Runtime on the
-            CPU. On a GPU, ONNX Runtime's own products may be rounded to TF32.
+        against: model of what it should compute: loaded, or a model file or bundled name, which is opened in ONNX
+            Runtime on the CPU. On a GPU, ONNX Runtime's own products may be rounded to TF32.
         file: the model's, for the report; its card's name unless given.
         ratios: windows pruned, alike in every block; a fixed export has its own plan.
         batches: the plans take turns with them; the least that the model takes and a larger one unless given.

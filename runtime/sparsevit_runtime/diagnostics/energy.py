@@ -51,7 +51,7 @@ def measure_energy(
     Args:
         frames: (H, W, 3) uint8 BGR.
         meter: open.
-        seconds: per sparsity.
+        seconds: time per sparsity.
         batch: frames per run.
         idle: watts at idle.
         progress: listener, told the stretches.

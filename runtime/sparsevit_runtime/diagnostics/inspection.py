@@ -28,7 +28,7 @@ class StageInfo(ReportPart):
         tokens_hw: token map before padding.
         windows_hw: rows and columns of windows on the padded map.
         windows: their number.
-        blocks: in the stage; every second one has shifted windows.
+        blocks: number in the stage; every second one has shifted windows.
         pairs: entries of `keep` that belong to the stage.
         shift: tokens by which odd blocks are shifted.
         pixels: input pixels along a side of a window.

@@ -22,7 +22,7 @@ def time_parts(runner: Runner, request: Request, images: np.ndarray, runs: int =
         runner: runner of a model whose backend can time layers.
         request: request to run with.
         images: (B, h, w, 3) uint8, letterboxed.
-        runs: at least 1.
+        runs: number of runs, at least 1.
 
     Raises:
         BackendError: the layers cannot be timed.

@@ -87,7 +87,7 @@ class PowerInfo(ReportPart):
     """What measured the energy.
 
     Attributes:
-        meter, scope: where the figures come from, and what they are of.
+        meter, scope: origin of the figures, and what they are of.
         idle_watts: drawn with the model loaded and nothing running.
     """
 

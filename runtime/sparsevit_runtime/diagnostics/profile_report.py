@@ -21,8 +21,8 @@ class Settings(ReportPart):
     Attributes:
         iterations, warm_up: rounds per entry.
         batch: images per run.
-        backend, library, device, threads: what ran the graph.
-        source: where the frames came from.
+        backend, library, device, threads: names of what ran the graph.
+        source: origin of the frames.
         frame_wh: size of the frames before letterboxing.
     """
 
@@ -43,7 +43,7 @@ class PartTime(ReportPart):
     Attributes:
         part: part of `graph.parts`; several joined by ``+`` for layers fused across parts; ``other`` for layers
             whose name does not say.
-        ms: per run.
+        ms: milliseconds per run.
         share: share of all layers' time.
         layers: that ran.
     """
@@ -66,7 +66,7 @@ class Entry(ReportPart):
         time_ratio: inference time over the dense run's, median over the rounds of the quotient within a round; None
             without a dense run.
         above_floor: `time_ratio` less `mac_ratio`.
-        stages: per stage of the way, for the whole batch.
+        stages: times per stage of the way, for the whole batch.
         stage_times: inside the inference, measured on the device; None where the backend cannot tell.
         energy: None without a meter.
         parts: parts of the network, slowest first; None unless asked for.

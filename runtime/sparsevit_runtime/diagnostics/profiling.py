@@ -69,9 +69,9 @@ def profile(
         batch: images per run.
         source: URI whose first frames are used.
         meter: open (`find_meter`); measures the energy of each entry after the rounds. None for none.
-        energy_seconds: per entry.
+        energy_seconds: time per entry.
         no_meter: why there is none, for the report.
-        layers: also time the parts of the network, at each entry.
+        layers: wish for the times of the network's parts, too, at each entry.
         progress: listener, told the rounds, and the entries of what is measured after them.
 
     Raises:

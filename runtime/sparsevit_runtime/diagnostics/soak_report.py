@@ -15,7 +15,7 @@ class SoakInterval(ReportPart):
 
     Attributes:
         start_s, seconds: since the soak began, and how long.
-        latency: from the frame to the answer, for the whole batch.
+        latency: time from the frame to the answer, for the whole batch.
         resident_mb: resident mb of the process at the end, 1e6 bytes; None where the system does not tell.
         use: energy, clocks, temperatures and throttling.
     """
@@ -32,7 +32,7 @@ class SoakReport(ReportPart):
 
     Attributes:
         sparsity: sparsity as asked for; ``dense``, or ``fixed`` for a fixed export's own plan.
-        seconds_asked, seconds, frames: of the soak.
+        seconds_asked, seconds, frames: length of the soak as asked for, as it was, and in frames.
         stopped: before its time.
         drift: median latency of the last interval over that of the first, less 1; None with one interval.
         memory_growth_mb: resident memory at the end less that after the first interval, which allocates what stays.

@@ -40,7 +40,7 @@ def name_by_part(data: bytes) -> bytes:
     """A model in which the names of optimisers' nodes, too, begin with their part; every other byte stays.
 
     Args:
-        data: what ONNX Runtime made of an exported file. Where no name says a part, nothing is changed.
+        data: bytes that ONNX Runtime made of an exported file. Where no name says a part, nothing is changed.
 
     Raises:
         ValueError: it is no protobuf message.

@@ -64,8 +64,8 @@ def write_panel(canvas: np.ndarray, entries: Sequence[Entry], *, top: bool, shar
 
     Args:
         canvas: (H, W, 3) uint8 BGR.
-        entries: what is written.
-        top: in the upper corner, else the lower one.
+        entries: lines to write.
+        top: place in the upper corner, else in the lower one.
         share: share of the picture's width that may be used.
     """
     step = line_height(canvas)

@@ -32,7 +32,7 @@ class PreparedFrame:
     Attributes:
         capture: capture that read it.
         frame: frame as it came.
-        placed: how it lies in the model's input.
+        placed: place in the model's input.
         images: its letterboxed image (1, h, w, 3) uint8; None for a frame that is letterboxed on the GPU.
         timings: milliseconds by stage so far.
         arrived: performance counter when it came, seconds.
@@ -81,9 +81,9 @@ class Capture:
         name: name of the source in the session.
         source: source being read.
         counters: its frames.
-        tracker: what the source is doing.
+        tracker: state of the source.
         lane: the prepared frames.
-        buffers: for letterboxed images, those that are free. As many are made as frames wait or run at once.
+        buffers: buffers for letterboxed images, those that are free. As many are made as frames wait or run at once.
     """
 
     def __init__(self, name: str, source: Source, runner: Runner, scheduler: Scheduler[PreparedFrame]) -> None:

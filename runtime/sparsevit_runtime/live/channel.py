@@ -32,7 +32,8 @@ class Channel(Generic[T]):
         Args:
             capacity: items held, >= 1; 0 hands over directly: the sender waits until its item is taken.
             replace: a full channel gives up its oldest item instead of making the sender wait (a mailbox).
-            changed: told of every change, shared by channels that one thread waits for together; None for one alone.
+            changed: condition that is told of every change, shared by channels that one thread waits for together; None
+                for one alone.
         """
         self._items: deque[T] = deque()
         self._capacity = capacity

@@ -25,7 +25,7 @@ def open_feed(source: SourceLike, reconnect: Reconnect | None = None) -> Source:
     Args:
         source: a URI, path or camera index (`open_source`), an open Source, an iterable of frames, or a function that
             opens a live source. Only with the function the source need not be there yet.
-        reconnect: when a live source is opened anew; None for never.
+        reconnect: rule by which a live source is opened anew; None for never.
 
     Raises:
         SourceError: it cannot be opened, or it is open already and could not be opened anew.

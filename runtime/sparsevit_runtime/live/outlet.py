@@ -38,7 +38,7 @@ class Outlet:
     target is opened and closed by its owner, before the session starts and after it has ended.
 
     Attributes:
-        name: in messages and metrics.
+        name: name in messages and metrics.
         essential: its failure ends the session.
         error: error that it failed with; None while it works.
     """

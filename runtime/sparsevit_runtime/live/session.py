@@ -73,15 +73,15 @@ class Session:
 
         Args:
             runner: runner of the model.
-            sources: by name, or one that is called as it names itself; see `open_feed`.
-            outlets: what gets the results; each belongs to this session alone.
+            sources: sources by name, or one that is called as it names itself; see `open_feed`.
+            outlets: receivers of the results; each belongs to this session alone.
             level: share that is computed, in any form `Plan.parse` reads; None for all windows, or the fixed plan of a
                 fixed export.
             activity: results tell which windows were computed.
             threshold: least score of a detection.
             draw: draws the picture of a frame and its result, in an outlet's thread, for those that want pictures.
             limit: frames run at most, all sources together; None for all.
-            reconnect: when live sources are opened anew; None for never.
+            reconnect: rule by which live sources are opened anew; None for never.
 
         Raises:
             PlanError: the level does not fit the model.

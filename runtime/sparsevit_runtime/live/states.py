@@ -61,7 +61,7 @@ class Status(Generic[S]):
     Attributes:
         state: now.
         since_ns: wall clock when it began, nanoseconds.
-        reason: what led to it, for people; empty where the state says all.
+        reason: cause, for people; empty where the state says all.
     """
 
     state: S
@@ -79,7 +79,7 @@ class Tracker(Generic[S]):
     def __init__(self, state: S) -> None:
         """
         Args:
-            state: at first.
+            state: first state.
         """
         self._lock = threading.RLock()
         self._status: Status[S] = Status(state, time.time_ns())

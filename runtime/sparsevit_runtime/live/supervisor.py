@@ -31,7 +31,7 @@ class Reconnect:
         first_wait_s: before the first attempt to come back; it doubles with every further one.
         longest_wait_s: no wait is longer.
         jitter: share by which waits differ at random, 0 to 1, so that many cameras do not come back at one moment.
-        attempts: in a row without a frame, before the source counts as lost for good; None for ever.
+        attempts: attempts in a row without a frame, before the source counts as lost for good; None for ever.
         most_hanging: calls that may be left behind without having returned; with so many the next opening waits for
             one of them.
     """
@@ -62,7 +62,7 @@ class Supervisor(Source):
     from any thread.
 
     Attributes:
-        tracker: what the source is doing; it tells its listeners, and a warning in the log tells of trouble.
+        tracker: state of the source; it tells its listeners, and a warning in the log tells of trouble.
     """
 
     live = True
@@ -79,9 +79,9 @@ class Supervisor(Source):
         """
         Args:
             open: opens the source; called when the first frame is asked for, and for every reconnect.
-            reconnect: when to open the source anew; None for never.
+            reconnect: rule by which the source is opened anew; None for never.
             first: the source, where it is open already; `open` is for reconnects then.
-            name: until the source is open and says its own.
+            name: name until the source is open and says its own.
             stalled_after_s: the source counts as stalled when no frame came for so long, seconds.
         """
         self.name = name

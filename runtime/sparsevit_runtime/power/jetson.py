@@ -30,7 +30,7 @@ class JetsonMeter:
     def __init__(self, rails: dict[str, Path], root: Path) -> None:
         """
         Args:
-            rails: what `find_rails` found, not empty.
+            rails: rails of `find_rails`, not empty.
             root: root of the file tree that holds sys.
         """
         total = next((name for name in _TOTAL if name in rails), None)

@@ -20,7 +20,7 @@ class RaplMeter:
     def __init__(self, zones: dict[str, Path], root: Path) -> None:
         """
         Args:
-            zones: what `find_zones` found, not empty.
+            zones: zones of `find_zones`, not empty.
             root: root of the file tree that holds sys.
         """
         self.scope = " + ".join(zones)

@@ -28,10 +28,10 @@ class Sink(ABC):
 
     Attributes:
         name: place where the results go, for messages.
-        needs_image: whether `write` wants the annotated image; drawing is skipped when no sink does.
-        may_block: whether the pipeline waits for it, so that it misses no result. A live view does not block: it takes
-            the newest result when it is ready for one.
-        main_thread: whether it has to be opened, written and closed in the process's main thread.
+        needs_image: need of `write` for the annotated image; drawing is skipped when no sink does.
+        may_block: claim that the pipeline waits for it, so that it misses no result. A live view does not block: it
+            takes the newest result when it is ready for one.
+        main_thread: need to be opened, written and closed in the process's main thread.
     """
 
     name: str

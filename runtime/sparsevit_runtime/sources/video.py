@@ -23,7 +23,7 @@ class VideoSource(Source):
 
     Args:
         target: path or http(s) URL.
-        name: for messages; the target when None.
+        name: name for messages; the target when None.
 
     Raises:
         SourceError: nothing in it decodes.

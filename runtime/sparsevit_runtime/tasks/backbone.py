@@ -20,7 +20,7 @@ class Features(Result):
     """The backbone's maps, for a model without a head. `save` writes .npz (`stage0`, `stage1`, ...) and .json.
 
     Attributes:
-        maps: per stage (C, h, w) float32, over the letterboxed input.
+        maps: one map per stage, (C, h, w) float32, over the letterboxed input.
     """
 
     maps: tuple[np.ndarray, ...]

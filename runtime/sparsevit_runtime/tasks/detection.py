@@ -294,7 +294,7 @@ def _compare_boxes(
 
     Args:
         tensor: ``boxes`` or ``classes``.
-        ours, theirs: by name ``boxes`` (B, N, 4), ``scores`` (B, N) and ``classes`` (B, N).
+        ours, theirs: arrays by name: ``boxes`` (B, N, 4), ``scores`` (B, N) and ``classes`` (B, N).
         limits: limits of what is accepted.
     """
     if (row := incomparable(tensor, ours[tensor], theirs[tensor])) is not None:

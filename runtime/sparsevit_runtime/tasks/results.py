@@ -66,7 +66,7 @@ class Result(ABC):
         frame_index: position in the stream; gaps are frames a live source dropped, or files that do not decode.
         timestamp_ns: time of the frame in nanoseconds on its source's clock, see `sources.base.Frame`; 0 where the
             caller brought the frame.
-        timings: per stage.
+        timings: times per stage.
         keep: windows computed per block pair, all stages in one; None when a fixed plan has pairs of two counts.
         window_share: windows computed among all windows of all blocks, 0 to 1.
         activity: windows that those were, when asked for.
@@ -98,7 +98,7 @@ class Result(ABC):
         """Masks of the answer, ready for JSON beside `to_dict`; none for a task that has no masks.
 
         Args:
-            form: how they are written, as COCO does: ``rle``, run lengths packed into text as pycocotools does;
+            form: form they are written in, as COCO does: ``rle``, run lengths packed into text as pycocotools does;
                 ``counts``, the same as a list of numbers; ``polygons``, outlines, in which holes are filled.
 
         Returns:

@@ -112,7 +112,7 @@ class Segmentation(Result):
         Args:
             image_id: image id of this frame; `frame_index` when None.
             category_ids: COCO category of each class; class + 1 when None.
-            masks: how masks are written, see `encode_mask`: ``counts``, ``rle`` or ``polygons``.
+            masks: form of the masks, see `encode_mask`: ``counts``, ``rle`` or ``polygons``.
 
         Raises:
             ArgumentError: no id, a class without a category, or another form of masks.

@@ -56,8 +56,8 @@ class TimingCache:
 
     Attributes:
         path: file, which need not exist yet.
-        named: whether the user named it: then what is wrong with it is an error. The default one is made anew, or done
-            without.
+        named: True for one that the user named: then what is wrong with it is an error. The default one is made anew,
+            or done without.
     """
 
     path: Path

@@ -201,7 +201,7 @@ class EngineContext:
         """Queues a run on frames of any size.
 
         Args:
-            frames, write: what `Slot.receive` takes.
+            frames, write: arguments of `Slot.receive`.
             feeds, outputs: the same as in `submit`, without the image.
         """
         arrays = _without_keep(feeds)

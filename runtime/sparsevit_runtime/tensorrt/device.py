@@ -22,7 +22,7 @@ class Gpu:
     Attributes:
         name: name as the driver says.
         compute_capability: such as ``8.7``.
-        integrated: whether it shares the memory of the host, as on a Jetson.
+        integrated: True for one that shares the memory of the host, as on a Jetson.
         free_bytes: memory free now.
     """
 

@@ -25,7 +25,7 @@ class Request:
         timing_cache_name: name that the user gave it; None for the default one, which is begun anew where TensorRT does
             not take it.
         timing_cache_out: file to write, or None.
-        gpu: whether there is one, so that the engine can be opened here.
+        gpu: presence of one, so that the engine can be opened here.
     """
 
     flavour: str

@@ -35,7 +35,7 @@ class Slot:
 
     Attributes:
         index: place among the context's slots.
-        busy: whether it is between submit and collect.
+        busy: True between submit and collect.
         copies: stream of the copies.
         begun, uploaded, computed, done: events of the run.
         ordered: event for waiting for the streams of others.

@@ -20,7 +20,8 @@ class StageActivity:
     Attributes:
         geometry: token map and windows.
         cell_size: input pixels along a side of a token.
-        computed: per block, (rows, columns) bool over the windows of the padded map; those of odd blocks are shifted.
+        computed: one map per block, (rows, columns) bool over the windows of the padded map; those of odd blocks are
+            shifted.
     """
 
     geometry: StageGeometry

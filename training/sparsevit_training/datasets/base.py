@@ -55,7 +55,7 @@ class Sample:
     Attributes:
         image: (H, W, 3) uint8 BGR.
         label: (H, W) uint8 class ids, `IGNORE` where void; None for an image without a label map.
-        name: for messages.
+        name: name for messages.
         boxes: objects; None for an image without boxes, which is not the same as an image of no object.
     """
 
@@ -104,7 +104,7 @@ class Dataset(ABC):
     """Samples by index.
 
     Attributes:
-        name: for messages and reports.
+        name: name for messages and reports.
         classes: the classes; empty for unlabelled data.
         skipped: samples that were left out, and why.
         left_out: objects that were left out of samples, by the reason, which ends "3 objects ...".
@@ -168,7 +168,7 @@ class CachedSamples:
     """Reads every sample once to check it, and keeps as many decoded as fit the limit.
 
     Args:
-        keys: what the reader understands, one per sample.
+        keys: keys that the reader understands, one per sample.
         read: decodes one sample; raises BadSample when it is unusable.
         cache_mb: decoded samples kept in memory, in MiB; the rest are read again at each use.
         progress: listener, told the samples read.

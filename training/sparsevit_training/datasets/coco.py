@@ -128,7 +128,7 @@ class _CocoDataset(Dataset):
         Args:
             image: its pixels, turned.
             entry: its objects.
-            turn: what the objects must be turned by.
+            turn: turn of the objects.
             drawn_wh: size that they were drawn for.
             faults: counts those that are left out.
         """

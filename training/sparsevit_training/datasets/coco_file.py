@@ -29,7 +29,7 @@ class Entry:
     """An image and its objects; its text names the file in messages.
 
     Attributes:
-        id: as the file has it.
+        id: number or text as the file has it.
         file_name: relative to the folder of the images.
         size_wh: pixels, where the file says so.
         objects: entries of `annotations`, each of a known category.

@@ -59,7 +59,7 @@ def open_coco(
     """Opens COCO JSON, named after its folder, and after the split where the file is named after one.
 
     Args:
-        kind: what is taken from it.
+        kind: kind of truth that is taken from it.
         root: the folder, or the JSON file.
         categories, cache_mb, progress, options: arguments of `kind`.
         split: part of the data.

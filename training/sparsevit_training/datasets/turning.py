@@ -21,7 +21,7 @@ class Turn:
 
     Attributes:
         array: an image or a label map (H, W, ...), turned.
-        point: where the point x, y of a picture of width w and height h comes to lie: `point(x, y, w, h)`.
+        point: place where the point x, y of a picture of width w and height h comes to lie: `point(x, y, w, h)`.
     """
 
     array: Callable[[np.ndarray], np.ndarray]

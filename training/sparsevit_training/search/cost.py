@@ -157,7 +157,7 @@ class CostModel:
 
     Attributes:
         model: sha256 of the model file it was measured with.
-        device: in words.
+        device: name in words.
         unit: unit of `dense`.
         dense: cost of the dense model per frame.
         fixed: ratio that remains with no window computed.
@@ -243,8 +243,8 @@ def calibrate(
 
     Args:
         shares_of: windows computed, of all, per block pair of a plan.
-        rounds: per plan.
-        model, device: for the record.
+        rounds: number of rounds per plan.
+        model, device: names for the record.
         progress: progress as in `measure`.
     """
     require("scipy")

@@ -24,7 +24,7 @@ class Pool:
 
     Args:
         key_of: two plans with the same key compute the same.
-        admit: whether a plan is inside the budget.
+        admit: test that a plan is inside the budget.
         evaluate: its metric; greater is better.
         limit: evaluations in all.
     """

@@ -18,7 +18,7 @@ class Row:
         name: ``search``, ``random``, ``uniform`` or ``dense``.
         plan: ratios per block.
         validation: metric on the whole validation split, 0..1.
-        test: on the test split; None where none was named.
+        test: figure on the test split; None where none was named.
         ratio: measured cost against dense, in one run with the other rows.
         absolute: the same in the report's unit.
         predicted: cost against dense by the cost model.

@@ -46,7 +46,7 @@ class Budget:
     """The most a plan may cost; exactly one is given.
 
     Attributes:
-        absolute: in the gauge's unit, ms or mJ per frame.
+        absolute: figure in the gauge's unit, ms or mJ per frame.
         ratio: ratio of the dense model's cost.
         plan: the cost of this plan, in any form `Plan.parse` reads.
     """

@@ -26,7 +26,7 @@ class SearchState:
 
     Args:
         path: the file; None keeps nothing.
-        identity: what the answers depend on, plain values; a file of another identity is refused.
+        identity: plain values that the answers depend on; a file of another identity is refused.
 
     Raises:
         StateError: the file is damaged or belongs to another search; says what differs.

@@ -47,7 +47,7 @@ class Task(ABC):
 
         Args:
             model: its name, for messages.
-            dataset: what it is measured on.
+            dataset: data that it is measured on.
 
         Raises:
             DatasetError: the data has no truth of this task; see `mismatch`.

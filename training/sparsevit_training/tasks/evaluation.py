@@ -100,7 +100,7 @@ class Tally(ABC, Generic[_Result]):
         Args:
             index: index of the sample in its data set.
             sample: the frame and its truth.
-            result: what the model says about it.
+            result: answer of the model.
         """
 
     @abstractmethod

@@ -31,7 +31,7 @@ class SegmentationEvaluation(Evaluation):
     """Mean intersection over union.
 
     Attributes:
-        iou: per class, 0..1; NaN for a class neither in the labels nor predicted.
+        iou: values per class, 0..1; NaN for a class neither in the labels nor predicted.
         miou: their mean over the classes that occur.
         pixel_accuracy: share of labelled pixels that are right.
     """
