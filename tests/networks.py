@@ -5,8 +5,16 @@ from __future__ import annotations
 import torch
 
 
-def randomize(network: torch.nn.Module, seed: int) -> torch.nn.Module:
-    """Weights that make every part of a network matter, including norms' offsets and batch statistics."""
+def randomize(network: torch.nn.Module, seed: int, bias: float = 0.1) -> torch.nn.Module:
+    """Weights that make every part of a network matter, including norms' offsets and batch statistics.
+
+    The same in every process: nothing of what PyTorch put there stays.
+
+    Args:
+        network: changed in place.
+        seed: other weights for each.
+        bias: spread of the biases. Small networks with larger ones tell more classes apart.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
@@ -16,8 +24,8 @@ def randomize(network: torch.nn.Module, seed: int) -> torch.nn.Module:
         for name, parameter in network.named_parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0, parameter[0].numel() ** -0.5, generator=generator)
+            elif name.endswith("bias"):
+                parameter.normal_(0, bias, generator=generator)
             else:
-                # From a fixed value: PyTorch's own biases are others in every process.
-                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+                parameter.normal_(1, 0.1, generator=generator)
     return network.eval()
