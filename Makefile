@@ -36,7 +36,7 @@ $(BIN)/python:
 
 $(VENV)/.runtime: $(BIN)/python pyproject.toml CMakeLists.txt
 	@echo "== installing the runtime (no torch)"
-	$(PIP) $(WITHOUT_PLUGINS) -e '.[cpu]'
+	$(PIP) $(WITHOUT_PLUGINS) -e '.[cpu,video]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.runtime
