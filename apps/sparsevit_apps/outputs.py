@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from sparsevit_runtime.errors import SinkError
-from sparsevit_runtime.files import is_own
+from sparsevit_runtime.files import is_replaceable
 from sparsevit_runtime.sinks import Sink, folder_of, open_sink
 from sparsevit_runtime.sinks.images import PICTURE_SUFFIXES
 from sparsevit_runtime.sinks.paths import check_folder
@@ -57,8 +57,7 @@ class Outputs:
         for i, (uri, place) in enumerate(zip(uris, places)):
             if uri in uris[:i] or (place is not None and place in places[:i]):
                 raise SinkError(f"the sink {uri!r} is given twice; name each output once")
-            alone = place is not None and place.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
-            if alone and sources > 1 and folder_of(uri) is None:
+            if sources > 1 and _suffix(uri) in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES):
                 raise SinkError(f"{uri!r} takes one source, and {sources} are given; name a folder: -o out/")
         self._uris = tuple(uris)
         self._named, self._overwrite, self._limit = named, overwrite, limit
@@ -80,24 +79,23 @@ class Outputs:
         """
         sinks = []
         for uri in self._uris:
-            place, folder = place_of(uri), folder_of(uri)
+            place, folder, suffix = place_of(uri), folder_of(uri), _suffix(uri)
             if place is not None and place.is_file() and place == place_of(source.name):
                 raise SinkError(f"the sink {uri!r} would replace the source; write to another file")
-            picture = place is not None and folder is None and place.suffix.lower() in PICTURE_SUFFIXES
-            if picture and self._limit != 1 and source.frame_count != 1:
+            if suffix in PICTURE_SUFFIXES and self._limit != 1 and source.frame_count != 1:
                 raise SinkError(
                     f"{uri!r} takes one picture, and {source.name} may have more; write to a folder (out/) or a video, "
                     "or run one frame (--frames 1)"
                 )
+            video: str | Path | None = uri if suffix in VIDEO_SUFFIXES else None
             if folder is not None and self._named and not isinstance(source, ImageSource) and "?" not in uri:
                 video = self._video(folder, source)
+            if video is not None:
                 sinks.append(stack.enter_context(open_sink(video, fps, overwrite=self._overwrite)))
-            elif place is not None and folder is None and place.suffix.lower() in VIDEO_SUFFIXES:
-                sinks.append(stack.enter_context(open_sink(uri, fps, overwrite=self._overwrite)))
-            else:
-                if uri not in self._opened:
-                    self._opened[uri] = self._shared.enter_context(open_sink(uri, fps, overwrite=self._overwrite))
-                sinks.append(self._opened[uri])
+                continue
+            if uri not in self._opened:
+                self._opened[uri] = self._shared.enter_context(open_sink(uri, fps, overwrite=self._overwrite))
+            sinks.append(self._opened[uri])
         return sinks
 
     def __enter__(self) -> Self:
@@ -156,7 +154,7 @@ def check_positional(source: str, sinks: Sequence[str], overwrite: bool) -> None
     """
     for uri in sinks:
         place = place_of(uri)
-        if not overwrite and place is not None and place.is_file() and not is_own(place):
+        if place is not None and not is_replaceable(place, overwrite):
             if place == place_of(source):
                 continue  # told with its own words when the sink is opened
             raise SinkError(
@@ -194,6 +192,12 @@ def place_of(uri: str) -> Path | None:
         return Path(uri.partition("?")[0]).expanduser().resolve()
     except (RuntimeError, OSError, ValueError):
         return None  # told when it is opened
+
+
+def _suffix(uri: str) -> str:
+    """Suffix of the file that a sink's URI names, in small letters; empty for a folder and every other form."""
+    place = place_of(uri)
+    return "" if place is None or folder_of(uri) is not None else place.suffix.lower()
 
 
 def _slug(name: str) -> str:

@@ -53,6 +53,11 @@ def is_own(path: Path) -> bool:
         return False
 
 
+def is_replaceable(path: Path, overwrite: bool) -> bool:
+    """Whether nothing but a file that this program wrote, or with `overwrite` anything, would be replaced at a path."""
+    return overwrite or not path.is_file() or is_own(path)
+
+
 def check_replaceable(path: Path, overwrite: bool) -> None:
     """Refuses to replace someone else's file.
 
@@ -63,11 +68,28 @@ def check_replaceable(path: Path, overwrite: bool) -> None:
     Raises:
         SinkError: there is a file that this program did not write.
     """
-    if not overwrite and path.is_file() and not is_own(path):
+    if not is_replaceable(path, overwrite):
         raise SinkError(
             f"{str(path)!r} exists, and is not known as a result of an earlier run; choose another name, or replace it "
             "with --overwrite (overwrite=True)"
         )
+
+
+def expand_path(text: str) -> Path:
+    """The path that a text names, there or not, with ``~`` expanded.
+
+    Raises:
+        ValueError: no file can have that name, or it cannot be looked at: no such user, too long, a zero byte. The
+            message is the reason alone.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ValueError((error.strerror if isinstance(error, OSError) else None) or str(error)) from error
+    return path
 
 
 def resolve_links(path: str | Path) -> Path:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..errors import SinkError
+from ..files import expand_path
 from ..tasks.masks import MASK_FORMS
 from .base import Sink, StopStream
 from .display import DisplaySink
@@ -99,14 +100,6 @@ def folder_of(uri: str) -> Path | None:
 
 def _expanded(place: str) -> Path:
     try:
-        path = Path(place).expanduser()
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return path
-    except (RuntimeError, OSError, ValueError) as error:  # no such user, too long, a zero byte
-        raise SinkError(f"{place[:80]!r} is no path that can be written ({_reason(error)}); choose another") from error
-    return path
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return expand_path(place)
+    except ValueError as error:
+        raise SinkError(f"{place[:80]!r} is no path that can be written ({error}); choose another") from error

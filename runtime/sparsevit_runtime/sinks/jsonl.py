@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from abc import abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -19,7 +20,30 @@ if TYPE_CHECKING:
     from ..tasks import Result
 
 
-class JsonLinesSink(Sink):
+class _JsonLines(Sink):
+    """What files and pipes have in common: an open text file, and lines written to it."""
+
+    _file: IO[str] | None
+    _masks: str | None
+    #: Lines are not held back.
+    _at_once = False
+
+    def write(self, result: Result, image: np.ndarray | None = None) -> None:
+        if self._file is None:
+            raise SinkError(f"{self.name} is closed; open a new sink")
+        try:
+            self._file.write(_line(result, self._masks))
+            if self._at_once:
+                self._file.flush()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    @abstractmethod
+    def _failed(self, error: OSError) -> Exception:
+        """What to raise when the file cannot be written."""
+
+
+class JsonLinesSink(_JsonLines):
     """Writes `result.to_dict()` a line, under a temporary name until `close`.
 
     Args:
@@ -38,15 +62,7 @@ class JsonLinesSink(Sink):
         check_target(self._path, overwrite)
         self._part = part_path(self._path)
         try:
-            self._file: IO[str] | None = self._part.open("w", encoding="utf-8")
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def write(self, result: Result, image: np.ndarray | None = None) -> None:
-        if self._file is None:
-            raise SinkError(f"{self.name} is closed; open a new sink")
-        try:
-            self._file.write(_line(result, self._masks))
+            self._file = self._part.open("w", encoding="utf-8")
         except OSError as error:
             raise self._failed(error) from error
 
@@ -74,7 +90,7 @@ class JsonLinesSink(Sink):
         return SinkError(f"cannot write {self.name} ({error.strerror or error}); check the folder and its free space")
 
 
-class JsonLinesPipe(Sink):
+class JsonLinesPipe(_JsonLines):
     """Writes `result.to_dict()` a line to whoever reads on the other side, each line at once.
 
     A reader that goes away ends the run, as it does for any command in a pipe.
@@ -87,22 +103,13 @@ class JsonLinesPipe(Sink):
         SinkError: it cannot be opened.
     """
 
+    _at_once = True
+
     def __init__(self, path: Path | None = None, masks: str | None = None):
         self.name = "-" if path is None else str(path)
         self._masks = masks
         try:
-            self._file: IO[str] | None = sys.stdout if path is None else path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def write(self, result: Result, image: np.ndarray | None = None) -> None:
-        if self._file is None:
-            raise SinkError(f"{self.name} is closed; open a new sink")
-        try:
-            self._file.write(_line(result, self._masks))
-            self._file.flush()
-        except BrokenPipeError as error:
-            raise StopStream from error
+            self._file = sys.stdout if path is None else path.open("w", encoding="utf-8")
         except OSError as error:
             raise self._failed(error) from error
 
@@ -111,9 +118,8 @@ class JsonLinesPipe(Sink):
         if file is None or file is sys.stdout:
             return
         try:
-            file.close()
-        except BrokenPipeError:
-            pass
+            with suppress(BrokenPipeError):
+                file.close()
         except OSError as error:
             raise self._failed(error) from error
 
@@ -121,7 +127,9 @@ class JsonLinesPipe(Sink):
         with suppress(SinkError):
             self.close()
 
-    def _failed(self, error: OSError) -> SinkError:
+    def _failed(self, error: OSError) -> SinkError | StopStream:
+        if isinstance(error, BrokenPipeError):
+            return StopStream()
         where = "stdout" if self.name == "-" else self.name
         return SinkError(f"cannot write JSON lines to {where} ({error.strerror or error})")
 

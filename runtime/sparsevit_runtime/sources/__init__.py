@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from ..errors import SourceError
+from ..files import expand_path
 from ..texts import shown
 from .base import Frame, Source
 from .camera import open_camera, open_csi
@@ -66,13 +67,9 @@ def _open_uri(scheme: str, uri: str) -> Source:
 
 def _open_path(text: str) -> Source:
     try:
-        path = Path(text).expanduser()
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except (RuntimeError, OSError, ValueError) as error:  # no such user, too long, a zero byte
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise SourceError(f"{shown(hide_password(text))} cannot be opened ({reason}); accepted: {_FORMS}") from error
+        path = expand_path(text)
+    except ValueError as error:
+        raise SourceError(f"{shown(hide_password(text))} cannot be opened ({error}); accepted: {_FORMS}") from error
     if path.is_dir():
         return open_folder(path)
     if path.exists():

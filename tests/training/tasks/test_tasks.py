@@ -14,6 +14,7 @@ import pytest
 import sparsevit_runtime
 import sparsevit_training
 import tiny
+from classification.training import Accuracy
 from sparsevit_runtime.contract import BATCH, TensorSpec
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.tasks import Result, known_tasks
@@ -26,7 +27,7 @@ from sparsevit_training.evaluate import evaluate
 from sparsevit_training.evaluation_data import open_evaluation_data
 from sparsevit_training.objectives.segmentation import SegmentationObjective
 from sparsevit_training.recipe import RecipeError
-from sparsevit_training.tasks.evaluation import Evaluation, Tally
+from sparsevit_training.tasks.evaluation import Tally
 from sparsevit_training.tasks.segmentation import SegmentationTask
 
 PACKAGE = Path(sparsevit_training.__file__).parent
@@ -58,24 +59,14 @@ class CountingAtRuntime(RuntimeTask):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountingEvaluation(Evaluation):
-    """Attributes: `right`, per frame."""
+class CountingEvaluation(Accuracy):
+    """Share of the frames whose count is right."""
 
     recorded = ("right counts",)
-
-    right: tuple[bool, ...]
-
-    @property
-    def score(self):
-        return sum(self.right) / len(self.right)
 
     @property
     def figures(self):
         return {"right counts": self.score}
-
-    @property
-    def per_class(self):
-        return (self.score,) * len(self.classes)
 
 
 class CountingTally(Tally[Count]):
