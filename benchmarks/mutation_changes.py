@@ -6,6 +6,7 @@ import copy
 import json
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 #: What stands in for any value of a document.
@@ -76,7 +77,9 @@ def change_document(document: Any, dice: random.Random) -> Any:
         elif what == 2 and isinstance(holder, dict):
             holder[str(dice.choice(EDGES))] = holder.pop(key)
         elif what == 3 and isinstance(holder[key], (int, float)) and not isinstance(holder[key], bool):
-            holder[key] = holder[key] * dice.choice((-1, 0, 2, 1000, 10**9, 0.5))
+            factor = dice.choice((-1, 0, 2, 1000, 10**9, 0.5))
+            with suppress(OverflowError):  # an integer beyond all floats
+                holder[key] = holder[key] * factor
         elif what == 4 and isinstance(holder[key], str):
             holder[key] = change_text(holder[key], dice)
         else:

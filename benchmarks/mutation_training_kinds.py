@@ -35,8 +35,8 @@ LINES = (
     "profile MODEL --iterations 1 --batch 2 --sweep 0 --plot p.png",
     "export CHECKPOINT -o out.onnx --size 0x0 --task backbone --precision fp16", "build MODEL -o m.engine --batch 1",
     "build MODEL -o m.engine --portable --workspace 64 --flavour tensorrt", "eval MODEL COCO --split val --sweep 0",
-    "eval MODEL COCO --classes car,person --json e.json --sweep 0,0.5 --threads 1", "adapt RECIPE --set schedule.steps=0",
-    "search MODEL COCO -o plan.json --split val --budget-ratio 0.8 --evaluations 1 --population 2 --samples 2 --rounds 1", "--version", "run --help",
+    "eval MODEL COCO --classes car,person --json e.json --sweep 0,0.5", "adapt RECIPE --set schedule.steps=0",
+    "search MODEL COCO -o plan.json --split val --budget-ratio 0.8 --evaluations 1", "--version", "run --help",
 )  # fmt: skip
 
 

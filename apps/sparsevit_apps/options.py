@@ -27,7 +27,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are no results of an earlier run.")]
 
 SPARSITY_HELP = "Share of windows pruned: 0.6 or 60%, a list per stage (0.6,0.6,0.4,0) or a plan file (.json)."
-_NUMBER = r"[0-9]*\.?[0-9]+"
+_NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 
 
 def parse_sweep(text: str) -> list[str]:

@@ -76,20 +76,9 @@ _TABLES = """
     is_padded = Greater (padding, zero)
 """
 
-_ROWS = """
-    x_shape = Shape (x)
-    batch1 = Shape <start: int = 0, end: int = 1> (x)
-    batch = Squeeze (batch1, zeros1)
-    area = Mul (height, width)
-    sample = Range (zero, batch, one)
-    sample_offset = Mul (sample, area)
-    sample_axes = Constant <value_ints: ints = [1, 2]> ()
-    sample_offset3 = Unsqueeze (sample_offset, sample_axes)
+_ADDRESS = """
+    address_axes = Constant <value_ints: ints = [-1]> ()
     local_address = Gather (address_table, index)
-    address = Add (local_address, sample_offset3)
-    channels1 = Shape <start: int = 3, end: int = 4> (x)
-    row_shape = Concat <axis: int = 0> (minus1, channels1)
-    map_rows = Reshape (x, row_shape)
 """
 
 _HEADER = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>'
@@ -99,10 +88,8 @@ WindowScore <height, width, window_size, shift> (x) => (scores) {{
     {_TABLES}
     x32 = Cast <to: int = 1> (x)
     channel_axis = Constant <value_ints: ints = [3]> ()
-    total = ReduceL1 <keepdims: int = 0> (x32, channel_axis)
-    channels1 = Shape <start: int = 3, end: int = 4> (x)
-    channels = Cast <to: int = 1> (channels1)
-    magnitude = Div (total, channels)
+    activation = Abs (x32)
+    magnitude = ReduceMean <keepdims: int = 0> (activation, channel_axis)
     flat_shape = Constant <value_ints: ints = [0, -1]> ()
     flat = Reshape (magnitude, flat_shape)
     read = Gather <axis: int = 1> (flat, address_table)
@@ -115,8 +102,13 @@ WindowScore <height, width, window_size, shift> (x) => (scores) {{
 _WINDOW_GATHER = f"""{_HEADER}
 WindowGather <height, width, window_size, shift> (x, index) => (windows) {{
     {_TABLES}
-    {_ROWS}
-    read = Gather (map_rows, address)
+    {_ADDRESS}
+    area = Mul (height, width)
+    area1 = Unsqueeze (area, zeros1)
+    map_shape = Concat <axis: int = 0> (zeros1, area1, minus1)
+    map_tokens = Reshape (x, map_shape)
+    where_from = Unsqueeze (local_address, address_axes)
+    read = GatherND <batch_dims: int = 1> (map_tokens, where_from)
     windows = If (is_padded) <
         then_branch = masked () => (masked_windows) {{
             real_bool = Gather (real_table, index)
@@ -134,9 +126,17 @@ WindowGather <height, width, window_size, shift> (x, index) => (windows) {{
 _WINDOW_SCATTER = f"""{_HEADER}
 WindowScatter <height, width, window_size, shift> (x, windows, index) => (y) {{
     {_TABLES}
-    {_ROWS}
-    address_axes = Constant <value_ints: ints = [-1]> ()
+    {_ADDRESS}
+    x_shape = Shape (x)
+    batch = Gather (x_shape, zero)
+    area = Mul (height, width)
+    sample = Range (zero, batch, one)
+    sample_offset = Mul (sample, area)
+    sample_axes = Constant <value_ints: ints = [1, 2]> ()
+    sample_offset3 = Unsqueeze (sample_offset, sample_axes)
+    address = Add (local_address, sample_offset3)
     where_to = Unsqueeze (address, address_axes)
+    map_rows = Flatten <axis: int = 3> (x)
     values = If (is_padded) <
         then_branch = repeated () => (repeated_values) {{
             token_range = Range (zero, ws, one)
@@ -151,16 +151,8 @@ WindowScatter <height, width, window_size, shift> (x, windows, index) => (y) {{
             token4 = Add (row_token_offset, column_token4)
             token_table = Reshape (token4, table_shape)
             token = Gather (token_table, index)
-            index_shape = Shape (index)
-            count = ReduceProd <keepdims: int = 0> (index_shape)
-            ordinal = Range (zero, count, one)
-            ordinal_offset = Mul (ordinal, tokens)
-            ordinal_one = Constant <value_ints: ints = [1]> ()
-            ordinal_shape = Concat <axis: int = 0> (index_shape, ordinal_one)
-            ordinal_offset3 = Reshape <allowzero: int = 1> (ordinal_offset, ordinal_shape)
-            source = Add (token, ordinal_offset3)
-            window_rows = Reshape (windows, row_shape)
-            repeated_values = Gather (window_rows, source)
+            source = Unsqueeze (token, address_axes)
+            repeated_values = GatherND <batch_dims: int = 2> (windows, source)
         }},
         else_branch = direct () => (direct_values) {{
             direct_values = Identity (windows)

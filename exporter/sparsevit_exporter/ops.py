@@ -1,6 +1,10 @@
-"""The window operations as torch custom ops, so that a trace keeps each of them as one ONNX node."""
+"""The window operations as torch custom ops, so that a trace keeps each of them as one ONNX node; and two
+of ONNX's own, which PyTorch would spell in several nodes."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import onnxscript
 import torch
@@ -44,10 +48,59 @@ def _(x: Tensor, tokens: Tensor, index: Tensor, window_size: int, shift: int) ->
     return torch.empty_like(x)
 
 
+@torch.library.custom_op("sparsevit::reshape", mutates_args=())
+def reshape(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """ONNX's Reshape with constant sizes.
+
+    PyTorch would have the graph work sizes out where the batch is dynamic: small nodes that a GPU waits for.
+
+    Args:
+        x: any tensor.
+        sizes: size of each dimension; 0 for that of the same dimension of `x`, -1 for what is left, at most once.
+    """
+    return x.reshape(_resolved(x, sizes)).clone()
+
+
+@reshape.register_fake
+def _(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    return x.new_empty(_resolved(x, sizes))
+
+
+def _resolved(x: Tensor, sizes: Sequence[int]) -> list[int]:
+    kept = [x.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
+    if -1 in sizes:
+        rest = [size for i, size in enumerate(x.shape) if i >= len(sizes) or sizes[i] != 0]
+        kept[sizes.index(-1)] = math.prod(rest) // math.prod(size for size in sizes if size > 0)
+    return kept
+
+
+@torch.library.custom_op("sparsevit::select", mutates_args=())
+def select(table: Tensor, index: Tensor) -> Tensor:
+    """ONNX's Gather: entries of a table, (n, ...), at indices of any shape, (*index, ...)."""
+    return table[index]
+
+
+@select.register_fake
+def _(table: Tensor, index: Tensor) -> Tensor:
+    return table.new_empty((*index.shape, *table.shape[1:]))
+
+
+@torch.library.custom_op("sparsevit::matmul", mutates_args=())
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """ONNX's MatMul, (..., n, m) by (..., m, p) of the same leading sizes, or by (m, p)."""
+    return a @ b
+
+
+@matmul.register_fake
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return a.new_empty((*a.shape[:-1], b.shape[-1]))
+
+
 def onnx_translations() -> dict:
     """Custom translation table for `torch.onnx.export`."""
     nodes.register_schemas()
     opset = onnxscript.values.Opset(nodes.DOMAIN, nodes.VERSION)
+    standard = onnxscript.values.Opset("", nodes.OPSET)
 
     def attributes(x, window_size: int, shift: int) -> dict[str, int]:
         return {"height": x.shape[1], "width": x.shape[2], "window_size": window_size, "shift": shift}
@@ -61,9 +114,21 @@ def onnx_translations() -> dict:
     def scatter(x, tokens, index, window_size: int, shift: int):
         return opset.WindowScatter(x, tokens, index, **attributes(x, window_size, shift))
 
+    def reshaped(x, sizes: Sequence[int]):
+        return standard.Reshape(x, standard.Constant(value_ints=list(sizes)))
+
+    def selected(table, index):
+        return standard.Gather(table, index, axis=0)
+
+    def multiplied(a, b):
+        return standard.MatMul(a, b)
+
     namespace = torch.ops.sparsevit
     return {
         namespace.window_score.default: score,
         namespace.window_gather.default: gather,
         namespace.window_scatter.default: scatter,
+        namespace.matmul.default: multiplied,
+        namespace.reshape.default: reshaped,
+        namespace.select.default: selected,
     }

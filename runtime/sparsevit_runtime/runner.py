@@ -37,12 +37,14 @@ class Request:
         activity: wish to be told which windows were computed.
         threshold: least score of a detection.
         outputs: names of what the graph returns.
+        reason: reason for the level, where something other than a caller chose it.
     """
 
     level: Level
     activity: bool
     threshold: float
     outputs: tuple[str, ...]
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ class Runner:
             timings=spent,
             keep=request.level.kept,
             window_share=request.level.window_share,
+            level_reason=request.reason,
             activity=activity,
             image=placed.image,
             frame_index=frame_index,

@@ -8,7 +8,9 @@ from mutations import watch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plan", "card", "engine", "onnx", "image", "uri", "carried_card", "coco", "recipe", "checkpoint"])
+@pytest.mark.parametrize(
+    "kind", ["plan", "card", "engine", "onnx", "image", "uri", "carried_card", "coco", "recipe", "checkpoint"]
+)
 def test_broken_inputs_are_refused_with_errors_that_were_meant(kind):
     found = watch(kind, seed=7, count=60, shown=3)
     assert set(found) <= {"taken", "refused"} and sum(found.values()) == 60 and found["refused"] > 20

@@ -72,6 +72,14 @@ def test_windows_share_few_constants(golden_file):
     assert largest <= 4 * 8 * 49 * 49  # kinds x heads, never windows x heads
 
 
+def test_no_shape_is_worked_out_while_it_runs(golden_file):
+    """A GPU would wait for each: sizes are constants, those of the batch and of `keep` follow from their neighbours."""
+    proto = onnx.load(golden_file(320, 256))
+    assert not {n.op_type for n in proto.graph.node} & {"Shape", "Size", "Concat", "Range", "ConstantOfShape", "Expand"}
+    shapes = {f.name: [n.op_type for n in f.node].count("Shape") for f in proto.functions}
+    assert shapes == {"WindowScore": 0, "WindowGather": 0, "WindowScatter": 1}  # which adds the sample's own address
+
+
 def test_nothing_is_written_when_parity_fails(tmp_path, monkeypatch):
     """A mistake of one percent in the folded network must be caught."""
     monkeypatch.setattr(deployed_block, "_gelu", lambda x: torch.nn.functional.gelu(x) * 1.01)

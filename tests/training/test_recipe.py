@@ -65,7 +65,11 @@ def test_mistakes_are_named(change, named):
         parse_recipe({**MINIMAL, **change})
 
 
-@pytest.mark.parametrize("text", [None, "a: [", "- 1\n- 2\n"], ids=["absent", "not yaml", "a list"])
+@pytest.mark.parametrize(
+    "text",
+    [None, "a: [", "- 1\n- 2\n", "[" * 3000, "seed: " + "9" * 5000, "seed: 2026-99-99"],
+    ids=["absent", "not yaml", "a list", "nested too deep", "a number too long", "no such day"],
+)
 def test_unreadable_files(tmp_path, text):
     path = tmp_path / "r.yaml"
     if text is not None:

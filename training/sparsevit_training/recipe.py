@@ -97,7 +97,7 @@ def load_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
     """
     try:
         document = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RecipeError(f"recipe {path} is not readable YAML ({error})") from error
     if not isinstance(document, dict):
         raise RecipeError(f"recipe {path} holds {type(document).__name__}; expected keys and values")

@@ -47,5 +47,5 @@ def _parse_change(text: str) -> tuple[str, Any]:
         raise typer.BadParameter(f"{text!r} is not KEY=VALUE, such as schedule.steps=2000", param_hint="--set")
     try:
         return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise typer.BadParameter(f"the value of {text!r} is not YAML: {error}", param_hint="--set") from error

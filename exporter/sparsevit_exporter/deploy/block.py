@@ -23,7 +23,7 @@ class Gather(nn.Module):
         super().__init__()
         self.size, self.shift = geometry.window_size, shift
 
-    def forward(self, x: Tensor, order: Tensor | None, count: int | None) -> tuple[Tensor, torch.Size, Tensor | None]:
+    def forward(self, x: Tensor, order: Tensor | None, count: int | None) -> tuple[Tensor, Tensor | None]:
         """Gathers.
 
         Args:
@@ -32,15 +32,14 @@ class Gather(nn.Module):
             count: k, how many of them.
 
         Returns:
-            Tokens (B, k*T, C), the rank at which runtimes fuse sums and norms; their shape (B, k, T, C) by windows; and
-            the windows (B, k), None for all.
+            Tokens (B, k*T, C), the rank at which runtimes fuse sums and norms, and the windows (B, k), None for all.
         """
         if order is None:
             tokens, index = windows.window_partition(x, self.size, self.shift), None
         else:
             index = order[:, :count]
             tokens = ops.window_gather(x, index, self.size, self.shift)
-        return tokens.flatten(1, 2), tokens.shape, index
+        return ops.reshape(tokens, (0, -1, x.shape[3])), index
 
 
 class Scatter(nn.Module):
@@ -50,10 +49,10 @@ class Scatter(nn.Module):
         super().__init__()
         self.geometry, self.shift = geometry, shift
 
-    def forward(self, x: Tensor, tokens: Tensor, shape: torch.Size, index: Tensor | None) -> Tensor:
-        """(B, H, W, C), and what `Gather` gave: tokens, their shape and their windows -> (B, H, W, C)."""
+    def forward(self, x: Tensor, tokens: Tensor, index: Tensor | None) -> Tensor:
+        """(B, H, W, C), and what `Gather` gave: tokens and their windows -> (B, H, W, C)."""
         size = self.geometry.window_size
-        tokens = tokens.reshape(shape)
+        tokens = ops.reshape(tokens, (0, -1, size * size, x.shape[3]))
         if index is None:
             return windows.window_reverse(tokens, self.geometry.height, self.geometry.width, size, self.shift)
         return ops.window_scatter(x, tokens, index, size, self.shift)
@@ -69,6 +68,7 @@ class DeployedAttention(nn.Module):
         super().__init__()
         attention = block.attn.w_msa
         self.heads, self.head_dim = attention.num_heads, attention.head_dim
+        self.tokens = geometry.window_size**2
         self.norm = copy.deepcopy(block.norm1)
         weights, biases = (fold_scale(t, self.heads) for t in (attention.qkv.weight, attention.qkv.bias))
         self.q, self.k, self.v = (Product(weight, bias) for weight, bias in zip(weights, biases, strict=True))
@@ -82,17 +82,17 @@ class DeployedAttention(nn.Module):
         self.register_buffer("bias", bias.squeeze(0).contiguous())
         self.register_buffer("kind", local if len(present) > 1 else None)  # (nW,)
 
-    def forward(self, x: Tensor, shape: torch.Size, index: Tensor | None) -> Tensor:
-        """(B, k*T, C), the shape (B, k, T, C), the windows (B, k) or None for all -> (B, k*T, C)."""
-        split = (*shape[:3], self.heads, self.head_dim)
+    def forward(self, x: Tensor, index: Tensor | None) -> Tensor:
+        """(B, k*T, C), the windows (B, k) or None for all -> (B, k*T, C)."""
+        split = (0, -1, self.tokens, self.heads, self.head_dim)
         normed = self.norm(x)
-        q = self.q(normed).reshape(split).permute(0, 1, 3, 2, 4)  # (B, k, h, T, d)
-        k = self.k(normed).reshape(split).permute(0, 1, 3, 4, 2)  # (B, k, h, d, T)
-        v = self.v(normed).reshape(split).permute(0, 1, 3, 2, 4)  # (B, k, h, T, d)
-        scores = q @ k + self._bias(index)  # (B, k, h, T, T)
+        q = ops.reshape(self.q(normed), split).permute(0, 1, 3, 2, 4)  # (B, k, h, T, d)
+        k = ops.reshape(self.k(normed), split).permute(0, 1, 3, 4, 2)  # (B, k, h, d, T)
+        v = ops.reshape(self.v(normed), split).permute(0, 1, 3, 2, 4)  # (B, k, h, T, d)
+        scores = ops.matmul(q, k) + self._bias(index)  # (B, k, h, T, T)
         # Softmax in float32: half precision loses the small probabilities beside the -100 of the mask.
         probabilities = scores.float().softmax(-1).to(v.dtype)
-        out = (probabilities @ v).transpose(2, 3).reshape(x.shape)  # (B, k*T, C)
+        out = ops.reshape(ops.matmul(probabilities, v).transpose(2, 3), (0, -1, x.shape[2]))  # (B, k*T, C)
         return x + self.proj(out)
 
     def _bias(self, index: Tensor | None) -> Tensor:
@@ -100,8 +100,7 @@ class DeployedAttention(nn.Module):
             return self.bias  # (h, T, T)
         if index is None:
             return self.bias[self.kind]  # (nW, h, T, T)
-        kinds = self.kind.index_select(0, index.flatten())  # (B*k,)
-        return self.bias.index_select(0, kinds).unflatten(0, index.shape)  # (B, k, h, T, T)
+        return ops.select(self.bias, ops.select(self.kind, index))  # (B, k, h, T, T)
 
 
 class DeployedFeedForward(nn.Module):
@@ -137,6 +136,5 @@ class DeployedBlock(nn.Module):
 
     def forward(self, x: Tensor, order: Tensor | None = None, count: int | None = None) -> Tensor:
         """(B, H, W, C), (B, n) windows by descending score and how many to compute, None for all -> (B, H, W, C)."""
-        tokens, shape, index = self.gather(x, order, count)
-        tokens = self.mlp(self.attention(tokens, shape, index))
-        return self.scatter(x, tokens, shape, index)
+        tokens, index = self.gather(x, order, count)
+        return self.scatter(x, self.mlp(self.attention(tokens, index)), index)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparsevit_runtime.windows.geometry import PATCH_SIZE
 
+from .. import ops
 from ..backbone import PatchEmbed, PatchMerging
 from ..folding import as_patches, fold_merge, fold_pixels
 
@@ -33,7 +34,7 @@ class Product(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        product = x @ self.weight
+        product = ops.matmul(x, self.weight)
         return product if self.bias is None else product + self.bias
 
 
@@ -82,10 +83,9 @@ class DeployedPatchEmbed(nn.Module):
             if self.camera:
                 pixels = pixels - self.mean
             pixels = F.pad(pixels, (0, 0, 0, self.pads[1], 0, self.pads[0]))
-        batch, height, width, _ = pixels.shape
-        rows, columns = height // PATCH_SIZE, width // PATCH_SIZE
-        patches = pixels.reshape(batch, rows, PATCH_SIZE, columns, PATCH_SIZE, 3).permute(0, 1, 3, 2, 4, 5)
-        patches = patches.reshape(batch, rows, columns, PATCH_SIZE * PATCH_SIZE * 3)  # (B, H/4, W/4, 48)
+        rows, columns = pixels.shape[1] // PATCH_SIZE, pixels.shape[2] // PATCH_SIZE
+        patches = ops.reshape(pixels, (0, rows, PATCH_SIZE, columns, PATCH_SIZE, 3)).permute(0, 1, 3, 2, 4, 5)
+        patches = ops.reshape(patches, (0, rows, columns, PATCH_SIZE * PATCH_SIZE * 3))  # (B, H/4, W/4, 48)
         return self.norm(self.projection(patches)).to(self.dtype)
 
 
@@ -102,9 +102,9 @@ class DeployedMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C)."""
-        batch, height, width, channels = x.shape
+        height, width, channels = x.shape[1:]
         if height % 2 or width % 2:
             x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
         rows, columns = (height + 1) // 2, (width + 1) // 2
-        x = x.reshape(batch, rows, 2, columns, 2, channels).permute(0, 1, 3, 2, 4, 5)
-        return self.reduction(self.norm(x.reshape(batch, rows, columns, 4 * channels)))
+        x = ops.reshape(x, (0, rows, 2, columns, 2, channels)).permute(0, 1, 3, 2, 4, 5)
+        return self.reduction(self.norm(ops.reshape(x, (0, rows, columns, 4 * channels))))

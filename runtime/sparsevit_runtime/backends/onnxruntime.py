@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,8 @@ from ..errors import BackendError, CardError, ModelError
 from ..graph.onnx_file import read_onnx
 from .base import Backend, Capabilities, DeviceInfo, Outputs
 from .onnxruntime_layers import named_graph, time_layers
+
+_log = logging.getLogger(__name__)
 
 _FATAL = 4  # log severity: what goes wrong is raised, not printed
 #: How long an idle worker spins before it sleeps. ONNX Runtime's own choice (1 ms) takes whole cores from capture and
@@ -141,14 +144,30 @@ def _open_session(ort: ModuleType, path: Path, threads: int | None, providers: l
         raise BackendError(f"threads is {threads}; give at least 1, or leave it out for one per physical core")
     if not path.is_file():
         raise ModelError(f"no model file {path}; check the path, or make one with `sparsevit export`")
+    options = _session_options(ort, threads)
+    if _CUDA in providers and _mixes_up_shapes(path):
+        options.enable_mem_reuse = False
+        _log.warning(
+            "%s was exported by an earlier version, whose shapes ONNX Runtime mixes up on CUDA: it runs right, without "
+            "reuse of memory, but slower. Export it again: sparsevit export %s -o NEW.onnx",
+            path.name, path.name,
+        )  # fmt: skip
     try:
-        return ort.InferenceSession(os.fspath(path), _session_options(ort, threads), providers=providers)
+        return ort.InferenceSession(os.fspath(path), options, providers=providers)
     except _error_types(ort) as error:
         _check_weights(path)
         raise ModelError(
             f"ONNX Runtime cannot open {path} ({path.stat().st_size} bytes): {error}. The file is truncated or not an "
             "ONNX model; copy or export it again"
         ) from error
+
+
+def _mixes_up_shapes(path: Path) -> bool:
+    """See `OnnxFile.repeats_shapes`. A file that does not read is left to the session, which says what is wrong."""
+    try:
+        return read_onnx(path).repeats_shapes
+    except (ModelError, CardError):
+        return False
 
 
 def _check_weights(path: Path) -> None:

@@ -24,7 +24,7 @@ _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
 _NODE_INPUT, _NODE_OP_TYPE, _NODE_DOMAIN = 1, 4, 7
 _TENSOR_INT64, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL = 7, 8, 9, 13
 _NODE_ATTRIBUTE, _ATTRIBUTE_TENSOR = 5, 5
-_FUNCTION_DOMAIN = 10
+_FUNCTION_NODE, _FUNCTION_DOMAIN = 7, 10
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 
@@ -39,6 +39,8 @@ class OnnxFile:
         nodes: types of the graph's nodes of domain `sparsevit`, sorted.
         sorted_counts: elements that its TopK nodes return, where that is a constant.
         weights: names of the files beside it that hold weights of it, sorted; relative to its folder.
+        repeats_shapes: one of its functions asks for shapes more than once. ONNX Runtime's CUDA provider gives such
+            small host tensors each other's memory (onnxruntime#32083), so that the file runs right only without reuse.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class OnnxFile:
     nodes: tuple[str, ...]
     sorted_counts: tuple[int, ...] = ()
     weights: tuple[str, ...] = ()
+    repeats_shapes: bool = False
 
     def weight_files(self) -> list[Path]:
         """The files of `weights`.
@@ -94,12 +97,15 @@ def read_onnx(path: str | Path) -> OnnxFile:
         counts: list[int] = []
         weights: set[str] = set()
         graphs = 0
+        repeats_shapes = False
         for field in fields(data):
             if field.number == _MODEL_GRAPH:
                 graphs += 1
                 nodes.update(_custom_nodes(data, field))
                 counts += _sorted_counts(data, field)
                 weights.update(_weights_elsewhere(data, field))
+            elif field.number == _MODEL_FUNCTIONS:
+                repeats_shapes |= _operators(data, field, _FUNCTION_NODE).count("Shape") > 1
             elif field.number == _MODEL_METADATA:
                 entry = _strings(data, field, _ENTRY_KEY, _ENTRY_VALUE)
                 if entry[_ENTRY_KEY] == CARD_KEY.encode():
@@ -119,7 +125,7 @@ def read_onnx(path: str | Path) -> OnnxFile:
     except UnicodeDecodeError as error:
         raise CardError(f"the model card of {path} is not UTF-8 ({error}); export the model again") from error
     about = ModelCard.from_json(text, origin=str(path))
-    return OnnxFile(path, data, about, tuple(sorted(nodes)), tuple(counts), tuple(sorted(weights)))
+    return OnnxFile(path, data, about, tuple(sorted(nodes)), tuple(counts), tuple(sorted(weights)), repeats_shapes)
 
 
 def without_functions(data: bytes, domain: str = DOMAIN) -> bytes:
@@ -198,6 +204,17 @@ def _custom_nodes(data: bytes, graph: Field) -> Iterator[str]:
             texts = _texts(data, field, _NODE_OP_TYPE, _NODE_DOMAIN)
             if texts[_NODE_DOMAIN] == DOMAIN:
                 yield texts[_NODE_OP_TYPE]
+
+
+def _operators(data: bytes, message: Field, node_number: int) -> list[str]:
+    """Types of the nodes of a function."""
+    if message.wire != BYTES:
+        raise ValueError(f"field {message.number} at byte {message.tag} is no message")
+    return [
+        _texts(data, field, _NODE_OP_TYPE)[_NODE_OP_TYPE]
+        for field in fields(data, message.value, message.end)
+        if field.number == node_number
+    ]
 
 
 def _sorted_counts(data: bytes, graph: Field) -> list[int]:

@@ -51,11 +51,17 @@ class PreparedFrame:
             self.capture.buffers.append(self.images)
             self.images = None
 
-    def process(self, postprocess_ms: float) -> None:
-        """Counts it as answered, now."""
+    def process(self, postprocess_ms: float) -> float:
+        """Counts it as answered, now.
+
+        Returns:
+            Milliseconds since it came. Of a file, which waits for the model, those that it was worked on.
+        """
         stages = {name.removesuffix("_ms"): ms for name, ms in self.timings.items()}
         latency_ms = (time.perf_counter() - self.arrived) * 1e3
         self.capture.counters.process(stages | {"postprocess": postprocess_ms, "latency": latency_ms})
+        worked_ms = stages["preprocess"] + stages["inference"] + postprocess_ms
+        return latency_ms if self.capture.source.live else worked_ms
 
     def drop(self) -> None:
         """Gives it up."""

@@ -16,7 +16,7 @@ from .metrics import Rate
 from .outlet import Outlet
 
 if TYPE_CHECKING:
-    from ..runner import Runner
+    from ..runner import Request, Runner
 
 
 class Decoding:
@@ -32,6 +32,7 @@ class Decoding:
         outlets: Sequence[Outlet],
         draw: Draw,
         on_end: Callable[[Exception | None], None],
+        on_cost: Callable[[Request, float, float], None],
     ) -> None:
         """
         Args:
@@ -40,12 +41,14 @@ class Decoding:
             outlets: take every result.
             draw: draws the picture of a result, once asked for.
             on_end: called in this thread at the end, with the error if there was one.
+            on_cost: called in this thread with what a frame was asked for, its latency and its inference time, ms.
         """
         self._runner = runner
         self._answers = answers
         self._outlets = outlets
         self._draw = draw
         self._on_end = on_end
+        self._on_cost = on_cost
         self._rates: defaultdict[str, Rate] = defaultdict(Rate)
         self._thread = threading.Thread(target=self._run, name="sparsevit-decoding", daemon=True)
 
@@ -91,5 +94,6 @@ class Decoding:
         except Exception:
             prepared.fail()
             raise
-        prepared.process(result.timings.postprocess_ms)
+        latency_ms = prepared.process(result.timings.postprocess_ms)
+        self._on_cost(answer.request, latency_ms, prepared.timings["inference_ms"])
         return result

@@ -61,6 +61,7 @@ class Inference:
         scheduler: Scheduler[PreparedFrame],
         answers: Channel[Answer],
         request: Callable[[], Request],
+        oldest_s: float | None = None,
     ) -> None:
         """
         Args:
@@ -68,11 +69,13 @@ class Inference:
             scheduler: gives the frames.
             answers: take what the backend said; closed at the end, with the error if there was one.
             request: tells what is asked for at this moment.
+            oldest_s: frames of live sources that came longer ago are dropped; None for none.
         """
         self._runner = runner
         self._scheduler = scheduler
         self._answers = answers
         self._request = request
+        self._oldest_s = oldest_s
         self._thread = threading.Thread(target=self._run, name="sparsevit-inference", daemon=True)
 
     def start(self) -> None:
@@ -101,7 +104,9 @@ class Inference:
 
     def _run_one_by_one(self) -> None:
         while True:
-            prepared = self._scheduler.get()
+            prepared = self._next(wait=True)
+            if prepared is None:
+                continue
             request, start = self._request(), time.perf_counter()
             try:
                 outputs = self._runner.run([prepared.placed], prepared.images, request)
@@ -115,18 +120,28 @@ class Inference:
         try:
             while True:
                 try:
-                    prepared = self._scheduler.get_if_any() if flying else self._scheduler.get()
+                    prepared = self._next(wait=not flying)
                     if prepared is not None:
                         flying.append(self._submit(queue, prepared))
                 except Exception:  # the end, or an error: it comes behind the frames before it
                     while flying:
                         self._land(queue, flying.popleft())
                     raise
-                if len(flying) == 2 or prepared is None:
+                if len(flying) == 2 or (flying and prepared is None):
                     self._land(queue, flying.popleft())
         finally:
             for flight in flying:
                 flight.prepared.drop()
+
+    def _next(self, wait: bool) -> PreparedFrame | None:
+        """The next frame; None where there is none yet, or it was too old."""
+        prepared = self._scheduler.get() if wait else self._scheduler.get_if_any()
+        if prepared is None or self._oldest_s is None or not prepared.capture.source.live:
+            return prepared
+        if time.perf_counter() - prepared.arrived <= self._oldest_s:
+            return prepared
+        prepared.drop()
+        return None
 
     def _submit(self, queue: RunnerQueue, prepared: PreparedFrame) -> _Flight:
         request, start = self._request(), time.perf_counter()

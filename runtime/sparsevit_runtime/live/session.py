@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..draw import draw_result
-from ..errors import SessionError, SourceError
+from ..arguments import as_number
+from ..errors import ArgumentError, SessionError, SourceError
 from ..runner import DEFAULT_THRESHOLD, Request, Runner
 from ..windows.level import Level
 from ..windows.plan import PlanLike
@@ -20,6 +22,7 @@ from .decoding import Decoding
 from .delivery import Draw
 from .driver import close_quietly
 from .feeds import SourceLike, open_feed
+from .governor import Governor
 from .inference import Answer, Inference
 from .metrics import OutletMetrics, SessionMetrics
 from .outlet import Outlet
@@ -68,6 +71,8 @@ class Session:
         draw: Draw = draw_result,
         limit: int | None = None,
         reconnect: Reconnect | None = None,
+        governor: Governor | None = None,
+        max_age_ms: float | None = None,
     ) -> None:
         """Opens the sources; nothing is read yet. The session closes them, also those that were open before.
 
@@ -82,20 +87,27 @@ class Session:
             draw: draws the picture of a frame and its result, in an outlet's thread, for those that want pictures.
             limit: frames run at most, all sources together; None for all.
             reconnect: rule by which live sources are opened anew; None for never.
+            governor: chooses the level, frame by frame, in place of `level`.
+            max_age_ms: frames of live sources that are older when the model is free are dropped; None for any age.
 
         Raises:
             PlanError: the level does not fit the model.
+            ArgumentError: a level and a governor, or an age that is no number above 0.
             SourceError, FrameError: a source cannot be opened, or is none.
         """
+        if governor is not None and level is not None:
+            raise ArgumentError("a session has a level or a governor that chooses it, not both; leave one out")
+        oldest_s = None if max_age_ms is None else as_number(max_age_ms, "max_age_ms", 1e-3, 1e9) / 1e3
+        self._governor = governor
         self._runner = runner
         self._activity, self._threshold = activity, threshold
-        self._request = self._requested(level)
+        self._request = self._requested(level) if governor is None else self._governed(governor)
         self._outlets = tuple(outlets)
         self._scheduler: Scheduler[PreparedFrame] = Scheduler(limit)
         self._answers: Channel[Answer] = Channel(0)
         self._captures = self._open(sources, reconnect)
-        self._inference = Inference(runner, self._scheduler, self._answers, lambda: self._request)
-        self._decoding = Decoding(runner, self._answers, self._outlets, draw, self._decoded_all)
+        self._inference = Inference(runner, self._scheduler, self._answers, lambda: self._request, oldest_s)
+        self._decoding = Decoding(runner, self._answers, self._outlets, draw, self._decoded_all, self._observe)
         self._tracker: Tracker[SessionState] = Tracker(SessionState.NEW)
         self._lock = threading.RLock()
         self._working = 0
@@ -106,7 +118,7 @@ class Session:
     @property
     def level(self) -> Level:
         """How much is computed. May be set at any time, in any form `Plan.parse` reads, and holds from the next frame
-        that is submitted; every result says its own.
+        that is submitted; every result says its own. Setting it switches a governor off.
 
         Raises:
             PlanError: when set to what does not fit the model; the level in force stays.
@@ -115,8 +127,16 @@ class Session:
 
     @level.setter
     def level(self, level: PlanLike | Level | None) -> None:
+        request = self._requested(level)
+        if self._governor is not None:
+            self._governor.enabled = False
         # One assignment: whoever submits a frame finds the old request or the new one, whole.
-        self._request = self._requested(level)
+        self._request = request
+
+    @property
+    def governor(self) -> Governor | None:
+        """What chooses the level; its `enabled` may be set."""
+        return self._governor
 
     @property
     def state(self) -> SessionState:
@@ -287,6 +307,19 @@ class Session:
         self._tracker.change(state, "" if self._error is None else " ".join(str(self._error).split()), unless=_OVER)
         self._ended.set()
 
-    def _requested(self, level: PlanLike | Level | None) -> Request:
+    def _requested(self, level: PlanLike | Level | None, reason: str = "") -> Request:
         runner = self._runner
-        return runner.request(runner.level(level), activity=self._activity, threshold=self._threshold)
+        request = runner.request(runner.level(level), activity=self._activity, threshold=self._threshold)
+        return replace(request, reason=reason)
+
+    def _governed(self, governor: Governor) -> Request:
+        return self._requested(governor.level, governor.reason)
+
+    def _observe(self, request: Request, latency_ms: float, inference_ms: float) -> None:
+        """Has the governor told what a frame cost; in the thread that decodes."""
+        governor = self._governor
+        if governor is None or not governor.enabled:
+            return
+        governor.observe(request.level, latency_ms, inference_ms, time.monotonic())
+        if (governor.level, governor.reason) != (self._request.level, self._request.reason):
+            self._request = self._governed(governor)

@@ -69,6 +69,7 @@ class Result(ABC):
         timings: times per stage.
         keep: windows computed per block pair, all stages in one; None when a fixed plan has pairs of two counts.
         window_share: windows computed among all windows of all blocks, 0 to 1.
+        level_reason: reason for so many windows, where a governor chose; empty where the caller did.
         activity: windows that those were, when asked for.
         dropped: frames the stream has dropped so far.
         fps: frames per second that the stream answers of late; None for a frame alone, and the first of a stream.
@@ -83,6 +84,7 @@ class Result(ABC):
     timings: Timings = field(default_factory=Timings)
     keep: tuple[int, ...] | None = None
     window_share: float = 1.0
+    level_reason: str = ""
     activity: WindowActivity | None = None
     dropped: int = 0
     fps: float | None = None
@@ -202,7 +204,7 @@ class Result(ABC):
             "keep": None if self.keep is None else list(self.keep),
             "window_share": round(self.window_share, 4),
             "dropped": self.dropped,
-        }
+        } | ({"level_reason": self.level_reason} if self.level_reason else {})
 
 
 def expect(name: str, array: np.ndarray, shape: tuple[int | None, ...], dtype: type) -> None:

@@ -24,7 +24,7 @@ from .geometry import StageGeometry
 
 PLAN_SCHEMA = 1
 #: A ratio as text: ``0.6``, ``.6``, ``6e-1``, ``60%``.
-_NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,4}))?\s*(%?)\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,4}))?\s*(%?)\s*", re.ASCII)
 #: A plan file is no larger than this.
 _MOST_BYTES = 1 << 20
 _FORMS = "a number (0.6 or 60%), a list per stage (0.6,0.6,0.4,0) or a JSON plan file"

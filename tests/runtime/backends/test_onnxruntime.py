@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -12,6 +13,7 @@ from sparsevit_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.errors import BackendError, CardError, FrameError, ModelError, PlanError
 
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 IMAGES = np.random.RandomState(0).randint(0, 256, (2, 32, 48, 3)).astype(np.uint8)
 
 
@@ -147,6 +149,36 @@ def test_graphs_that_are_not_what_their_card_says(tmp_path: Path, properties, me
 def test_options_that_make_no_sense(path, options, message):
     with pytest.raises(BackendError, match=message):
         OnnxRuntimeBackend(path, **options)
+
+
+class _Opened(Exception):
+    """Carries how a session would have been opened."""
+
+
+def test_files_whose_shapes_cuda_mixes_up_run_without_reuse_of_memory(exported, tmp_path, monkeypatch, caplog):
+    """The options alone: a session on CUDA needs a GPU."""
+
+    def open_session(path, options, providers):
+        raise _Opened(options.enable_mem_reuse, providers)
+
+    earlier = tmp_path / "earlier.onnx"
+    model = onnx.load(exported())
+    for function in model.functions:
+        function.node.append(onnx.helper.make_node("Shape", ["x"], ["a"]))
+        function.node.append(onnx.helper.make_node("Shape", ["x"], ["b"], start=3))
+    onnx.save(model, earlier)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    for path, device, reuse, providers in (
+        (exported(), None, True, [CUDA, CPU]),
+        (earlier, None, False, [CUDA, CPU]),
+        (earlier, "cpu", True, [CPU]),
+    ):
+        caplog.clear()
+        with pytest.raises(_Opened) as opened:
+            OnnxRuntimeBackend(path, device=device)
+        assert opened.value.args == (reuse, providers)
+        assert ("sparsevit export" in caplog.text) is not reuse
 
 
 def test_cuda_is_used_when_there_and_explained_when_not(path):

@@ -41,6 +41,16 @@ def test_counts_of_sorted_lists(exported, tmp_path):
     assert read_onnx(path).sorted_counts == (*before, 300, 301)
 
 
+def test_a_function_that_asks_for_shapes_twice_is_found(exported, tmp_path):
+    assert not read_onnx(exported()).repeats_shapes
+    model = onnx.load(exported())
+    gather = next(f for f in model.functions if f.name == "WindowGather")
+    for name in ("batch_of_x", "channels_of_x"):
+        gather.node.append(helper.make_node("Shape", ["x"], [name]))
+    onnx.save(model, tmp_path / "earlier.onnx")
+    assert read_onnx(tmp_path / "earlier.onnx").repeats_shapes
+
+
 def test_functions_are_removed_as_onnx_removes_them(exported):
     data = exported().read_bytes()
     model = onnx.load_from_string(data)

@@ -79,6 +79,8 @@ def test_accepted_forms(value, ratios):
         ("150%", "from 0 to 1"),
         ("-.1", "from 0 to 1"),
         ("9" * 5000, "ratio inf"),
+        # in a time that grows with its length alone
+        pytest.param("9" * 10**6 + "x", "cannot read the plan file", id="a million figures"),
         ("1e9999", "ratio inf"),
         (10**400, "a plan is"),
         ([10**400, 0, 0, 0], "stage 0 of the plan is not a ratio"),

@@ -147,7 +147,7 @@ def test_null_sizes_are_not_compared(files):
     assert len(CocoBoxes(*files)) == 4
 
 
-@pytest.mark.parametrize("area", [-1, NAN, "12", True, [3]])
+@pytest.mark.parametrize("area", [-1, NAN, "12", True, [3], 10**400, float("inf")])
 def test_an_area_that_is_none_is_that_of_the_box(files, area):
     expected = CocoBoxes(*files).document
     rewrite(files[0], lambda d: d["annotations"][0].update(area=area))

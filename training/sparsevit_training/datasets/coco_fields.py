@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 #: A box may reach this many pixels out of the image: rounding, not a mistake.
 _ROUNDING = 1.0
+#: No image has so many pixels.
+_MOST_AREA = 1e18
 #: What stands for no and yes in `iscrowd`.
 _CROWD = {None: False, 0: False, 1: True, "0": False, "1": True}
 
@@ -55,7 +56,8 @@ def read_box(value: Any, image_wh: tuple[int, int]) -> tuple[tuple[float, float,
 
 def read_area(value: Any, box: Sequence[float]) -> float:
     """The area in pixels, that of the box where the field says none."""
-    return float(value) if isinstance(value, (int, float)) and _is_area(value) else float(box[2] * box[3])
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _MOST_AREA
+    return float(value if known else box[2] * box[3])
 
 
 def read_crowd(value: Any) -> bool:
@@ -64,7 +66,3 @@ def read_crowd(value: Any) -> bool:
         return _CROWD[value]
     except (KeyError, TypeError):
         raise BadObject("whose iscrowd is neither 0 nor 1") from None
-
-
-def _is_area(value: float) -> bool:
-    return not isinstance(value, bool) and math.isfinite(value) and value >= 0

@@ -60,7 +60,7 @@ class Budget:
         if len(given) != 1:
             raise SearchError(f"{len(given)} budgets are given; give one: milliseconds, a ratio of dense, or a plan")
         number = given[0]
-        if not isinstance(number, str) and not (math.isfinite(number) and number > 0):
+        if not isinstance(number, str) and not 0 < number < math.inf:
             raise SearchError(f"the budget is {number}; it must be a number above zero")
 
     def text(self, unit: str) -> str:
