@@ -239,3 +239,11 @@ def _checked(spec: TensorSpec, array: np.ndarray, batch: int | None) -> np.ndarr
 def feeds_of(images: np.ndarray, keep: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Inputs of a run by name, for a model that takes nothing beside images and `keep`; None leaves `keep` out."""
     return {IMAGE: images} if keep is None else {IMAGE: images, KEEP: keep}
+
+
+def zero_inputs(contract: GraphContract, batch: int) -> dict[str, np.ndarray]:
+    """Zeros for what a model takes with each frame beside its pixels, (batch, ...) by name; most take nothing."""
+    return {
+        spec.name: np.zeros((batch, *(int(size) for size in spec.shape[1:])), spec.dtype)
+        for spec in contract.frame_inputs
+    }

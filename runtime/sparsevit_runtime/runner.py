@@ -12,7 +12,7 @@ import numpy as np
 
 from .arguments import as_flag
 from .backends.base import Backend, Outputs, RunQueue
-from .contract import IMAGE, KEEP, TensorSpec
+from .contract import IMAGE, KEEP, TensorSpec, zero_inputs
 from .errors import ArgumentError, FrameError
 from .images.device_frames import DeviceFrame, is_device_frame, read_device_frame
 from .images.frames import FrameLike, check_frame
@@ -244,9 +244,7 @@ class Runner:
 
     def _plain_feeds(self, images: np.ndarray, request: Request) -> dict[str, np.ndarray]:
         """Of images that came from nowhere: what belongs to a frame beside them is nothing."""
-        feeds = {IMAGE: self.as_input(images)}
-        for spec in self.contract.frame_inputs:
-            feeds[spec.name] = np.zeros((len(images), *_sizes(spec)), spec.dtype)
+        feeds = {IMAGE: self.as_input(images), **zero_inputs(self.contract, len(images))}
         if request.level.keep is not None:
             feeds[KEEP] = request.level.keep
         return feeds

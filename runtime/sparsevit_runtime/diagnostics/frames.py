@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 
-from ..contract import GraphContract
+from ..contract import zero_inputs
 from ..errors import SourceError
 from ..model import Model
 from ..sources import open_source
@@ -41,11 +41,3 @@ def run_frames(model: Model, frames: Sequence[np.ndarray], sparsity: PlanLike | 
         return model.batch(frames, sparsity)
     nothing = {name: array[0] for name, array in zero_inputs(model.runner.contract, 1).items()}
     return model.batch(frames, sparsity, inputs=[nothing] * len(frames))
-
-
-def zero_inputs(contract: GraphContract, batch: int) -> dict[str, np.ndarray]:
-    """Zeros for what a model takes with each frame beside its pixels, (batch, ...) by name; most take nothing."""
-    return {
-        spec.name: np.zeros((batch, *(int(size) for size in spec.shape[1:])), spec.dtype)
-        for spec in contract.frame_inputs
-    }

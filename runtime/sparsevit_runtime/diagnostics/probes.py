@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..backends import Backend
-from ..contract import feeds_of
+from ..contract import feeds_of, zero_inputs
 from ..images.probe import probe_image
 from ..runner import Runner
-from .frames import zero_inputs
 
 if TYPE_CHECKING:
     from ..tensorrt import EngineCard

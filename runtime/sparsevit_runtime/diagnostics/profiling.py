@@ -14,6 +14,7 @@ from typing import get_args
 
 import numpy as np
 
+from ..contract import zero_inputs
 from ..errors import BackendError, PlanError
 from ..model import Model
 from ..power import PowerMeter
@@ -21,7 +22,7 @@ from ..progress import SILENT, Progress, track
 from ..runner import Request, Runner
 from ..windows.macs import card_macs
 from .energy import idle_watts, measure_energy
-from .frames import DEFAULT_SOURCE, read_frames, run_frames, zero_inputs
+from .frames import DEFAULT_SOURCE, read_frames, run_frames
 from .layers import time_parts
 from .machine import read_load_average, read_machine
 from .measurement import EnergyUse, ModelInfo, PowerInfo, Stats, threads_used

@@ -10,8 +10,8 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..draw import draw_result
 from ..arguments import as_number
+from ..draw import draw_result
 from ..errors import ArgumentError, SessionError, SourceError
 from ..runner import DEFAULT_THRESHOLD, Request, Runner
 from ..windows.level import Level

@@ -8,11 +8,14 @@ import time
 import numpy as np
 import pytest
 
+import tiny
 from runtime.live.devices import Device
-from sparsevit_runtime.errors import ArgumentError
+from sparsevit_runtime.errors import ArgumentError, PlanError
 from sparsevit_runtime.live.governor import Governor, Target
+from sparsevit_runtime.live.levels import govern, measure_levels
 from sparsevit_runtime.live.outlet import Outlet, Pull
 from sparsevit_runtime.live.session import Session
+from sparsevit_runtime.windows.plan import Plan
 
 pytestmark = pytest.mark.timed
 
@@ -101,3 +104,14 @@ def test_frames_of_a_camera_that_are_too_old_are_dropped_those_of_a_file_never(r
     assert live or seen == list(range(100))
     (counts,) = session.metrics.sources.values()
     assert counts.captured == counts.processed + counts.dropped == 100 and counts.processed == len(seen)
+
+
+def test_levels_are_measured_in_turn_and_equal_ones_are_one(runner, levels):
+    governor = govern(runner, Target(latency_ms=50), [0.5, 0.0, "0.5", 0.75, [0.5, 0.5]], activity=True)
+    assert [level.kept for level in governor.levels] == [level.kept for level in levels]
+    assert all(cost > 0 for cost in measure_levels(runner, levels, rounds=1))
+
+
+def test_a_fixed_export_has_nothing_to_choose(make_model):
+    with pytest.raises(PlanError, match="without --fixed"):
+        govern(make_model(fixed=Plan.uniform(0.5, tiny.DEPTHS).ratios).runner, Target(fps=1))
