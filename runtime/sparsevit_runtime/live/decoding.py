@@ -80,7 +80,7 @@ class Decoding:
         try:
             result = self._runner.decode(
                 answer.outputs,
-                0,
+                answer.sample,
                 prepared.placed,
                 answer.request,
                 prepared.timings,

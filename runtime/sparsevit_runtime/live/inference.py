@@ -26,19 +26,21 @@ class Answer:
     Attributes:
         prepared: the frame.
         request: request that it was run with.
-        outputs: outputs of the backend, a batch of one.
+        outputs: outputs of the backend.
+        sample: position of the frame in their batch.
     """
 
     prepared: PreparedFrame
     request: Request
     outputs: dict[str, np.ndarray]
+    sample: int
 
 
 @dataclass(eq=False, slots=True)
 class _Flight:
-    """A frame in the backend."""
+    """Frames in the backend, in one run."""
 
-    prepared: PreparedFrame
+    frames: list[PreparedFrame]
     request: Request
     start: float
     ticket: Any
@@ -48,7 +50,7 @@ class Inference:
     """The backend's place in a session.
 
     Every frame is stamped with the request in force when it is submitted. Where runs overlap, two are in flight; an
-    answer is never held back for a frame yet to come.
+    answer is never held back for a frame yet to come, and frames run together only when all of them are there.
 
     Threads: one of its own, "sparsevit-inference", the only one of its session that calls the backend. It ends when the
     scheduler has nothing more, at an error, or when nobody takes answers any more; then the frames that were left are
@@ -62,6 +64,7 @@ class Inference:
         answers: Channel[Answer],
         request: Callable[[], Request],
         oldest_s: float | None = None,
+        most: int = 1,
     ) -> None:
         """
         Args:
@@ -70,12 +73,15 @@ class Inference:
             answers: take what the backend said; closed at the end, with the error if there was one.
             request: tells what is asked for at this moment.
             oldest_s: frames of live sources that came longer ago are dropped; None for none.
+            most: frames of one run.
         """
         self._runner = runner
         self._scheduler = scheduler
         self._answers = answers
         self._request = request
         self._oldest_s = oldest_s
+        self._most = most
+        self._left: PreparedFrame | None = None  # taken from the scheduler, and of another kind than those before
         self._thread = threading.Thread(target=self._run, name="sparsevit-inference", daemon=True)
 
     def start(self) -> None:
@@ -98,76 +104,113 @@ class Inference:
             pass
         except Exception as error:
             failure = error
-        for prepared in self._scheduler.abandon():
+        for prepared in (*([self._left] if self._left else []), *self._scheduler.abandon()):
             prepared.drop()
         self._answers.close(failure)
 
     def _run_one_by_one(self) -> None:
         while True:
-            prepared = self._next(wait=True)
-            if prepared is None:
+            frames = self._next(wait=True)
+            if not frames:
                 continue
             request, start = self._request(), time.perf_counter()
             try:
-                outputs = self._runner.run([prepared.placed], prepared.images, request)
+                outputs = self._runner.run([each.placed for each in frames], _images(frames), request)
             except Exception:
-                prepared.fail()
+                _fail(frames)
                 raise
-            self._hand_over(prepared, request, outputs, start)
+            self._hand_over(frames, request, outputs, start)
 
     def _run_overlapping(self, queue: RunnerQueue) -> None:
         flying: deque[_Flight] = deque()
         try:
             while True:
                 try:
-                    prepared = self._next(wait=not flying)
-                    if prepared is not None:
-                        flying.append(self._submit(queue, prepared))
+                    frames = self._next(wait=not flying)
+                    if frames:
+                        flying.append(self._submit(queue, frames))
                 except Exception:  # the end, or an error: it comes behind the frames before it
                     while flying:
                         self._land(queue, flying.popleft())
                     raise
-                if len(flying) == 2 or (flying and prepared is None):
+                if len(flying) == 2 or (flying and not frames):
                     self._land(queue, flying.popleft())
         finally:
             for flight in flying:
-                flight.prepared.drop()
+                for prepared in flight.frames:
+                    prepared.drop()
 
-    def _next(self, wait: bool) -> PreparedFrame | None:
-        """The next frame; None where there is none yet, or it was too old."""
-        prepared = self._scheduler.get() if wait else self._scheduler.get_if_any()
-        if prepared is None or self._oldest_s is None or not prepared.capture.source.live:
-            return prepared
-        if time.perf_counter() - prepared.arrived <= self._oldest_s:
-            return prepared
-        prepared.drop()
-        return None
+    def _next(self, wait: bool) -> list[PreparedFrame]:
+        """The next frames: one, and as many of those that are there as well as run together. None where none is there
+        yet, or what was there is too old."""
+        frames: list[PreparedFrame] = []
+        while len(frames) < self._most:
+            prepared, self._left = self._left, None
+            try:
+                prepared = prepared or (self._scheduler.get() if wait else self._scheduler.get_if_any())
+            except Exception:
+                if frames:
+                    break  # the scheduler says it again
+                raise
+            wait = False
+            if prepared is None:
+                break
+            if self._is_too_old(prepared):
+                prepared.drop()
+            elif frames and (prepared.images is None) != (frames[0].images is None):
+                self._left = prepared
+                break
+            else:
+                frames.append(prepared)
+        return frames
 
-    def _submit(self, queue: RunnerQueue, prepared: PreparedFrame) -> _Flight:
+    def _is_too_old(self, prepared: PreparedFrame) -> bool:
+        if self._oldest_s is None or not prepared.capture.source.live:
+            return False
+        return time.perf_counter() - prepared.arrived > self._oldest_s
+
+    def _submit(self, queue: RunnerQueue, frames: list[PreparedFrame]) -> _Flight:
         request, start = self._request(), time.perf_counter()
         try:
-            ticket = queue.submit([prepared.placed], prepared.images, request)
+            ticket = queue.submit([each.placed for each in frames], _images(frames), request)
         except Exception:
-            prepared.fail()
+            _fail(frames)
             raise
-        prepared.release()
-        return _Flight(prepared, request, start, ticket)
+        for prepared in frames:
+            prepared.release()
+        return _Flight(frames, request, start, ticket)
 
     def _land(self, queue: RunnerQueue, flight: _Flight) -> None:
         try:
             outputs = queue.collect(flight.ticket)
         except Exception:
-            flight.prepared.fail()
+            _fail(flight.frames)
             raise
-        self._hand_over(flight.prepared, flight.request, outputs, flight.start)
+        self._hand_over(flight.frames, flight.request, outputs, flight.start)
 
     def _hand_over(
-        self, prepared: PreparedFrame, request: Request, outputs: dict[str, np.ndarray], start: float
+        self, frames: list[PreparedFrame], request: Request, outputs: dict[str, np.ndarray], start: float
     ) -> None:
-        prepared.timings["inference_ms"] = (time.perf_counter() - start) * 1e3
-        prepared.release()
-        try:
-            self._answers.put(Answer(prepared, request, outputs))
-        except Closed:
-            prepared.drop()
-            raise
+        for prepared in frames:
+            prepared.timings["inference_ms"] = (time.perf_counter() - start) * 1e3
+            prepared.release()
+        for sample, prepared in enumerate(frames):
+            try:
+                self._answers.put(Answer(prepared, request, outputs, sample))
+            except Closed:
+                for left in frames[sample:]:
+                    left.drop()
+                raise
+
+
+def _images(frames: list[PreparedFrame]) -> np.ndarray | None:
+    """The letterboxed images in one batch; None where they are letterboxed on the GPU."""
+    images = [each.images for each in frames if each.images is not None]
+    if len(images) < 2:
+        return images[0] if images else None
+    return np.concatenate(images)
+
+
+def _fail(frames: list[PreparedFrame]) -> None:
+    for prepared in frames:
+        prepared.fail()

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import as_number
+from ..arguments import as_number, as_whole
 from ..draw import draw_result
 from ..errors import ArgumentError, SessionError, SourceError
 from ..runner import DEFAULT_THRESHOLD, Request, Runner
@@ -73,6 +73,7 @@ class Session:
         reconnect: Reconnect | None = None,
         governor: Governor | None = None,
         max_age_ms: float | None = None,
+        batch: int | None = None,
     ) -> None:
         """Opens the sources; nothing is read yet. The session closes them, also those that were open before.
 
@@ -89,10 +90,12 @@ class Session:
             reconnect: rule by which live sources are opened anew; None for never.
             governor: chooses the level, frame by frame, in place of `level`.
             max_age_ms: frames of live sources that are older when the model is free are dropped; None for any age.
+            batch: frames that run together at most, of those that are there at that moment. None for one of each
+                source on a GPU, and for one on a CPU, where a batch takes as long as its frames one by one.
 
         Raises:
             PlanError: the level does not fit the model.
-            ArgumentError: a level and a governor, or an age that is no number above 0.
+            ArgumentError: a level and a governor, an age that is no number above 0, or a batch below 1.
             SourceError, FrameError: a source cannot be opened, or is none.
         """
         if governor is not None and level is not None:
@@ -106,7 +109,9 @@ class Session:
         self._scheduler: Scheduler[PreparedFrame] = Scheduler(limit)
         self._answers: Channel[Answer] = Channel(0)
         self._captures = self._open(sources, reconnect)
-        self._inference = Inference(runner, self._scheduler, self._answers, lambda: self._request, oldest_s)
+        self._inference = Inference(
+            runner, self._scheduler, self._answers, lambda: self._request, oldest_s, self._most(batch)
+        )
         self._decoding = Decoding(runner, self._answers, self._outlets, draw, self._decoded_all, self._observe)
         self._tracker: Tracker[SessionState] = Tracker(SessionState.NEW)
         self._lock = threading.RLock()
@@ -306,6 +311,16 @@ class Session:
         state = SessionState.ENDED if self._error is None else SessionState.FAILED
         self._tracker.change(state, "" if self._error is None else " ".join(str(self._error).split()), unless=_OVER)
         self._ended.set()
+
+    def _most(self, batch: int | None) -> int:
+        """Frames of one run."""
+        backend = self._runner.backend
+        if batch is None:
+            wanted = 1 if backend.device.kind == "cpu" else len(self._captures)
+        else:
+            wanted = as_whole(batch, "batch", 1, 2**16)
+        most = backend.batches[1]
+        return wanted if most is None else min(wanted, most)
 
     def _requested(self, level: PlanLike | Level | None, reason: str = "") -> Request:
         runner = self._runner
