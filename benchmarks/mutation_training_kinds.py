@@ -204,7 +204,7 @@ class TrainingKinds:
             elif what == 4:
                 state[key] = tensor.flatten()[: dice.randint(0, tensor.numel())].clone()
             elif what == 5:
-                state[key] = torch.full_like(tensor, dice.choice((float("nan"), float("inf"), 1e38, 0)))
+                state[key] = torch.full_like(tensor.float(), dice.choice((float("nan"), float("inf"), 1e38, 0)))
             elif what == 6:
                 state[key] = tensor.unsqueeze(dice.randint(0, tensor.ndim)).clone()
             else:
