@@ -34,8 +34,9 @@ def arguments() -> argparse.Namespace:
 def demo(options: argparse.Namespace) -> None:
     model = sparsevit.load(options.model)
     stream = model.stream(options.source, sparsity=options.sparsity, activity=options.activity)
-    with stream, sparsevit.open_sink(options.sink, fps=stream.source.fps) as sink:
-        log.info("%s on %s to %s; Ctrl-C to stop", model.card.name, stream.source.name, sink.name)
+    source = stream.source
+    with stream, sparsevit.open_sink(options.sink, fps=source.fps, live=source.live) as sink:
+        log.info("%s on %s to %s; Ctrl-C to stop", model.card.name, source.name, sink.name)
         try:
             for result in stream:
                 sink.write(result, sparsevit.draw_result(result.image, result))

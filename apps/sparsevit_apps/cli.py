@@ -1,6 +1,7 @@
 """Entry point of the `sparsevit` command.
 
-Exit codes: 0 done; 1 an error, told in one line on stderr; 2 wrong usage; 130 stopped with Ctrl-C; 143 terminated.
+Exit codes: 0 done; 1 an error, told in one line on stderr; 2 wrong usage; 3 a live source was lost; 4 no room on the
+disk; 130 stopped with Ctrl-C; 143 by SIGTERM; 129 by SIGHUP.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ import errno
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from sparsevit_runtime.dependencies import explain
-from sparsevit_runtime.errors import SparseViTError
+from sparsevit_runtime.errors import DiskFullError, SourceLostError, SparseViTError
 from sparsevit_runtime.texts import printable
 
 from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search
 
-_INTERRUPTED, _TERMINATED = 130, 143
+_ERROR, _LOST, _NO_ROOM, _INTERRUPTED = 1, 3, 4, 130
+#: Added to the number of the signal that ended a command, as shells do.
+_SIGNALLED = 128
+_TERMINATING = (signal.SIGTERM, signal.SIGHUP)
 #: What a write to a full, closed or abandoned stdout fails with.
 _STDOUT_ERRORS = (errno.ENOSPC, errno.EPIPE, errno.EBADF)
 #: Options of every command.
@@ -28,7 +33,15 @@ _COMMON = ("-v", "-vv", "--verbose", "-q", "--quiet", "--debug")
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, treated like Ctrl-C so that sinks are completed or removed."""
+    """SIGTERM or SIGHUP, treated like Ctrl-C so that sinks are completed.
+
+    Attributes:
+        code: exit code of the command.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = _SIGNALLED + number
 
 
 class _Group(TyperGroup):
@@ -51,19 +64,27 @@ class _Group(TyperGroup):
             from .console import print_error
 
             print_error(str(told))
-            raise typer.Exit(1) from error
+            raise typer.Exit(_code_of(told)) from error
         except OSError as error:
             if ctx.params.get("debug"):
                 raise
             raise typer.Exit(_stdout_failed(error)) from error
         except KeyboardInterrupt as stop:
-            typer.echo("stopped", err=True)
-            raise typer.Exit(_TERMINATED if isinstance(stop, _Terminated) else _INTERRUPTED) from stop
+            with suppress(OSError):  # the terminal that was closed
+                typer.echo("stopped", err=True)
+            raise typer.Exit(stop.code if isinstance(stop, _Terminated) else _INTERRUPTED) from stop
         except Exception as error:
             if hasattr(error, "format_message"):  # wrong usage, of click or of typer's own copy of it
                 usage = printable(error.format_message(), keep="\n")
                 error.format_message = lambda: usage
             raise
+
+
+def _code_of(error: BaseException) -> int:
+    """The exit code of an error: each has one meaning, whatever was read and written."""
+    if isinstance(error, DiskFullError):
+        return _NO_ROOM
+    return _LOST if isinstance(error, SourceLostError) else _ERROR
 
 
 app = typer.Typer(
@@ -73,7 +94,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="SparseViT on cameras: train for any sparsity, export one ONNX file, run it on live frames, measure it.",
     epilog="Each command has its own --help; -v, -q and --debug may stand behind it. Exit codes: 0 done, 1 error, "
-    "2 wrong usage, 130 stopped.",
+    "2 wrong usage, 3 a live source was lost, 4 no room on the disk, 130 stopped with Ctrl-C, 143 by SIGTERM, 129 by "
+    "SIGHUP.",
 )
 app.command(name="run")(run.run)
 app.command(name="inspect")(inspect.inspect)
@@ -113,8 +135,11 @@ def _options(
     set_verbosity(-1 if quiet else verbose)
 
 
-def _terminate(*_: object) -> None:
-    raise _Terminated
+def _terminate(number: int, _frame: object) -> None:
+    # A closing terminal sends several: what is being completed is completed.
+    for each in _TERMINATING:
+        signal.signal(each, signal.SIG_IGN)
+    raise _Terminated(number)
 
 
 def _stdout_failed(error: OSError) -> int:
@@ -138,7 +163,9 @@ def main() -> None:
     """Runs the command line; the console script."""
     # OpenCV's own lines say nothing that an error does not say in words.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in _TERMINATING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _terminate)
     if sys.stdout is None:  # closed: writing fails then as it does on a full disk
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TextIO
 
@@ -129,9 +129,9 @@ class ProgressBar:
         (task,) = self._bar.tasks
         task.total = total  # `update` cannot take it back
         self._bar.start_task(self._id)
-        self._bar.update(
-            self._id, description=title, completed=0, visible=True, begun=self._bar.get_time(), note="", refresh=True
-        )
+        begun = self._bar.get_time()
+        with suppress(OSError):
+            self._bar.update(self._id, description=title, completed=0, visible=True, begun=begun, note="", refresh=True)
 
     def advance(self, done: float | None = None, note: str = "") -> None:
         """See `Progress.advance`."""
@@ -179,8 +179,14 @@ def progress_bar() -> Iterator[ProgressBar]:
     bar = Progress(
         *columns, console=console, refresh_per_second=4, disable=is_quiet() or not console.is_terminal, transient=True
     )
-    with _warnings_on(console), bar:
-        yield ProgressBar(bar)
+    with _warnings_on(console):
+        try:
+            with suppress(OSError):
+                bar.start()
+            yield ProgressBar(bar)
+        finally:
+            with suppress(OSError):  # a terminal that was closed costs nothing but the bar
+                bar.stop()
 
 
 @contextmanager

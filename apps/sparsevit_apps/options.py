@@ -27,7 +27,6 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are no results of an earlier run.")]
 
 SPARSITY_HELP = "Share of windows pruned: 0.6 or 60%, a list per stage (0.6,0.6,0.4,0) or a plan file (.json)."
-_NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 
 
 def parse_sweep(text: str) -> list[str]:
@@ -53,16 +52,17 @@ def parse_sweep(text: str) -> list[str]:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds from ``90``, ``90s``, ``10m`` or ``1.5h``.
+    """Seconds from ``90``, ``90s``, ``10m``, ``1.5h`` or ``1d``.
 
     Raises:
         typer.BadParameter: no such text, or no time at all.
     """
-    match = re.fullmatch(rf"\s*({_NUMBER})\s*([smh]?)\s*", text)
-    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if seconds <= 0:
-        raise typer.BadParameter(f"{text!r} is no time; give seconds, or 90s, 10m, 1h")
-    return seconds
+    from sparsevit_runtime.sinks.options import parse_duration as parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def parse_size(text: str) -> tuple[int, int]:

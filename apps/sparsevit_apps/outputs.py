@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +18,8 @@ from sparsevit_runtime.sinks.paths import check_folder
 from sparsevit_runtime.sinks.video import VIDEO_SUFFIXES
 from sparsevit_runtime.sources import Source
 from sparsevit_runtime.sources.images import ImageSource
+
+from .console import file_size, say
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,7 +34,8 @@ class Outputs:
     JSON lines, windows, and folders of pictures are opened once and take the results of all sources. A video takes one
     source; in a folder that was named with ``-o`` each source that moves gets a video of its own name.
 
-    As a context manager it completes what all sources share, or gives it up when an exception passes.
+    As a context manager it completes what all sources share, or gives it up when an exception passes. What came from a
+    live source is completed then, too, and it is said which files that are.
 
     Args:
         uris: places in any form `open_sink` takes.
@@ -63,6 +67,7 @@ class Outputs:
         self._named, self._overwrite, self._limit = named, overwrite, limit
         self._shared = ExitStack()
         self._opened: dict[str, Sink] = {}
+        self._recordings: list[Sink] = []  # of live sources
         self._taken: dict[Path, str] = {}  # video in a folder -> its source
 
     def open(self, source: Source, stack: ExitStack, fps: float | None) -> list[Sink]:
@@ -78,6 +83,7 @@ class Outputs:
             SinkError: one cannot be opened, or would replace the source.
         """
         sinks = []
+        open_place = partial(open_sink, fps=fps, overwrite=self._overwrite, live=source.live)
         for uri in self._uris:
             place, folder, suffix = place_of(uri), folder_of(uri), _suffix(uri)
             if place is not None and place.is_file() and place == place_of(source.name):
@@ -91,11 +97,13 @@ class Outputs:
             if folder is not None and self._named and not isinstance(source, ImageSource) and "?" not in uri:
                 video = self._video(folder, source)
             if video is not None:
-                sinks.append(stack.enter_context(open_sink(video, fps, overwrite=self._overwrite)))
+                sinks.append(stack.enter_context(open_place(video)))
                 continue
             if uri not in self._opened:
-                self._opened[uri] = self._shared.enter_context(open_sink(uri, fps, overwrite=self._overwrite))
+                self._opened[uri] = self._shared.enter_context(open_place(uri))
             sinks.append(self._opened[uri])
+        if source.live:
+            self._recordings += sinks
         return sinks
 
     def __enter__(self) -> Self:
@@ -105,6 +113,8 @@ class Outputs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._shared.__exit__(kind, error, trace)
+        if kind is not None and (kept := written_files(self._recordings)):
+            say("kept " + ", ".join(f"{each.name} ({each.about})" for each in kept), err=True)
 
     def _video(self, folder: Path, source: Source) -> Path:
         """The source's video in a folder, which is made when missing."""
@@ -170,17 +180,23 @@ class Written(NamedTuple):
     size: int
     codec: str = ""
 
+    @property
+    def about(self) -> str:
+        """Codec and size, for people."""
+        return ", ".join([*([self.codec] if self.codec else []), file_size(self.size)])
+
 
 def written_files(sinks: Sequence[Sink]) -> list[Written]:
     """What closed sinks left: files, and folders with all they hold."""
     written = []
     for sink in sinks:
-        path = place_of(sink.name)
-        if path is not None and path.is_file():
-            written.append(Written(sink.name, path.stat().st_size, getattr(sink, "codec", "")))
-        elif path is not None and path.is_dir():
-            pictures = (p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-            written.append(Written(f"{sink.name.rstrip('/')}/", sum(p.stat().st_size for p in pictures)))
+        for name in sink.written:
+            path = place_of(name)
+            if path is not None and path.is_file():
+                written.append(Written(name, path.stat().st_size, getattr(sink, "codec", "")))
+            elif path is not None and path.is_dir():
+                pictures = (p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+                written.append(Written(f"{name.rstrip('/')}/", sum(p.stat().st_size for p in pictures)))
     return written
 
 

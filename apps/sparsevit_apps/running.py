@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from sparsevit_runtime import Model, Outlet, Result, Session, Sink, Source, draw_result
+from sparsevit_runtime.errors import SourceError, SourceLostError
 from sparsevit_runtime.live.outlet import Pull
 from sparsevit_runtime.runner import DEFAULT_THRESHOLD
 from sparsevit_runtime.sinks import StopStream
@@ -52,7 +53,8 @@ class RunSummary:
 
 
 def playback_fps(source: Source, inference_ms: float) -> float | None:
-    """Rate at which a video plays as fast as the scene: a live source gives no more than the model can take."""
+    """Frames per second to expect: a live source gives no more than the model can take. A hint alone: videos take the
+    times of their frames."""
     if not source.live:
         return source.fps
     fastest = 1e3 / max(inference_ms, 1e-3)
@@ -89,6 +91,7 @@ def run_model(
         on_result: listener, told each result and the frames done, in this thread.
 
     Raises:
+        SourceLostError: a live source went away and did not come back.
         PlanError, SourceError, FrameError, BackendError, SinkError, MissingDependencyError: from the parts.
     """
     watched = [sink for sink in sinks if sink.main_thread]
@@ -126,6 +129,10 @@ def run_model(
             stopped = stop if isinstance(stop, KeyboardInterrupt) else None
             session.stop()
             take([])
+        except SourceError as error:
+            if not source.live or isinstance(error, SourceLostError):
+                raise
+            raise SourceLostError(str(error)) from error
         seconds = time.perf_counter() - start
     dropped, share = (done[0].dropped, done[0].window_share) if done else (0, 1.0)
     return RunSummary(len(inference_ms), seconds, np.array(inference_ms), dropped, share, stopped)

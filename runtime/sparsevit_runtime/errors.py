@@ -37,12 +37,20 @@ class SourceError(SparseViTError):
     """A source cannot be opened or read."""
 
 
+class SourceLostError(SourceError):
+    """A live source went away, and did not come back."""
+
+
 class SessionError(SparseViTError):
     """A session is asked for what it cannot do in its state."""
 
 
 class SinkError(SparseViTError):
     """A sink cannot be opened or written."""
+
+
+class DiskFullError(SinkError):
+    """There is no room for more: a full disk, a quota, or a limit on the size of a file."""
 
 
 class BackendError(SparseViTError):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import threading
 from contextlib import suppress
 from pathlib import Path
 
-from .errors import SinkError
+from .errors import DiskFullError, SinkError
 
 #: Extended attribute of files that this program wrote: size and time of change they had then.
 _MARK = "user.sparsevit"
+#: What writing fails with where there is no room: a full disk, a quota, a limit on the size of a file.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: Letters of a name that its temporary file repeats; the whole could be longer than names may be.
 _SHOWN = 40
 
@@ -21,7 +25,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     A symbolic link stays, and what it points to is replaced.
 
     Raises:
-        SinkError: the folder is missing, or the file cannot be written.
+        SinkError: the folder is missing, or the file cannot be written; `DiskFullError` where there is no room.
     """
     target = resolve_links(path)
     part = target.with_name(f".{target.name[:_SHOWN]}.{os.getpid()}.{threading.get_ident()}.part")
@@ -29,20 +33,47 @@ def write_atomic(path: str | Path, data: bytes) -> None:
         part.write_bytes(data)
         put_in_place(part, target)
     except OSError as error:
-        raise SinkError(
-            f"cannot write {path} ({error.strerror or error}); check the folder and its free space"
-        ) from error
+        raise write_error(path, error) from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)  # there only when something went wrong, Ctrl-C included
 
 
+def write_error(path: str | Path, error: OSError, note: str = "") -> SinkError:
+    """What to raise when a file cannot be written.
+
+    Args:
+        path: path of the file.
+        error: what writing failed with.
+        note: what became of the file, as the end of a sentence.
+    """
+    said = error.strerror or error
+    free_mb = shutil.disk_usage(_existing(Path(path).absolute().parent)).free / 1e6
+    free = f"{free_mb:.0f} MB are free on that disk"
+    if error.errno not in _NO_ROOM:
+        return SinkError(f"cannot write {path} ({said}){note}; check the folder, {free}")
+    advice = "make room, or choose another disk"
+    if error.errno == errno.EFBIG:
+        advice = "files may not be larger there: write parts (?size=2GB), or choose another disk"
+    return DiskFullError(f"no room to write {path} ({said}){note}; {free}; {advice}")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
 def put_in_place(part: Path, target: Path) -> None:
     """Renames a complete file to its final name, and notes on it that this program wrote it. Raises OSError."""
-    about = part.stat()
-    with suppress(OSError, AttributeError):  # not every file system, or system, keeps such notes
-        os.setxattr(part, _MARK, _stamp(about))
+    mark_own(part)
     os.replace(part, target)
+
+
+def mark_own(path: Path) -> None:
+    """Notes on a complete file that this program wrote it. Raises OSError when it is not there."""
+    about = path.stat()
+    with suppress(OSError, AttributeError):  # not every file system, or system, keeps such notes
+        os.setxattr(path, _MARK, _stamp(about))
 
 
 def is_own(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -65,8 +65,10 @@ def run(
 ) -> None:
     """Run a model on a camera, a stream or files.
 
-    Ctrl-C ends a run and completes the outputs. A live source drops the frames that come while the model is busy, and
-    says how many. Files that are not results of an earlier run are replaced only with --overwrite.
+    Ctrl-C ends a run and completes the outputs, as SIGTERM and SIGHUP do. A live source drops the frames that come
+    while the model is busy, and says how many; what came from it is kept, whatever ends the run. Long recordings go on
+    in parts: out.mp4?every=10m, ?size=500MB, &keep=24 for the newest. Files that are not results of an earlier run are
+    replaced only with --overwrite.
     """
     from sparsevit_runtime import load
     from sparsevit_runtime.errors import PlanError, SinkError, SourceError
@@ -124,10 +126,12 @@ def run(
             runs.append(_Run(feed, sinks, summary))
             if summary.interrupted:
                 break
-    for done in runs:
-        _print_summary(loaded, done, to_stderr=any(place.partition("?")[0] == "-" for place in places))
-    if runs and runs[-1].summary.stop is not None:
-        raise runs[-1].summary.stop
+    stop = runs[-1].summary.stop if runs else None
+    with nullcontext() if stop is None else suppress(OSError):  # the terminal that was closed
+        for done in runs:
+            _print_summary(loaded, done, to_stderr=any(place.partition("?")[0] == "-" for place in places))
+    if stop is not None:
+        raise stop
     if failed:
         raise typer.Exit(1)
 
@@ -189,7 +193,7 @@ def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
 
     from sparsevit_runtime.windows.level import say_pruned
 
-    from ..console import facts, file_size, is_quiet, stderr, stdout
+    from ..console import facts, is_quiet, stderr, stdout
     from ..outputs import written_files
 
     if is_quiet():
@@ -210,6 +214,5 @@ def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
     if run.source.live:
         rows.append(("dropped", f"{summary.dropped} frames came while the model was busy"))
     for written in written_files(run.sinks):
-        about = [written.codec] if written.codec else []
-        rows.append(("wrote", f"{written.name} ({', '.join([*about, file_size(written.size)])})"))
+        rows.append(("wrote", f"{written.name} ({written.about})"))
     (stderr() if to_stderr else stdout()).print(facts(rows))

@@ -138,7 +138,8 @@ class Outlet:
             on_stop()
         except Exception as error:
             self.error = error
-            _log.warning("the outlet %s failed: %s", self.name, error)
+            # The session says it of one that ends it.
+            _log.log(logging.INFO if self.essential else logging.WARNING, "the outlet %s failed: %s", self.name, error)
         finally:
             self._deliveries.abandon()
             on_end(self)

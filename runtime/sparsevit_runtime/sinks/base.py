@@ -39,6 +39,11 @@ class Sink(ABC):
     may_block: bool = True
     main_thread: bool = False
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Names of the files or folders that hold what was written, oldest first."""
+        return (self.name,)
+
     @abstractmethod
     def write(self, result: Result, image: np.ndarray | None = None) -> None:
         """Takes one result.
@@ -48,7 +53,7 @@ class Sink(ABC):
             image: (H, W, 3) uint8 BGR, annotated; may be None when `needs_image` is False.
 
         Raises:
-            SinkError: it cannot be written.
+            SinkError: it cannot be written; `DiskFullError` where there is no room.
             FrameError: the image is not a frame.
             StopStream: the person watching asked to stop.
         """
@@ -58,12 +63,13 @@ class Sink(ABC):
         """Completes what was written and puts it in place. Safe to repeat.
 
         Raises:
-            SinkError: it cannot be completed; nothing half-written stays.
+            SinkError: it cannot be completed; nothing half-written stays but recordings of live sources.
         """
 
     @abstractmethod
     def abort(self) -> None:
-        """Gives up: removes what is not complete. Safe to repeat, and after `close` without effect."""
+        """Gives up: removes what is not complete. Recordings of live sources, which nobody can make again, are
+        completed and kept as by `close`, without raising. Safe to repeat, and after `close` without effect."""
 
     def __enter__(self) -> Self:
         return self

@@ -3,94 +3,144 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
-from abc import abstractmethod
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from ..errors import SinkError
-from ..files import put_in_place, resolve_links
+from ..files import write_error
 from .base import Sink, StopStream
-from .paths import check_target, part_path
+from .parts import KEPT, Parts, Rotation
+from .timeline import Timeline
 
 if TYPE_CHECKING:
     from ..tasks import Result
 
+_log = logging.getLogger(__name__)
 
-class _JsonLines(Sink):
-    """What files and pipes have in common: an open text file, and lines written to it."""
-
-    _file: IO[str] | None
-    _masks: str | None
-    #: Lines are not held back.
-    _at_once = False
-
-    def write(self, result: Result, image: np.ndarray | None = None) -> None:
-        if self._file is None:
-            raise SinkError(f"{self.name} is closed; open a new sink")
-        try:
-            self._file.write(_line(result, self._masks))
-            if self._at_once:
-                self._file.flush()
-        except OSError as error:
-            raise self._failed(error) from error
-
-    @abstractmethod
-    def _failed(self, error: OSError) -> Exception:
-        """What to raise when the file cannot be written."""
+_UNTIMED_FPS = 25.0
 
 
-class JsonLinesSink(_JsonLines):
-    """Writes `result.to_dict()` a line, under a temporary name until `close`.
+class JsonLinesSink(Sink):
+    """Writes `result.to_dict()` a line.
+
+    A part is written under a temporary name until it is complete. Of a live source it is written under its own name,
+    each line at once, so that a kill leaves whole lines up to the last.
 
     Args:
         path: path of the file.
         overwrite: replaces a file that this program did not write.
         masks: form of the masks that each line holds beside the rest, as `Result.masks` takes it; None for none.
+        live: what is written cannot be made again: it is kept, whatever happens.
+        rotation: limits of a part.
+        fps: frames per second of results that have no time; 25 when None.
 
     Raises:
         SinkError: the folder is missing or cannot be written, or the file may not be replaced.
     """
 
-    def __init__(self, path: Path, overwrite: bool = True, masks: str | None = None):
+    def __init__(
+        self,
+        path: Path,
+        overwrite: bool = True,
+        masks: str | None = None,
+        *,
+        live: bool = False,
+        rotation: Rotation | None = None,
+        fps: float | None = None,
+    ):
         self.name = str(path)
-        self._masks = masks
-        self._path = resolve_links(path)
-        check_target(self._path, overwrite)
-        self._part = part_path(self._path)
+        self._masks, self._live = masks, live
+        self._parts = Parts(path, overwrite, live, rotation or Rotation())
+        self._timeline = Timeline(fps or _UNTIMED_FPS)
+        self._file: BinaryIO | None = None
+        self._size = 0
+        self._closed = False
+        if not live:
+            self._begin(0)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        return self._parts.written
+
+    def write(self, result: Result, image: np.ndarray | None = None) -> None:
+        if self._closed:
+            raise SinkError(f"{self.name} is closed; open a new sink")
+        line = _line(result, self._masks).encode()
+        at_ns = self._timeline.place(result.timestamp_ns)
         try:
-            self._file = self._part.open("w", encoding="utf-8")
+            if self._size and self._parts.is_due(at_ns, self._size + len(line)):
+                self._complete()
+            file = self._file or self._begin(at_ns)
+            rest = memoryview(line)
+            while rest:  # a file that is not buffered takes what there is room for
+                rest = rest[file.write(rest) :]
         except OSError as error:
             raise self._failed(error) from error
+        self._size += len(line)
 
     def close(self) -> None:
-        file, self._file = self._file, None
-        if file is None:
+        if self._closed:
             return
+        self._closed = True
+        if self._live and not self.written:
+            _log.warning("%s: no frame came, so there is no file", self.name)
         try:
-            file.close()
-            put_in_place(self._part, self._path)
+            self._complete()
         except OSError as error:
-            self._part.unlink(missing_ok=True)
             raise self._failed(error) from error
 
     def abort(self) -> None:
-        file, self._file = self._file, None
-        if file is None:
+        """Removes the part that is not complete; of a live source it is completed and kept."""
+        if self._closed:
+            return
+        if not self._live:
+            self._give_up()
             return
         try:
+            self.close()
+        except SinkError as error:
+            _log.warning("%s", error)
+
+    def _begin(self, at_ns: int) -> BinaryIO:
+        try:
+            part = self._parts.begin(at_ns)
+            self._file = part.open("wb", buffering=0 if self._live else -1)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._size = 0
+        return self._file
+
+    def _complete(self) -> None:
+        """Closes the part under way and puts it in place. Raises OSError."""
+        file, self._file = self._file, None
+        if file is not None:
             file.close()
-        finally:
-            self._part.unlink(missing_ok=True)
+            self._parts.complete()
+
+    def _give_up(self) -> None:
+        """Nothing more is written. What a live source gave is kept, without a line that is not whole."""
+        self._closed = True
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):
+                if self._live:
+                    file.truncate(self._size)
+            with suppress(OSError):
+                file.close()
+        self._parts.give_up()
 
     def _failed(self, error: OSError) -> SinkError:
-        return SinkError(f"cannot write {self.name} ({error.strerror or error}); check the folder and its free space")
+        part = self._parts.current
+        self._give_up()
+        return write_error(part, error, KEPT) if self._live and part is not None else write_error(self.name, error)
 
 
-class JsonLinesPipe(_JsonLines):
+class JsonLinesPipe(Sink):
     """Writes `result.to_dict()` a line to whoever reads on the other side, each line at once.
 
     A reader that goes away ends the run, as it does for any command in a pipe.
@@ -103,13 +153,20 @@ class JsonLinesPipe(_JsonLines):
         SinkError: it cannot be opened.
     """
 
-    _at_once = True
-
     def __init__(self, path: Path | None = None, masks: str | None = None):
         self.name = "-" if path is None else str(path)
         self._masks = masks
         try:
-            self._file = sys.stdout if path is None else path.open("w", encoding="utf-8")
+            self._file: IO[str] | None = sys.stdout if path is None else path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def write(self, result: Result, image: np.ndarray | None = None) -> None:
+        if self._file is None:
+            raise SinkError(f"{self.name} is closed; open a new sink")
+        try:
+            self._file.write(_line(result, self._masks))
+            self._file.flush()
         except OSError as error:
             raise self._failed(error) from error
 

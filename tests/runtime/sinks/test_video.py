@@ -27,7 +27,7 @@ def test_frames_come_back(tmp_path, result_of, picture, name, fps, expected):
     with open_sink(tmp_path / name, fps=fps) as sink:
         assert sink.needs_image
         for i in range(5):
-            sink.write(result_of(i), picture(40 * i))
+            sink.write(result_of(i, fps=expected), picture(40 * i))
         assert not (tmp_path / name).exists()
     assert [p.name for p in tmp_path.iterdir()] == [name]
     got_fps, images = read_back(tmp_path / name)
@@ -42,14 +42,15 @@ def test_odd_sizes_lose_their_last_row_and_column(tmp_path, result_of, picture):
     assert read_back(tmp_path / "a.mp4")[1][0].shape == (48, 64, 3)
 
 
-def test_another_size_is_an_error_and_nothing_stays(tmp_path, result_of, picture):
-    with (
-        pytest.raises(SinkError, match=r"started with 64x48 and frame 1 is 32x48"),
-        open_sink(tmp_path / "a.mp4") as sink,
-    ):
-        sink.write(result_of(0), picture())
-        sink.write(result_of(1), picture(0, (32, 48)))
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_another_size_goes_on_in_a_new_part(tmp_path, result_of, picture, name):
+    with open_sink(tmp_path / name) as sink:
+        for i, size_wh in enumerate([(64, 48), (64, 48), (32, 48), (64, 48)]):
+            sink.write(result_of(i), picture(0, size_wh))
+    parts = [tmp_path / name] + [tmp_path / f"a-{number:04d}{name[1:]}" for number in (2, 3)]
+    assert sink.written == tuple(map(str, parts)) and sorted(tmp_path.iterdir()) == sorted(parts)
+    shapes = [[image.shape for image in read_back(part)[1]] for part in parts]
+    assert shapes == [[(48, 64, 3)] * 2, [(48, 32, 3)], [(48, 64, 3)]]
 
 
 def test_abort_keeps_an_earlier_video(tmp_path, result_of, picture):
@@ -134,7 +135,7 @@ def test_two_sinks_for_one_path_do_not_disturb_each_other(tmp_path, result_of, p
 def test_mp4_is_h264_that_starts_before_it_is_loaded(tmp_path, result_of, picture, size_wh):
     with open_sink(tmp_path / "a.mp4", fps=29.97) as sink:
         for i in range(5):
-            sink.write(result_of(i), picture(40 * i, size_wh))
+            sink.write(result_of(i, fps=29.97), picture(40 * i, size_wh))
     assert sink.codec == "H.264"
     data = (tmp_path / "a.mp4").read_bytes()
     assert b"avc1" in data and data.index(b"moov") < data.index(b"mdat")
@@ -156,7 +157,7 @@ def test_any_rate_is_written(tmp_path, result_of, picture, monkeypatch, pyav, fp
         monkeypatch.setitem(sys.modules, "av", None)
     with open_sink(tmp_path / "a.mp4", fps=fps) as sink:
         for i in range(3):
-            sink.write(result_of(i), picture())
+            sink.write(result_of(i, fps=fps), picture())
     got, images = read_back(tmp_path / "a.mp4")
     assert len(images) == 3 and got == pytest.approx(fps, rel=2e-3)
 
