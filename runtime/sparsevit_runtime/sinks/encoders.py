@@ -137,7 +137,7 @@ class H264Encoder(Encoder):
                     cast(Any, self._output or str(path)),
                     "w",
                     format="mp4",
-                    options={"movflags": flags, "flush_packets": "1" if self._live else "-1"},
+                    options={"movflags": flags, "flush_packets": "1"},
                 ),
             )
             self._stream = self._file.add_stream(name, rate=Fraction(fps).limit_denominator(1001), options=options)

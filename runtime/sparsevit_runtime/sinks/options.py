@@ -77,11 +77,13 @@ def read_options(uri: str, readers: Mapping[str, Callable[[str], Any]], example:
     Raises:
         SinkError: an option is unknown, given twice, or its value means nothing.
     """
-    query = uri.partition("?")[2]
-    if "?" not in uri:
+    _, mark, query = uri.partition("?")
+    if not mark:
         return {}
     found: dict[str, Any] = {}
     try:
+        if not query:
+            raise ValueError("nothing behind the question mark")
         for name, text in parse_qsl(query, keep_blank_values=True, strict_parsing=True):
             if name in found:
                 raise ValueError(f"the option {name!r} twice")

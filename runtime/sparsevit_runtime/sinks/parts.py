@@ -69,7 +69,8 @@ class Parts:
     def __init__(self, path: Path, overwrite: bool, live: bool, rotation: Rotation) -> None:
         self._path = resolve_links(path)
         self._shown = path
-        self._overwrite, self._live, self._rotation = overwrite, live, rotation
+        self._overwrite, self._live = overwrite, live
+        self.rotation = rotation
         self._names: list[str] = []
         self._files: list[Path] = []
         self._current: Path | None = None
@@ -116,7 +117,7 @@ class Parts:
             at_ns: time on the recording's clock, nanoseconds.
             size: bytes that the part has, or would have.
         """
-        every_s, size_bytes = self._rotation.every_s, self._rotation.size_bytes
+        every_s, size_bytes = self.rotation.every_s, self.rotation.size_bytes
         return (every_s is not None and at_ns - self._begun_ns >= every_s * 1e9) or (
             size_bytes is not None and size >= size_bytes
         )
@@ -149,7 +150,7 @@ class Parts:
             self._names.pop()
 
     def _is_first(self) -> bool:
-        return not self._files and not self._rotation.numbered
+        return not self._files and not self.rotation.numbered
 
     def _make(self) -> Path:
         """An empty file of the next name."""
@@ -165,7 +166,7 @@ class Parts:
                 return path
 
     def _free(self) -> Path:
-        number = max((number for number, _ in self._numbered()), default=0 if self._rotation.numbered else 1) + 1
+        number = max((number for number, _ in self._numbered()), default=0 if self.rotation.numbered else 1) + 1
         return self._path.with_name(f"{self._path.stem}-{number:04d}{self._path.suffix}")
 
     def _numbered(self) -> list[tuple[int, Path]]:
@@ -182,7 +183,7 @@ class Parts:
     def _prune(self) -> None:
         """Removes the oldest parts that are more than are kept: this recording's, and those of earlier runs that nobody
         has changed since."""
-        keep = self._rotation.keep
+        keep = self.rotation.keep
         if keep is None:
             return
         parts = [path for _, path in self._numbered() if path in self._files or is_own(path)]

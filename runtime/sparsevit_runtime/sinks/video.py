@@ -74,8 +74,7 @@ class VideoSink(Sink):
         self._fps = DEFAULT_FPS if fps is None else float(fps)
         if not 0.01 <= self._fps <= 1000.0:
             raise SinkError(f"{self.name}: the rate is {fps} frames per second; choose one from 0.01 to 1000")
-        rotation = rotation or Rotation()
-        Parts(path, overwrite, live, rotation)
+        self._parts = Parts(path, overwrite, live, rotation or Rotation())
         self._encoder: Encoder | None = None
         self._size_wh: tuple[int, int] | None = None
         self._closed = False
@@ -94,8 +93,7 @@ class VideoSink(Sink):
                 self.name,
                 _UNSAFE_PART_S,
             )
-            rotation = rotation.at_most(_UNSAFE_PART_S)
-        self._parts = Parts(path, overwrite, live, rotation)
+            self._parts.rotation = self._parts.rotation.at_most(_UNSAFE_PART_S)
 
     @property
     def written(self) -> tuple[str, ...]:
