@@ -130,9 +130,9 @@ def run_model(
             session.stop()
             take([])
         except SourceError as error:
-            if not source.live or isinstance(error, SourceLostError):
-                raise
-            raise SourceLostError(str(error)) from error
+            if source.live and inference_ms:  # it was there
+                raise SourceLostError(str(error)) from error
+            raise
         seconds = time.perf_counter() - start
     dropped, share = (done[0].dropped, done[0].window_share) if done else (0, 1.0)
     return RunSummary(len(inference_ms), seconds, np.array(inference_ms), dropped, share, stopped)

@@ -57,8 +57,10 @@ _HOME = {
     "PlanError": "errors",
     "FrameError": "errors",
     "SourceError": "errors",
+    "SourceLostError": "errors",
     "SessionError": "errors",
     "SinkError": "errors",
+    "DiskFullError": "errors",
     "BackendError": "errors",
     "BuildError": "errors",
     "MissingDependencyError": "errors",
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from .errors import BackendError as BackendError
     from .errors import BuildError as BuildError
     from .errors import CardError as CardError
+    from .errors import DiskFullError as DiskFullError
     from .errors import FrameError as FrameError
     from .errors import MissingDependencyError as MissingDependencyError
     from .errors import ModelError as ModelError
@@ -86,6 +89,7 @@ if TYPE_CHECKING:
     from .errors import SessionError as SessionError
     from .errors import SinkError as SinkError
     from .errors import SourceError as SourceError
+    from .errors import SourceLostError as SourceLostError
     from .errors import SparseViTError as SparseViTError
     from .images.letterbox import Letterbox as Letterbox
     from .images.probe import probe_image as probe_image

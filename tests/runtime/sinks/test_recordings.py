@@ -229,7 +229,8 @@ def test_without_room_for_the_index_alone_all_fragments_stay(tmp_path):
     written, said, _, held = record_apart(tmp_path / "a.mp4", None, 31)
     assert (written, said) == (31, None)
     whole = (tmp_path / "a.mp4").stat().st_size
-    for room in range(held + 1, whole, max(1, (whole - held) // 3)):
+    assert whole > held + 100
+    for room in (held + 1, whole - 1):
         place = tmp_path / f"{room}.mp4"
         written, said, files, _ = record_apart(place, room, 31)
         assert written == 31 and "File too large" in said and files == [str(place)]
@@ -248,14 +249,14 @@ def test_a_full_disk_keeps_what_fits(tmp_path, result_of, name):
     """A file system of some MB, where mounting one is allowed."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no right to mount a small file system")
     try:
         sink = open_sink(f"{disk}/{name}", live=True)
         noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
         if name == "a.jsonl":
-            (disk / "much").write_bytes(bytes(5_980_000))
+            (disk / "much").write_bytes(bytes(5_000_000))
         written = 0
         with pytest.raises(DiskFullError, match="MB are free on that disk"):
             for written in range(4000):
