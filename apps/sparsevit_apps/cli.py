@@ -28,6 +28,10 @@ _SIGNALLED = 128
 _TERMINATING = (signal.SIGTERM, signal.SIGHUP)
 #: What a write to a full, closed or abandoned stdout fails with.
 _STDOUT_ERRORS = (errno.ENOSPC, errno.EPIPE, errno.EBADF)
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 error, 2 wrong usage, 3 a live source was lost, 4 no room on the disk, 130 stopped with "
+    "Ctrl-C, 143 by SIGTERM, 129 by SIGHUP."
+)
 #: Options of every command.
 _COMMON = ("-v", "-vv", "--verbose", "-q", "--quiet", "--debug")
 
@@ -93,11 +97,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="SparseViT on cameras: train for any sparsity, export one ONNX file, run it on live frames, measure it.",
-    epilog="Each command has its own --help; -v, -q and --debug may stand behind it. Exit codes: 0 done, 1 error, "
-    "2 wrong usage, 3 a live source was lost, 4 no room on the disk, 130 stopped with Ctrl-C, 143 by SIGTERM, 129 by "
-    "SIGHUP.",
+    epilog=f"Each command has its own --help; -v, -q and --debug may stand behind it. {_EXIT_CODES}",
 )
-app.command(name="run")(run.run)
+app.command(name="run", epilog=_EXIT_CODES)(run.run)
 app.command(name="inspect")(inspect.inspect)
 app.command(name="profile")(profile.profile)
 app.command(name="check")(check.check)

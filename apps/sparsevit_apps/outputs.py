@@ -113,7 +113,8 @@ class Outputs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._shared.__exit__(kind, error, trace)
-        if kind is not None and (kept := written_files(self._recordings)):
+        kept = [each for each in written_files(self._recordings) if each.size] if kind is not None else []
+        if kept:
             say("kept " + ", ".join(f"{each.name} ({each.about})" for each in kept), err=True)
 
     def _video(self, folder: Path, source: Source) -> Path:

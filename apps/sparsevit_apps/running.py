@@ -14,6 +14,7 @@ from sparsevit_runtime.errors import SourceError, SourceLostError
 from sparsevit_runtime.live.outlet import Pull
 from sparsevit_runtime.runner import DEFAULT_THRESHOLD
 from sparsevit_runtime.sinks import StopStream
+from sparsevit_runtime.sinks.video import HIGHEST_FPS, LOWEST_FPS
 from sparsevit_runtime.windows.level import Level
 from sparsevit_runtime.windows.plan import PlanLike
 
@@ -54,11 +55,12 @@ class RunSummary:
 
 def playback_fps(source: Source, inference_ms: float) -> float | None:
     """Frames per second to expect: a live source gives no more than the model can take. A hint alone: videos take the
-    times of their frames."""
+    times of their frames, and no rate that a container claims keeps one from being written."""
+    known = source.fps is not None and LOWEST_FPS <= source.fps <= HIGHEST_FPS
     if not source.live:
-        return source.fps
-    fastest = 1e3 / max(inference_ms, 1e-3)
-    return min(source.fps, fastest) if source.fps else fastest
+        return source.fps if known else None
+    fastest = min(1e3 / max(inference_ms, 1e-3), HIGHEST_FPS)
+    return min(source.fps, fastest) if source.fps is not None and known else fastest
 
 
 def run_model(

@@ -40,6 +40,12 @@ def test_every_command_has_help(sparsevit, command):
     assert "Usage" in said.out
 
 
+@pytest.mark.parametrize("line", [["--help"], ["run", "--help"]])
+def test_help_tells_the_exit_codes(sparsevit, line):
+    told = " ".join(sparsevit(*line).out.split())
+    assert all(f"{code} " in told.partition("Exit codes:")[2] for code in (0, 1, 2, 3, 4, 129, 130, 143))
+
+
 def test_version(sparsevit):
     assert sparsevit("--version").out.strip() == f"sparsevit-edge {sparsevit_runtime.__version__}"
 

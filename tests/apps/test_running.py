@@ -171,6 +171,8 @@ def test_a_driver_that_sleeps_does_not_hold_up_the_end(model):
         (Camera(30.0), 100.0, 10.0),
         (Camera(30.0), 5.0, 30.0),
         (Camera(None), 50.0, 20.0),
+        (Camera(90_000.0), 50.0, 20.0),
+        (Camera(None), 1e-4, 1000.0),
     ],
 )
 def test_rate_of_a_live_video(source, inference_ms, fps):
@@ -181,3 +183,5 @@ def test_rate_of_a_file_is_its_own():
     camera = Camera(30.0)
     camera.live = False
     assert playback_fps(camera, 500.0) == 30.0
+    camera.fps = 90_000.0  # the time base of a container that tells no rate
+    assert playback_fps(camera, 500.0) is None

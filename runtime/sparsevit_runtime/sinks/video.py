@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = tuple(OPENCV_CODECS)
 DEFAULT_FPS = 25.0
+#: Lowest and highest rate of a video, frames per second.
+LOWEST_FPS, HIGHEST_FPS = 0.01, 1000.0
 #: A kill costs an .mp4 that OpenCV writes whole: live, no more than so much of it.
 _UNSAFE_PART_S = 10.0
 
@@ -72,8 +74,10 @@ class VideoSink(Sink):
         self.name = str(path)
         self._live = live
         self._fps = DEFAULT_FPS if fps is None else float(fps)
-        if not 0.01 <= self._fps <= 1000.0:
-            raise SinkError(f"{self.name}: the rate is {fps} frames per second; choose one from 0.01 to 1000")
+        if not LOWEST_FPS <= self._fps <= HIGHEST_FPS:
+            raise SinkError(
+                f"{self.name}: the rate is {fps} frames per second; choose one from {LOWEST_FPS:g} to {HIGHEST_FPS:g}"
+            )
         self._parts = Parts(path, overwrite, live, rotation or Rotation())
         self._encoder: Encoder | None = None
         self._size_wh: tuple[int, int] | None = None

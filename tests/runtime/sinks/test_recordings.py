@@ -16,7 +16,7 @@ import pytest
 
 from played import boxes, play
 from sparsevit_runtime.errors import DiskFullError, SinkError
-from sparsevit_runtime.sinks import open_sink
+from sparsevit_runtime.sinks import encoders, open_sink
 
 #: A camera that took 5.3 s for these: 15 frames a second in the light, 5 in the dark.
 UNEVEN_S = [i / 15 for i in range(31)] + [2 + 0.2 * i for i in range(1, 17)]
@@ -99,6 +99,31 @@ def test_while_it_is_written_it_plays_and_in_the_end_it_is_an_ordinary_file(tmp_
     sink.close()
     assert boxes(tmp_path / "a.mp4") == ["ftyp", "free", "mdat", "moov"]
     assert len(play(tmp_path / "a.mp4").times_s) == 55
+
+
+def test_an_ffmpeg_that_makes_no_ordinary_file_of_fragments_leaves_them(tmp_path, record, monkeypatch):
+    """Before 7.1 it does not know the flag."""
+    monkeypatch.setattr(encoders, "_HYBRID_FLAGS", f"of_the_future+{encoders._LIVE_FLAGS}")
+    with open_sink(tmp_path / "a.mp4", live=True) as sink:
+        record(sink, [NOW_S + i / 10 for i in range(25)])
+    assert sink.codec == "H.264" and boxes(tmp_path / "a.mp4").count("moof") == 3
+    played = play(tmp_path / "a.mp4")
+    assert played.times_s == pytest.approx([i / 10 for i in range(25)], abs=1e-4)
+    assert played.length_s == pytest.approx(2.5, abs=1e-3)
+
+
+def test_a_kill_while_it_is_closed_costs_nothing(tmp_path, record):
+    """The index is behind the pictures, and the header that makes them one not yet written."""
+    sink = open_sink(tmp_path / "a.mp4", live=True)
+    record(sink, [NOW_S + i / 10 for i in range(25)])
+    before = (tmp_path / "a.mp4").read_bytes()
+    sink.close()
+    after = (tmp_path / "a.mp4").read_bytes()
+    fragments = before.index(b"moof")
+    assert before[:fragments] != after[:fragments] and after.startswith(before[fragments:], fragments)
+    for end in (len(after), len(after) - 10):
+        (tmp_path / "b.mp4").write_bytes(before[:fragments] + after[fragments:end])
+        assert play(tmp_path / "b.mp4").times_s == pytest.approx([i / 10 for i in range(25)], abs=1e-4)
 
 
 def test_lines_are_there_at_once(tmp_path, result_of):
