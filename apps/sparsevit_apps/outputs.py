@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Added to the name of what is read where nothing says where results go.
 _BESIDE = "_sparsevit"
+#: Parts of a recording that are named one by one.
+_NAMED = 8
 
 
 class Outputs:
@@ -175,29 +177,36 @@ def check_positional(source: str, sinks: Sequence[str], overwrite: bool) -> None
 
 
 class Written(NamedTuple):
-    """What a sink left: name of the file or folder, bytes, and the codec of a video."""
+    """What a sink left: name of the file or folder, bytes, the codec of a video, and how many files that are."""
 
     name: str
     size: int
     codec: str = ""
+    files: int = 1
 
     @property
     def about(self) -> str:
-        """Codec and size, for people."""
-        return ", ".join([*([self.codec] if self.codec else []), file_size(self.size)])
+        """Number, codec and size, for people."""
+        parts = [f"{self.files} files"] if self.files > 1 else []
+        return ", ".join([*parts, *([self.codec] if self.codec else []), file_size(self.size)])
 
 
 def written_files(sinks: Sequence[Sink]) -> list[Written]:
-    """What closed sinks left: files, and folders with all they hold."""
+    """What closed sinks left: files, and folders with all they hold. Many parts of a recording come in one."""
     written = []
     for sink in sinks:
+        files = []
         for name in sink.written:
             path = place_of(name)
             if path is not None and path.is_file():
-                written.append(Written(name, path.stat().st_size, getattr(sink, "codec", "")))
+                files.append(Written(name, path.stat().st_size, getattr(sink, "codec", "")))
             elif path is not None and path.is_dir():
                 pictures = (p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-                written.append(Written(f"{name.rstrip('/')}/", sum(p.stat().st_size for p in pictures)))
+                files.append(Written(f"{name.rstrip('/')}/", sum(p.stat().st_size for p in pictures)))
+        if len(files) > _NAMED:
+            name = f"{files[0].name} to {Path(files[-1].name).name}"
+            files = [Written(name, sum(each.size for each in files), files[0].codec, len(files))]
+        written += files
     return written
 
 

@@ -22,6 +22,7 @@ import pytest
 
 import tiny
 from played import boxes, play
+from sparsevit_apps.console import file_size
 from sparsevit_apps.outputs import Outputs
 from sparsevit_apps.running import run_model
 from sparsevit_runtime import Frame, Source, load
@@ -333,6 +334,15 @@ def test_the_summary_names_all_parts(sparsevit, tiny_model, tmp_path):
     assert parts == ["out-0001.jsonl", "out-0001.mp4", "out-0002.jsonl", "out-0002.mp4", "out-0003.mp4"]
     assert all(f"{tmp_path}/{part}" in said.out.replace("\n", "") for part in parts)
     assert [len(play(tmp_path / part).times_s) for part in parts if part.endswith("mp4")] == [10, 10, 5]
+
+
+def test_many_parts_are_told_in_a_line(sparsevit, tiny_model, tmp_path):
+    place = f"{tmp_path}/out.jsonl?every=1s"
+    said = sparsevit("run", "synthetic://street?size=96x64&frames=24&fps=2", place, "-m", tiny_model())
+    sizes = [path.stat().st_size for path in tmp_path.glob("out-*")]
+    assert f"{tmp_path}/out-0001.jsonl to out-0012.jsonl (12 files, {file_size(sum(sizes))})" in " ".join(
+        said.out.split()
+    )
 
 
 @needs_http
