@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from contextlib import suppress
 from typing import Annotated, Any
@@ -21,11 +20,9 @@ from sparsevit_runtime.errors import DiskFullError, SourceLostError, SparseViTEr
 from sparsevit_runtime.texts import printable
 
 from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search
+from .signals import exit_code, stop_on_signals
 
-_ERROR, _LOST, _NO_ROOM, _INTERRUPTED = 1, 3, 4, 130
-#: Added to the number of the signal that ended a command, as shells do.
-_SIGNALLED = 128
-_TERMINATING = (signal.SIGTERM, signal.SIGHUP)
+_ERROR, _LOST, _NO_ROOM = 1, 3, 4
 #: What a write to a full, closed or abandoned stdout fails with.
 _STDOUT_ERRORS = (errno.ENOSPC, errno.EPIPE, errno.EBADF)
 _EXIT_CODES = (
@@ -34,18 +31,6 @@ _EXIT_CODES = (
 )
 #: Options of every command.
 _COMMON = ("-v", "-vv", "--verbose", "-q", "--quiet", "--debug")
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, treated like Ctrl-C so that sinks are completed.
-
-    Attributes:
-        code: exit code of the command.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.code = _SIGNALLED + number
 
 
 class _Group(TyperGroup):
@@ -76,7 +61,7 @@ class _Group(TyperGroup):
         except KeyboardInterrupt as stop:
             with suppress(OSError):  # the terminal that was closed
                 typer.echo("stopped", err=True)
-            raise typer.Exit(stop.code if isinstance(stop, _Terminated) else _INTERRUPTED) from stop
+            raise typer.Exit(exit_code(stop)) from stop
         except Exception as error:
             if hasattr(error, "format_message"):  # wrong usage, of click or of typer's own copy of it
                 usage = printable(error.format_message(), keep="\n")
@@ -137,13 +122,6 @@ def _options(
     set_verbosity(-1 if quiet else verbose)
 
 
-def _terminate(number: int, _frame: object) -> None:
-    # A closing terminal sends several: what is being completed is completed.
-    for each in _TERMINATING:
-        signal.signal(each, signal.SIG_IGN)
-    raise _Terminated(number)
-
-
 def _stdout_failed(error: OSError) -> int:
     """The exit code when an answer could not be written, told in a line. Raises any other error again: whatever else
     touches files has errors of its own."""
@@ -165,9 +143,7 @@ def main() -> None:
     """Runs the command line; the console script."""
     # OpenCV's own lines say nothing that an error does not say in words.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    for number in _TERMINATING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, _terminate)
+    stop_on_signals()
     if sys.stdout is None:  # closed: writing fails then as it does on a full disk
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115
     try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from sparsevit_runtime.sources import Source
 from sparsevit_runtime.sources.images import ImageSource
 
 from .console import file_size, say
+from .signals import undisturbed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,8 +37,9 @@ class Outputs:
     JSON lines, windows, and folders of pictures are opened once and take the results of all sources. A video takes one
     source; in a folder that was named with ``-o`` each source that moves gets a video of its own name.
 
-    As a context manager it completes what all sources share, or gives it up when an exception passes. What came from a
-    live source is completed then, too, and it is said which files that are.
+    As a context manager it completes what all sources share, also when Ctrl-C passes, or gives it up when another
+    exception does. What came from a live source is completed then, too. In both cases it is said which files are kept.
+    A signal waits for what is being completed.
 
     Args:
         uris: places in any form `open_sink` takes.
@@ -69,6 +71,7 @@ class Outputs:
         self._named, self._overwrite, self._limit = named, overwrite, limit
         self._shared = ExitStack()
         self._opened: dict[str, Sink] = {}
+        self._sinks: list[Sink] = []
         self._recordings: list[Sink] = []  # of live sources
         self._taken: dict[Path, str] = {}  # video in a folder -> its source
 
@@ -99,11 +102,12 @@ class Outputs:
             if folder is not None and self._named and not isinstance(source, ImageSource) and "?" not in uri:
                 video = self._video(folder, source)
             if video is not None:
-                sinks.append(stack.enter_context(open_place(video)))
+                sinks.append(_enter(open_place(video), stack))
                 continue
             if uri not in self._opened:
-                self._opened[uri] = self._shared.enter_context(open_place(uri))
+                self._opened[uri] = _enter(open_place(uri), self._shared)
             sinks.append(self._opened[uri])
+        self._sinks += sinks
         if source.live:
             self._recordings += sinks
         return sinks
@@ -114,10 +118,22 @@ class Outputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._shared.__exit__(kind, error, trace)
-        kept = [each for each in written_files(self._recordings) if each.size] if kind is not None else []
+        try:
+            self._shared.__exit__(kind, error, trace)
+        except KeyboardInterrupt as stop:
+            kind = type(stop)
+            raise
+        finally:
+            if kind is not None:
+                stopped = issubclass(kind, KeyboardInterrupt)
+                self._tell(dict.fromkeys(self._sinks if stopped else self._recordings))
+
+    @staticmethod
+    def _tell(sinks: Iterable[Sink]) -> None:
+        kept = [each for each in written_files(list(sinks)) if each.size]
         if kept:
-            say("kept " + ", ".join(f"{each.name} ({each.about})" for each in kept), err=True)
+            with suppress(OSError):  # the terminal that was closed
+                say("kept " + ", ".join(f"{each.name} ({each.about})" for each in kept), err=True)
 
     def _video(self, folder: Path, source: Source) -> Path:
         """The source's video in a folder, which is made when missing."""
@@ -131,6 +147,20 @@ class Outputs:
             if self._taken.setdefault(path, source.name) == source.name:
                 return path
         raise SinkError(f"several sources would be written to {str(path)!r}; run them into folders of their own")
+
+
+def _enter(sink: Sink, stack: ExitStack) -> Sink:
+    """Has a stack complete a sink, or give it up when an exception passes that is no Ctrl-C. Signals wait for that."""
+
+    def leave(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with undisturbed():
+            if kind is not None and issubclass(kind, KeyboardInterrupt):
+                sink.close()
+            else:
+                sink.__exit__(kind, error, trace)
+
+    stack.push(leave)
+    return sink
 
 
 def default_output(source: Source) -> str:
