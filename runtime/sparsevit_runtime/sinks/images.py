@@ -55,6 +55,10 @@ class PictureSink(Sink):
         self._frame: int | None = None
         check_target(self._path, overwrite)
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        return () if self._frame is None else (self.name,)
+
     def write(self, result: Result, image: np.ndarray | None = None) -> None:
         if self._frame is not None:
             raise SinkError(
