@@ -50,12 +50,17 @@ def write_error(path: str | Path, error: OSError, note: str = "") -> SinkError:
     said = error.strerror or error
     free_mb = shutil.disk_usage(_existing(Path(path).absolute().parent)).free / 1e6
     free = f"{free_mb:.0f} MB are free on that disk"
-    if error.errno not in _NO_ROOM:
+    if not is_no_room(error):
         return SinkError(f"cannot write {path} ({said}){note}; check the folder, {free}")
     advice = "make room, or choose another disk"
     if error.errno == errno.EFBIG:
         advice = "files may not be larger there: write parts (?size=2GB), or choose another disk"
     return DiskFullError(f"no room to write {path} ({said}){note}; {free}; {advice}")
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Whether a write failed because there is no room."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
 def _existing(folder: Path) -> Path:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from ..errors import SinkError
+from ..files import is_no_room
 from .boxes import cut_to_whole_boxes
 
 _log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ _FRAGMENT_NS = 1_000_000_000
 #: MPEG-4 counts time in steps of at least 1/65535 s.
 _MPEG4_STEPS = 65535
 #: With less free space OpenCV's encoders, which tell of no failed write, are stopped: what they still hold fits.
-_LEAST_FREE_BYTES = 4 << 20
+_LEAST_FREE_BYTES = 2 << 20
 #: What OpenCV's encoders repeat a picture for, in seconds or, at low rates, in pictures.
 _LONGEST_HELD_S, _LONGEST_HELD_PICTURES = 60, 10
 
@@ -94,14 +95,17 @@ def open_encoder(path: Path, size_wh: tuple[int, int], fps: float, live: bool = 
 
     Raises:
         SinkError: none can.
+        OSError: there is no room for a file's first bytes.
     """
     if path.suffix.lower() == ".mp4":
         for flags in (_HYBRID_FLAGS, _LIVE_FLAGS) if live else (_WHOLE_FLAGS,):
             try:
                 return H264Encoder(path, size_wh, fps, flags)
             except Exception as error:  # PyAV is not here, or cannot: its errors have several bases. There is another
+                if is_no_room(error):
+                    raise
                 _log.info("no H.264 (%s) for %s: %s", flags, path.name, error)
-    return OpenCVEncoder(path, size_wh, fps, live)
+    return OpenCVEncoder(path, size_wh, fps)
 
 
 class H264Encoder(Encoder):
@@ -224,15 +228,16 @@ class OpenCVEncoder(Encoder):
     """MPEG-4 or Motion JPEG at a constant rate: a picture is repeated until the next one is due, and left out when the
     next one is due at the same moment, so that the length is right within one picture.
 
-    OpenCV tells of no failed write: whoever closes it looks whether the file reads back.
+    OpenCV tells of no failed write: it is given nothing more when the disk is nearly full, and whoever closes it looks
+    whether the file reads back.
 
     Args:
-        path, size_wh, fps, live: see `open_encoder`.
+        path, size_wh, fps: see `open_encoder`.
     """
 
-    def __init__(self, path: Path, size_wh: tuple[int, int], fps: float, live: bool = False) -> None:
+    def __init__(self, path: Path, size_wh: tuple[int, int], fps: float) -> None:
         fourcc, self.codec = OPENCV_CODECS[path.suffix.lower()]
-        self._path, self._live = path, live
+        self._path = path
         self.needs_closing = path.suffix.lower() == ".mp4"
         self._rate = _countable(fps)
         # Every repeated picture is encoded.
@@ -272,7 +277,7 @@ class OpenCVEncoder(Encoder):
             self._written += 1
 
     def _check_room(self) -> None:
-        if self._live and shutil.disk_usage(self._path.parent).free < _LEAST_FREE_BYTES:
+        if shutil.disk_usage(self._path.parent).free < _LEAST_FREE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

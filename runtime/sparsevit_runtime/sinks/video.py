@@ -86,10 +86,14 @@ class VideoSink(Sink):
         self._start_ns = self._last_ns = 0
         # A trial file: a missing encoder shows now and not at the first frame.
         trial_path = part_path(resolve_links(path))
-        trial = self._open(trial_path, (64, 64))
-        trial.abort()
+        try:
+            trial = self._open(trial_path, (64, 64))
+            trial.abort()
+        except OSError as error:
+            raise write_error(self.name, error) from error
+        finally:
+            trial_path.unlink(missing_ok=True)
         self.codec = trial.codec
-        trial_path.unlink(missing_ok=True)
         if live and trial.needs_closing:
             _log.warning(
                 "%s: without PyAV an .mp4 plays only when it is closed, so it is written in parts of %g s; "

@@ -204,11 +204,11 @@ RECORDING = """
     from sparsevit_runtime.tasks.detection import Detections
 
     place, limit, frames, live = json.loads(sys.argv[1])
-    if limit:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-    sink, said = open_sink(place, live=live, fps=10), None
+    sink, said, i = open_sink(place, live=live, fps=10), None, 0
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
         for i in range(frames):
             at_ns = round((1_795_000_000 + i / 10) * 1e9)
@@ -247,6 +247,12 @@ def test_without_room_it_stops_at_once_and_keeps_what_fits(tmp_path, name, limit
     assert written - (21 if name == "a.mp4" else 0) <= kept <= written < 400 and kept > 5
     if name == "a.mp4":
         assert boxes(tmp_path / name)[-2:] == ["moof", "mdat"]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.jsonl"])
+def test_without_room_for_anything_there_is_no_file(tmp_path, name):
+    written, said, files, _ = record_apart(tmp_path / name, 0, 5)
+    assert (written, files, os.listdir(tmp_path)) == (0, [], []) and "no room to write" in said
 
 
 def test_without_room_for_the_index_alone_all_fragments_stay(tmp_path):
@@ -293,6 +299,24 @@ def test_a_full_disk_keeps_what_fits(tmp_path, result_of, name):
             assert len(pictures) == written and all(cv2.imread(str(p)) is not None for p in pictures)
         else:
             assert written - 51 <= frames_of(disk / name) <= written + 1
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs is Linux's")
+def test_a_full_disk_leaves_no_half_video_that_can_be_made_again(tmp_path, result_of):
+    """OpenCV itself says nothing."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system")
+    try:
+        noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+        with pytest.raises(DiskFullError, match="MB are free on that disk"), open_sink(disk / "a.avi") as sink:
+            for i in range(400):
+                sink.write(result_of(i, (320, 240)), noise)
+        assert os.listdir(disk) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
