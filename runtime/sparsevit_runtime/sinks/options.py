@@ -13,7 +13,7 @@ from pydantic import ByteSize, TypeAdapter
 from ..errors import SinkError
 
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_LENGTH = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([smhd]?)\s*")
+_LENGTH = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([smhd]?)\s*")
 
 
 def parse_duration(text: str) -> float:
