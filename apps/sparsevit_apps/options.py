@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sparsevit_runtime.errors import PlanError
+
+if TYPE_CHECKING:
+    from sparsevit_runtime import Reconnect
 
 _RUNNING = "Running"
 #: The bundled model that runs when none is named.
@@ -25,6 +29,23 @@ Threads = Annotated[
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="An exported .onnx file, or the name of a bundled model.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of tables.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are no results of an earlier run.")]
+MaxReconnect = Annotated[
+    str | None,
+    typer.Option(
+        "--max-reconnect",
+        metavar="N",
+        help="Attempts in a row to open a camera or stream anew, also one that is not there yet: a number, 0 for none, "
+        "or 'forever'. Unless given, one that breaks has about 15 s to come back.",
+    ),
+]
+TimeoutMs = Annotated[
+    int | None,
+    typer.Option(
+        "--timeout-ms",
+        min=1,
+        help="Longest wait for a camera or stream to open, and for each of its frames; 12000 and 8000 unless given.",
+    ),
+]
 
 SPARSITY_HELP = "Share of windows pruned: 0.6 or 60%, a list per stage (0.6,0.6,0.4,0) or a plan file (.json)."
 
@@ -49,6 +70,29 @@ def parse_sweep(text: str) -> list[str]:
         if part not in entries:
             entries.append(part)
     return entries
+
+
+def parse_reconnect(attempts: str | None, timeout_ms: int | None) -> Reconnect:
+    """The rule of ``--max-reconnect`` and ``--timeout-ms``, each None where it was not given.
+
+    Raises:
+        typer.BadParameter: the attempts are no whole number from 0, and not ``forever``.
+    """
+    from sparsevit_runtime.live.reconnect import BRIEF, Reconnect
+
+    rule = BRIEF
+    if attempts is not None:
+        text = attempts.strip().lower()
+        if text != "forever" and not re.fullmatch(r"[0-9]{1,9}", text):
+            raise typer.BadParameter(
+                f"{attempts!r} is no number of attempts; give 0, 1, 2, ... or forever", param_hint="--max-reconnect"
+            )
+        number = None if text == "forever" else int(text)
+        longest_s = Reconnect.longest_wait_s if number is None else BRIEF.longest_wait_s
+        rule = replace(BRIEF, attempts=number, before_first=number != 0, longest_wait_s=longest_s)
+    if timeout_ms is not None:
+        rule = replace(rule, open_timeout_s=timeout_ms / 1e3, read_timeout_s=timeout_ms / 1e3)
+    return rule
 
 
 def parse_duration(text: str) -> float:

@@ -32,6 +32,8 @@ class RunSummary:
         inference_ms: inference ms of each frame, (frames,) float64.
         dropped: frames a live source gave up because the model was busy.
         window_share: windows computed among all windows of all blocks.
+        damaged: frames that did not decode.
+        reconnects: times a live source came back after it was lost.
         stop: exception of the Ctrl-C or signal that ended it; None when it ended by itself.
     """
 
@@ -41,6 +43,8 @@ class RunSummary:
     dropped: int
     window_share: float
     stop: KeyboardInterrupt | None = None
+    damaged: int = 0
+    reconnects: int = 0
 
     @property
     def interrupted(self) -> bool:
@@ -137,4 +141,7 @@ def run_model(
             raise
         seconds = time.perf_counter() - start
     dropped, share = (done[0].dropped, done[0].window_share) if done else (0, 1.0)
-    return RunSummary(len(inference_ms), seconds, np.array(inference_ms), dropped, share, stopped)
+    counts = next(iter(session.metrics.sources.values()))
+    return RunSummary(
+        len(inference_ms), seconds, np.array(inference_ms), dropped, share, stopped, counts.damaged, counts.reconnects
+    )

@@ -24,7 +24,7 @@ _HOME = {
     "Stream": "live.stream",
     "Session": "live.session",
     "Outlet": "live.outlet",
-    "Reconnect": "live.supervisor",
+    "Reconnect": "live.reconnect",
     "Result": "tasks.results",
     "Detections": "tasks.detection",
     "Segmentation": "tasks.segmentation",
@@ -58,6 +58,8 @@ _HOME = {
     "FrameError": "errors",
     "SourceError": "errors",
     "SourceLostError": "errors",
+    "PermanentSourceError": "errors",
+    "SourceNotFoundError": "errors",
     "SessionError": "errors",
     "SinkError": "errors",
     "DiskFullError": "errors",
@@ -84,19 +86,21 @@ if TYPE_CHECKING:
     from .errors import FrameError as FrameError
     from .errors import MissingDependencyError as MissingDependencyError
     from .errors import ModelError as ModelError
+    from .errors import PermanentSourceError as PermanentSourceError
     from .errors import PlanError as PlanError
     from .errors import SelectionError as SelectionError
     from .errors import SessionError as SessionError
     from .errors import SinkError as SinkError
     from .errors import SourceError as SourceError
     from .errors import SourceLostError as SourceLostError
+    from .errors import SourceNotFoundError as SourceNotFoundError
     from .errors import SparseViTError as SparseViTError
     from .images.letterbox import Letterbox as Letterbox
     from .images.probe import probe_image as probe_image
     from .live.outlet import Outlet as Outlet
+    from .live.reconnect import Reconnect as Reconnect
     from .live.session import Session as Session
     from .live.stream import Stream as Stream
-    from .live.supervisor import Reconnect as Reconnect
     from .model import Model as Model
     from .model import bundled_models as bundled_models
     from .model import load as load

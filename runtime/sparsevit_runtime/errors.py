@@ -39,6 +39,12 @@ class SourceError(SparseViTError):
 
 class SourceLostError(SourceError):
     """A live source went away, and did not come back."""
+class PermanentSourceError(SourceError):
+    """A source that cannot be opened however often it is tried: a wrong address, option or password."""
+
+
+class SourceNotFoundError(PermanentSourceError):
+    """A server that has nothing at an address. Where something was before, it may be there again later."""
 
 
 class SessionError(SparseViTError):

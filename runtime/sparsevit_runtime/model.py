@@ -27,6 +27,7 @@ from .windows.plan import PlanLike
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .live.reconnect import Reconnect
     from .live.stream import Stream
     from .sources.base import Source
 
@@ -301,6 +302,7 @@ class Model:
         *,
         activity: bool = False,
         threshold: float = DEFAULT_THRESHOLD,
+        reconnect: Reconnect | None = None,
     ) -> Stream:
         """Runs every frame of a source, in order, with capture and inference overlapping the caller's own work.
 
@@ -311,6 +313,8 @@ class Model:
             source: a URI, path or camera index (`open_source`), an open Source, or an iterable of frames, each of which
                 has to stay as it is until its result has come. The stream closes it when it ends.
             sparsity, activity, threshold: the same as in `__call__`.
+            reconnect: rule by which a camera or stream is opened anew; None gives one named by its URI some seconds to
+                come back after it broke.
 
         Returns:
             An iterator of results, whose `level` may be changed on the way; also a context manager, whose exit stops
@@ -321,7 +325,7 @@ class Model:
         """
         from .live.stream import Stream
 
-        return Stream(self.runner, source, sparsity, activity=activity, threshold=threshold)
+        return Stream(self.runner, source, sparsity, activity=activity, threshold=threshold, reconnect=reconnect)
 
     def warm_up(self, runs: int = 2) -> None:
         """Runs the probe image, so that the first real frame does not pay for allocations. Raises ArgumentError."""

@@ -12,7 +12,7 @@ import typer
 from .. import options
 
 if TYPE_CHECKING:
-    from sparsevit_runtime import Model, Result, Sink, Source
+    from sparsevit_runtime import Model, Reconnect, Result, Sink, Source
 
     from ..console import ProgressBar
     from ..running import RunSummary
@@ -59,6 +59,8 @@ def run(
         bool, typer.Option("--draw/--no-draw", help="Annotate the frames, or pass them as they are.")
     ] = True,
     overwrite: options.Overwrite = False,
+    max_reconnect: options.MaxReconnect = None,
+    timeout_ms: options.TimeoutMs = None,
     backend: options.Backend = "auto",
     device: options.Device = None,
     threads: options.Threads = None,
@@ -77,11 +79,12 @@ def run(
     from ..outputs import Outputs, check_positional, default_output
     from ..running import playback_fps
 
+    reconnect = options.parse_reconnect(max_reconnect, timeout_ms)
     sources, places = (inputs, outputs) if outputs else (inputs[:1], inputs[1:])
     check_positional(sources[0], () if outputs else places, overwrite)
     with ExitStack() as opened:
         if len(sources) == 1:  # before the model: what is not there is told at once
-            first = _open(sources[0], opened)
+            first = _open(sources[0], opened, reconnect)
             places = places or [default_output(first)]
         loaded = opened.enter_context(load(model, backend, threads=threads, device=device))
         stages = len(loaded.card.stages)
@@ -106,7 +109,7 @@ def run(
         for source in sources:
             try:
                 with ExitStack() as own:
-                    feed = first if len(sources) == 1 else _open(source, own)
+                    feed = first if len(sources) == 1 else _open(source, own, reconnect)
                     if feed.live and len(sources) > 1:
                         raise SourceError(
                             f"{feed.name} has no end, so what comes after it would never run; run it alone"
@@ -144,11 +147,11 @@ class _Run(NamedTuple):
     summary: RunSummary
 
 
-def _open(source: str, stack: ExitStack) -> Source:
+def _open(source: str, stack: ExitStack, reconnect: Reconnect) -> Source:
     from sparsevit_runtime.live.driver import close_promptly
     from sparsevit_runtime.live.feeds import open_feed
 
-    feed = open_feed(source)
+    feed = open_feed(source, reconnect)
     stack.callback(close_promptly, feed)
     return feed
 
@@ -213,6 +216,10 @@ def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
         rows.append(("inference", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms"))
     if run.source.live:
         rows.append(("dropped", f"{summary.dropped} frames came while the model was busy"))
+    if summary.damaged:
+        rows.append(("damaged", f"{summary.damaged} frames did not decode"))
+    if summary.reconnects:
+        rows.append(("reconnects", f"{summary.reconnects}"))
     for written in written_files(run.sinks):
         rows.append(("wrote", f"{written.name} ({written.about})"))
     (stderr() if to_stderr else stdout()).print(facts(rows))

@@ -40,6 +40,15 @@ def read_image(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise ImageError(f"it cannot be read ({error.strerror})") from error
+    return decode_image(data, flags)
+
+
+def decode_image(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """Decodes what an image file holds; see `read_image`.
+
+    Raises:
+        ImageError: truncated, or no image; the message is a sentence.
+    """
     if is_truncated(data):
         raise ImageError(f"it is truncated after {len(data)} bytes")
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..sources.addresses import hide_passwords
 from ..sources.base import Frame, Source
 from .channel import Channel, Closed
 from .driver import close_aside, close_quietly
@@ -108,7 +109,8 @@ class Capture:
 
     @property
     def metrics(self) -> SourceMetrics:
-        return replace(self.counters.snapshot(), reconnects=getattr(self.source, "reconnects", 0))
+        reconnects = getattr(self.source, "reconnects", 0)
+        return replace(self.counters.snapshot(), reconnects=reconnects, damaged=self.source.damaged)
 
     def start(self) -> None:
         self._thread.start()
@@ -136,7 +138,7 @@ class Capture:
         except Closed:
             self._enter(SourceState.ENDED, "stopped")
         except Exception as error:
-            self._enter(SourceState.LOST, " ".join(str(error).split()))
+            self._enter(SourceState.LOST, hide_passwords(" ".join(str(error).split())))
             self.lane.close(error)
         else:
             self._enter(SourceState.ENDED, "stopped" if self._stopped else "the end of the stream")

@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..errors import SourceError
 from ..sources.base import Frame, Source
-from .channel import Channel, Closed
+from .channel import Channel, Closed, Empty
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,46 @@ def close_quietly(source: Source) -> None:
 def close_promptly(source: Source) -> None:
     """Closes a source, and waits for that only as long as a driver takes that is about to return."""
     close_aside(source).join(GRACE_S)
+
+
+def open_within(open: Callable[[], Source], timeout_s: float, name: str) -> Source:
+    """Opens a source, but does not wait for a driver that does not return; what it opens then is closed.
+
+    Raises:
+        SourceError: it took too long, or cannot be opened.
+    """
+    results: Channel[Source | Exception] = Channel(1)
+
+    def run() -> None:
+        try:
+            result: Source | Exception = open()
+        except Exception as error:
+            result = error
+        try:
+            results.put(result)
+        except Closed:
+            if isinstance(result, Source):
+                close_quietly(result)
+
+    threading.Thread(target=run, name="sparsevit-driver", daemon=True).start()
+    late: list[Source | Exception] = []
+    try:
+        result = results.get(timeout_s)
+    except Empty:
+        late = results.abandon()
+        raise SourceError(
+            f"{name}: opening it took more than {timeout_s:.1f} s; check the device or the network"
+        ) from None
+    except BaseException:  # Ctrl-C
+        late = results.abandon()
+        raise
+    finally:
+        for each in late:
+            if isinstance(each, Source):
+                close_aside(each)
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 class Driver:

@@ -1,6 +1,7 @@
 """What a session counts and times.
 
-For every source, at any moment: captured = processed + dropped + failed + in flight.
+For every source, at any moment: captured = processed + dropped + failed + in flight. A frame that did not decode was
+never captured: it is counted as damaged, apart from these.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class SourceMetrics:
         last_frame_ns: wall clock at which the newest frame came, nanoseconds; None before the first.
         stages: times by stage: `capture`, `preprocess`, `inference`, `postprocess`, and `latency`, from the frame's
             arrival until its result is handed out.
+        damaged: frames that did not decode; they are in none of the other counts, and their indices are left out.
     """
 
     captured: int = 0
@@ -61,6 +63,7 @@ class SourceMetrics:
     reconnects: int = 0
     last_frame_ns: int | None = None
     stages: Mapping[str, StageTime] = field(default_factory=dict)
+    damaged: int = 0
 
     @property
     def in_flight(self) -> int:

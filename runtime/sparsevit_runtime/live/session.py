@@ -26,9 +26,9 @@ from .governor import Governor
 from .inference import Answer, Inference
 from .metrics import OutletMetrics, SessionMetrics
 from .outlet import Outlet
+from .reconnect import Reconnect
 from .scheduler import Scheduler
 from .states import SessionState, SourceState, Status, Tracker
-from .supervisor import Reconnect
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -87,7 +87,7 @@ class Session:
             threshold: least score of a detection.
             draw: draws the picture of a frame and its result, in an outlet's thread, for those that want pictures.
             limit: frames run at most, all sources together; None for all.
-            reconnect: rule by which live sources are opened anew; None for never.
+            reconnect: rule by which live sources are opened anew; see `open_feed` for what None means.
             governor: chooses the level, frame by frame, in place of `level`.
             max_age_ms: frames of live sources that are older when the model is free are dropped; None for any age.
             batch: frames that run together at most, of those that are there at that moment. None for one of each

@@ -14,6 +14,7 @@ from ..windows.level import Level
 from ..windows.plan import PlanLike
 from .feeds import SourceLike, open_feed
 from .outlet import Pull
+from .reconnect import Reconnect
 from .session import Session
 from .states import SessionState
 
@@ -43,6 +44,7 @@ class Stream(Iterator[Result]):
         *,
         activity: bool = False,
         threshold: float = DEFAULT_THRESHOLD,
+        reconnect: Reconnect | None = None,
     ) -> None:
         """Opens the source; see `Model.stream`.
 
@@ -51,7 +53,7 @@ class Stream(Iterator[Result]):
             SourceError, FrameError: the source cannot be opened, or is none.
         """
         level = runner.level(sparsity)
-        feed = open_feed(source)
+        feed = open_feed(source, reconnect)
         self.source = source if isinstance(source, Source) else feed
         self._results = Pull(0 if feed.live else _AHEAD)
         self.session = Session(runner, feed, [self._results], level=level, activity=activity, threshold=threshold)

@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ..errors import SourceError
+from ..errors import PermanentSourceError, SourceError, SourceNotFoundError
+from ..sources.addresses import hide_passwords
 from ..sources.base import Frame, Source
 from .channel import Closed, Empty
 from .driver import GRACE_S, Driver, close_promptly
+from .reconnect import Reconnect
 from .states import SourceState, Tracker
 
 _log = logging.getLogger(__name__)
-
-#: A wait doubles with every attempt until it is as long as the policy allows; beyond this many it is.
-_MOST_DOUBLINGS = 32
-
-
-@dataclass(frozen=True)
-class Reconnect:
-    """When a live source is opened anew, and how patiently.
-
-    Attributes:
-        open_timeout_s: an opening that takes longer is given up.
-        read_timeout_s: a frame that takes longer is given up, and the source with it.
-        first_wait_s: before the first attempt to come back; it doubles with every further one.
-        longest_wait_s: no wait is longer.
-        jitter: share by which waits differ at random, 0 to 1, so that many cameras do not come back at one moment.
-        attempts: attempts in a row without a frame, before the source counts as lost for good; None for ever.
-        most_hanging: calls that may be left behind without having returned; with so many the next opening waits for
-            one of them.
-    """
-
-    open_timeout_s: float = 15.0
-    read_timeout_s: float = 10.0
-    first_wait_s: float = 0.5
-    longest_wait_s: float = 30.0
-    jitter: float = 0.2
-    attempts: int | None = None
-    most_hanging: int = 8
-
-    def wait_s(self, attempt: int) -> float:
-        """Seconds before an attempt, counted from 1."""
-        wait = min(self.longest_wait_s, self.first_wait_s * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS))
-        return wait * random.uniform(1 - self.jitter, 1 + self.jitter)
 
 
 class Supervisor(Source):
@@ -96,6 +65,7 @@ class Supervisor(Source):
         self._closing = self._over = self._returning = False
         self._attempts = 0
         self._returns = self._next_index = self._offset = 0
+        self._damaged_before = 0
         self._source = first
         if first is not None:
             self._describe(first)
@@ -126,9 +96,7 @@ class Supervisor(Source):
             else:
                 if isinstance(event, Frame):
                     return self._accept(event)
-                self._returns = self.reconnects if event is not self._source else self._returns
-                self._source, self._offset = event, self._next_index
-                self._describe(event)
+                self._take_over(event)
                 self._enter(SourceState.STARTING)
         return None
 
@@ -178,8 +146,17 @@ class Supervisor(Source):
             self._alive.discard(driver)
             self._changed.notify_all()
 
+    def _take_over(self, source: Source) -> None:
+        """A source is open: its counts go on where those of the one before it ended."""
+        if source is not self._source:
+            self._returns = self.reconnects
+        self._damaged_before = self.damaged
+        self._source, self._offset = source, self._next_index
+        self._describe(source)
+
     def _accept(self, frame: Frame) -> Frame:
         self._attempts = 0
+        self.damaged = self._damaged_before + (self._source.damaged if self._source is not None else 0)
         if self._returning:
             self._returning = False
             self._returns += 1
@@ -223,18 +200,30 @@ class Supervisor(Source):
         if self._closing:
             return
         self._attempts += 1
-        given_up = self._policy is None or (
-            self._policy.attempts is not None and self._attempts > self._policy.attempts
-        )
+        given_up = self._gives_up(error)
         self._returning, self._over = self._next_index > 0, given_up
-        self._enter(SourceState.LOST, " ".join(str(error).split()))
-        if self._policy is None:
+        self._enter(SourceState.LOST, hide_passwords(" ".join(str(error).split())))
+        if not given_up:
+            return
+        if self._policy is None or self._attempts == 1 or self._is_hopeless(error):
             raise error
-        if given_up:
-            raise SourceError(
-                f"{self.name} did not come back in {self._policy.attempts} attempts; check the camera and the network, "
-                f"then start again. The last one ended with: {error}"
-            ) from error
+        what = "did not come back" if self._returning else "did not come"
+        raise SourceError(
+            f"{self.name} {what} in {self._policy.attempts} attempts; check the camera and the network, then start "
+            f"again. The last one ended with: {error}"
+        ) from error
+
+    def _gives_up(self, error: Exception) -> bool:
+        policy = self._policy
+        if policy is None or self._is_hopeless(error) or not (self._next_index or policy.before_first):
+            return True
+        return policy.attempts is not None and self._attempts > policy.attempts
+
+    def _is_hopeless(self, error: Exception) -> bool:
+        """Whether trying again is of no use. What was there before may be there again, as a path of a server whose
+        publisher comes back."""
+        seen = self._next_index > 0 and isinstance(error, SourceNotFoundError)
+        return isinstance(error, PermanentSourceError) and not seen
 
     def _describe(self, source: Source) -> None:
         self.name, self.size_wh, self.fps = source.name, source.size_wh, source.fps

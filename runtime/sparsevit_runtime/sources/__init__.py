@@ -6,16 +6,18 @@ import os
 import re
 from pathlib import Path
 
-from ..errors import SourceError
+from ..errors import PermanentSourceError, SourceError
 from ..files import expand_path
 from ..texts import shown
-from .base import Frame, Source
+from .addresses import check_url, hide_password
+from .base import Frame, Source, Timeouts
 from .camera import open_camera, open_csi
+from .http_source import open_http
 from .images import IMAGE_SUFFIXES, open_folder, open_glob, open_image
-from .network import NetworkSource, check_url, hide_password
+from .network import NetworkSource
 from .sample import open_sample
 from .synthetic import open_synthetic
-from .video import VideoSource, open_video_file
+from .video import open_video_file
 
 __all__ = ["Frame", "Source", "open_source"]
 
@@ -24,17 +26,19 @@ _FORMS = (
     "a glob ('frames/*.png'), synthetic://street, sample://"
 )
 _STREAMS = ("rtsp", "rtsps", "rtmp", "udp", "tcp", "srt")
-_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".wmv", ".flv")
+_CAMERA = re.compile(r"-?[0-9]+(\?.*)?$|/dev/video")
 
 
-def open_source(uri: str | int | os.PathLike[str]) -> Source:
+def open_source(uri: str | int | os.PathLike[str], timeouts: Timeouts | None = None) -> Source:
     """Opens anything that delivers frames.
 
     Args:
         uri: camera index, ``/dev/videoN``, ``csi://N``, ``rtsp://...``, ``http(s)://...``, path of a video or an
             image, folder, glob, ``synthetic://street?size=WxH&seed=N&frames=N&fps=F`` or ``sample://``.
+        timeouts: limits for what comes over a network.
 
     Raises:
+        PermanentSourceError: the URI is none, or its server refuses it: trying again is of no use.
         SourceError: there is no such source, it may not be used, or nothing in it decodes; the message says what to do.
     """
     if isinstance(uri, bool) or not isinstance(uri, (str, int, os.PathLike)):
@@ -42,13 +46,28 @@ def open_source(uri: str | int | os.PathLike[str]) -> Source:
     text = os.fspath(uri) if isinstance(uri, os.PathLike) else str(uri)
     if not text.strip():
         raise SourceError(f"the source is empty; accepted: {_FORMS}")
-    if re.fullmatch(r"-?[0-9]+(\?.*)?", text) or re.match(r"/dev/video", text):
+    if _CAMERA.match(text):
         return open_camera(text)
     scheme, mark, _ = text.partition("://")
-    return _open_uri(scheme.lower(), text) if mark else _open_path(text)
+    return _open_uri(scheme.lower(), text, timeouts) if mark else _open_path(text)
 
 
-def _open_uri(scheme: str, uri: str) -> Source:
+def may_be_live(uri: str | int | os.PathLike[str]) -> bool | None:
+    """Whether a URI names something without an end, as far as its form tells; None where only its server knows.
+
+    Raises:
+        PermanentSourceError: it is an address that is not valid.
+    """
+    text = os.fspath(uri) if isinstance(uri, os.PathLike) else str(uri)
+    scheme, mark, _ = text.partition("://")
+    scheme = scheme.lower() if mark else ""
+    if scheme in ("http", "https", *_STREAMS):
+        check_url(text)
+        return None if scheme.startswith("http") else True
+    return scheme == "csi" or (not mark and _CAMERA.match(text) is not None)
+
+
+def _open_uri(scheme: str, uri: str, timeouts: Timeouts | None) -> Source:
     if scheme == "synthetic":
         return open_synthetic(uri)
     if scheme == "sample":
@@ -56,13 +75,11 @@ def _open_uri(scheme: str, uri: str) -> Source:
     if scheme == "csi":
         return open_csi(uri)
     if scheme in _STREAMS:
-        return NetworkSource(uri)
+        timeouts = timeouts or Timeouts()
+        return NetworkSource(uri, timeouts.open_ms, timeouts.read_ms)
     if scheme in ("http", "https"):
-        check_url(uri)
-        # A file ends; anything else behind http is a camera that is expected to go on.
-        is_file = uri.partition("?")[0].lower().endswith(_VIDEO_SUFFIXES)
-        return VideoSource(uri, hide_password(uri)) if is_file else NetworkSource(uri)
-    raise SourceError(f"{hide_password(uri)!r} has the unknown scheme {scheme!r}; accepted: {_FORMS}")
+        return open_http(uri, timeouts)
+    raise PermanentSourceError(f"{hide_password(uri)!r} has the unknown scheme {scheme!r}; accepted: {_FORMS}")
 
 
 def _open_path(text: str) -> Source:

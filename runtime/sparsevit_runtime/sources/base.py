@@ -24,7 +24,7 @@ class Frame:
 
     Attributes:
         image: (H, W, 3) uint8 BGR, of the host or on the GPU.
-        index: position in the stream, from 0; frames a live source dropped, and files that do not decode, leave gaps.
+        index: position in the stream, from 0; frames a live source dropped, and those that do not decode, leave gaps.
         timestamp_ns: time of the frame in nanoseconds on its source's clock: between two frames of a source lies the
             difference of theirs. The clock of a live source is the system's, from 1970 in UTC; that of a file begins
             with the file. `live` says which it is.
@@ -32,6 +32,8 @@ class Frame:
             nothing.
         truth: labels and boxes of a rendered frame; None from any other source.
         file: path of the still image it was read from; empty from any other source.
+        media_ns: position in the media in nanoseconds, as the decoder tells it; None where it tells none. Of a live
+            source it says when the frame was taken on the camera's clock, beside `timestamp_ns`, when it came.
     """
 
     image: FrameLike
@@ -40,6 +42,28 @@ class Frame:
     inputs: Mapping[str, np.ndarray] | None = None
     truth: Truth | None = None
     file: str = ""
+    media_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a driver may take.
+
+    Attributes:
+        open_s: longest wait for a connection, seconds.
+        read_s: longest wait for a frame, seconds.
+    """
+
+    open_s: float = 8.0
+    read_s: float = 5.0
+
+    @property
+    def open_ms(self) -> int:
+        return max(1, round(self.open_s * 1e3))
+
+    @property
+    def read_ms(self) -> int:
+        return max(1, round(self.read_s * 1e3))
 
 
 class Source(ABC):
@@ -49,8 +73,10 @@ class Source(ABC):
         name: name of what is read, for messages and titles.
         live: True when frames arrive at their own pace, so that a slow reader has to drop some.
         size_wh: width and height of the frames in pixels; None when they differ or are not known before reading.
-        fps: nominal frames per second; None when unknown.
+        fps: nominal frames per second, or their mean where they come unevenly; None when unknown.
         frame_count: frames in total, as far as the container tells; None for endless or unknown.
+        damaged: frames so far that did not decode, or that a file announces and does not hold. They are never given
+            out; their indices are left out, and reading goes on behind them.
     """
 
     name: str
@@ -58,6 +84,7 @@ class Source(ABC):
     size_wh: tuple[int, int] | None = None
     fps: float | None = None
     frame_count: int | None = None
+    damaged: int = 0
 
     @abstractmethod
     def read(self) -> Frame | None:

@@ -8,12 +8,13 @@ import re
 import sys
 
 import cv2
-import numpy as np
 
-from ..errors import SourceError
+from ..errors import PermanentSourceError, SourceError
 from .base import Frame, Source
 from .capture import Capture, opencv_has
+from .clock import WallClock
 from .options import parse_number, parse_size, split_options
+from .pictures import Pictures
 
 _USAGE = "accepted: N or /dev/videoN, then optionally ?size=WxH&fps=F&format=MJPG"
 _CSI_USAGE = "accepted: csi://N, then optionally ?size=WxH&fps=F&flip=0..7 (nvvidconv's flip-method)"
@@ -22,7 +23,7 @@ _MISSED_FRAMES = 5
 
 
 class CameraSource(Source):
-    """Frames as a camera delivers them, stamped with the wall clock at arrival.
+    """Frames as a camera delivers them, stamped with the wall clock at arrival; those that it loses are counted.
 
     Args:
         capture: an open capture; the source owns it from here on.
@@ -37,41 +38,39 @@ class CameraSource(Source):
 
     def __init__(self, capture: Capture, name: str, advice: str):
         self.name = name
-        self._capture = capture
         self._advice = advice
-        self._index = 0
         self._closed = False
+        self._clock = WallClock()
+        self._pictures = Pictures(capture, name, most_failures=_MISSED_FRAMES, longest_s=float("inf"), live=True)
         first = self._pending = self._next()
         if first is None:  # closed from another thread meanwhile
             raise SourceError(f"the camera {name} was closed while it was opened; open it again")
-        height, width = first[0].shape[:2]
-        self.size_wh = (width, height)
         self.fps = capture.fps
 
     def read(self) -> Frame | None:
         if self._closed:
             return None
-        got, self._pending = self._pending or self._next(), None
-        if got is None:
-            return None
-        index = self._index
-        self._index += 1
-        return Frame(got[0], index, got[1])
+        frame, self._pending = self._pending or self._next(), None
+        return frame
 
     def close(self) -> None:
         self._closed = True
-        self._capture.close()
+        self._pictures.close()
+        self._pictures.damage.finish()
 
-    def _next(self) -> tuple[np.ndarray, int] | None:
-        for _ in range(_MISSED_FRAMES):
-            got = self._capture.read()
-            if self._closed:
-                return None
-            if got is not None:
-                return got
-        self.close()
-        when = f"stopped after {self._index} frames" if self._index else "opened but delivers no frame"
-        raise SourceError(f"the camera {self.name} {when}; {self._advice}")
+    def _next(self) -> Frame | None:
+        got = self._pictures.read()
+        if self._closed:
+            return None
+        if got is None:
+            frames = self._pictures.index
+            self.close()
+            when = f"stopped after {frames} frames" if frames else "opened but delivers no frame"
+            raise SourceError(f"the camera {self.name} {when}; {self._advice}")
+        index, picture = got
+        self.damaged = self._pictures.damage.count
+        self.size_wh = self.size_wh or (picture.image.shape[1], picture.image.shape[0])
+        return Frame(picture.image, index, self._clock.stamp(picture.arrived_ns))
 
 
 def open_camera(uri: str) -> CameraSource:
@@ -83,14 +82,14 @@ def open_camera(uri: str) -> CameraSource:
     head, options = split_options(uri, ("size", "fps", "format"), _USAGE)
     match = re.fullmatch(r"(?:/dev/video)?([0-9]{1,3})", head)
     if match is None:
-        raise SourceError(f"{uri!r} names no camera; {_USAGE}")
+        raise PermanentSourceError(f"{uri!r} names no camera; {_USAGE}")
     index = int(match[1])
     device = f"/dev/video{index}"
     size = parse_size(uri, options["size"], 16, 16384, _USAGE) if "size" in options else None
     fps = parse_number(uri, "fps", options["fps"], 0.1, 1000, _USAGE, whole=False) if "fps" in options else None
     pixels = options.get("format", "")
     if pixels and not (len(pixels) == 4 and pixels.isascii()):
-        raise SourceError(f"{uri!r} has the format {pixels!r}, which is not a four-letter code; {_USAGE}")
+        raise PermanentSourceError(f"{uri!r} has the format {pixels!r}, which is not a four-letter code; {_USAGE}")
     on_linux = sys.platform.startswith("linux")
     if on_linux:
         _check_device(device)
@@ -137,7 +136,7 @@ def open_csi(uri: str) -> CameraSource:
     fps = parse_number(uri, "fps", options.get("fps", "30"), 1, 240, _CSI_USAGE, whole=True)
     flip = parse_number(uri, "flip", options.get("flip", "0"), 0, 7, _CSI_USAGE, whole=True)
     if not opencv_has("GStreamer"):
-        raise SourceError(
+        raise PermanentSourceError(
             f"{uri!r} needs an OpenCV with GStreamer, and this one ({cv2.__version__}) has none. On a Jetson use "
             "JetPack's (sudo apt install libopencv-python), in an environment made with --system-site-packages and "
             "without opencv from pip"

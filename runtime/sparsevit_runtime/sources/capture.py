@@ -6,14 +6,24 @@ import os
 import re
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
+from ..errors import SourceError
+from .addresses import hide_password
+from .base import Timeouts
+from .clock import media_ns
+
 # A damaged video makes FFmpeg write tens of thousands of lines; what matters is reported by the sources themselves.
 # FFmpeg takes this setting when the first video is opened. 8 is AV_LOG_FATAL.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "8")
+
+#: FFmpeg decodes as many frames at once as it has threads, and each of them is one period of delay.
+_LIVE_THREADS = 2
 
 
 @lru_cache(maxsize=1)
@@ -26,6 +36,21 @@ def opencv_has(feature: str) -> bool:
     return bool(re.search(rf"^\s*{re.escape(feature)}:\s*YES", build_information(), re.MULTILINE))
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a capture gave.
+
+    Attributes:
+        image: (H, W, 3) uint8 BGR.
+        arrived_ns: wall clock when it came, nanoseconds.
+        media_ns: position in the media that the decoder tells, nanoseconds; None where it tells none.
+    """
+
+    image: np.ndarray
+    arrived_ns: int
+    media_ns: int | None
+
+
 class Capture:
     """A VideoCapture behind a lock. Reading and closing release the GIL and may happen in two threads.
 
@@ -33,11 +58,17 @@ class Capture:
         target: file name, URL, pipeline or camera index.
         backend: one of OpenCV's ``cv2.CAP_...`` numbers.
         settings: pairs of property and value, flat, that take effect while opening.
+
+    Raises:
+        SourceError: OpenCV does not take the target at all.
     """
 
     def __init__(self, target: str | int, backend: int = cv2.CAP_ANY, settings: tuple[int, ...] = ()):
         self._lock = threading.Lock()
-        self._capture = cv2.VideoCapture(target, backend, list(settings))
+        try:
+            self._capture = cv2.VideoCapture(target, backend, list(settings))
+        except cv2.error as error:
+            raise SourceError(f"OpenCV cannot open {hide_password(str(target))!r} ({error.err})") from error
 
     @property
     def is_open(self) -> bool:
@@ -59,22 +90,42 @@ class Capture:
         """Asks for a property; cameras may ignore it."""
         self._capture.set(prop, value)
 
-    def read(self) -> tuple[np.ndarray, int] | None:
-        """The next image, (H, W, 3) uint8 BGR, and the wall clock in ns when it arrived; None when there is none."""
+    def read(self) -> Picture | None:
+        """The next picture; None when there is none: one that does not decode, the end, or a broken link."""
         with self._lock:
             if not self._capture.isOpened() or not self._capture.grab():
                 return None
             arrived_ns = time.time_ns()
             done, image = self._capture.retrieve()
+            position = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         if not done or image is None or image.size == 0:
             return None
         if image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         elif image.shape[2] == 4:
             image = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
-        return image, arrived_ns
+        return Picture(image, arrived_ns, media_ns(position))
 
     def close(self) -> None:
         """Waits for a read in progress, then gives back the device or file."""
         with self._lock:
             self._capture.release()
+
+
+def open_url(url: str, timeouts: Timeouts, *, live: bool) -> Capture:
+    """A capture of a URL, which may not have opened; with FFmpeg, where this OpenCV has it, the timeouts hold."""
+    if not opencv_has("FFMPEG"):
+        return Capture(url)
+    settings = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeouts.open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeouts.read_ms)
+    return Capture(url, cv2.CAP_FFMPEG, (*settings, cv2.CAP_PROP_N_THREADS, _LIVE_THREADS) if live else settings)
+
+
+def packet_times_ms(path: str) -> Iterator[float]:
+    """Times of a file's packets in milliseconds, in the order of the file; nothing is decoded."""
+    capture = cv2.VideoCapture(path)
+    try:
+        if capture.set(cv2.CAP_PROP_FORMAT, -1):
+            while capture.grab():
+                yield float(capture.get(cv2.CAP_PROP_POS_MSEC))
+    finally:
+        capture.release()

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ImageError, SourceError
 from ..images.image_files import read_image
+from .animation import HEAD, AnimationSource, is_animated
 from .base import Frame, Source
 from .video import FALLBACK_FPS, check_readable
 
@@ -26,7 +27,7 @@ IMAGE_SUFFIXES = frozenset(
 class ImageSource(Source):
     """Images in order, as 8-bit BGR and turned the way their EXIF orientation says.
 
-    Images that do not decode are skipped with a warning that names them, and keep their place in the count. Sizes may
+    Images that do not decode are skipped and counted, with a warning that names them, and keep their index. Sizes may
     differ from frame to frame; timestamps count at 25 per second.
 
     Args:
@@ -66,16 +67,26 @@ class ImageSource(Source):
     def _next_image(self) -> tuple[int, Path, np.ndarray] | None:
         for index, path in self._paths:
             try:
-                return index, path, read_image(path)
+                image = read_image(path)
             except ImageError as error:
                 _log.warning("skipped %s: %s", path, error)
+                self.damaged += 1
+                continue
+            if self.frame_count != 1 and _animated(path):
+                _log.warning("%s is animated: its first frame stands for it; to have all, give it alone", path)
+            return index, path, image
         return None
 
 
-def open_image(path: Path) -> ImageSource:
-    """Opens one image file. Raises SourceError when it is empty, may not be read, or does not decode."""
+def open_image(path: Path) -> Source:
+    """Opens one image file; an animated one has its frames.
+
+    Raises:
+        SourceError: it is empty, may not be read, or does not decode.
+        MissingDependencyError: it is animated, and nothing that is installed reads that.
+    """
     check_readable(path)
-    return ImageSource(str(path), [path])
+    return AnimationSource(path) if _animated(path) else ImageSource(str(path), [path])
 
 
 def open_folder(path: Path) -> ImageSource:
@@ -117,3 +128,11 @@ def open_glob(pattern: str) -> ImageSource:
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     """Orders digits by value and the rest by letters."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", str(path))]
+
+
+def _animated(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return is_animated(file.read(HEAD))
+    except OSError:
+        return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
-from ..errors import SourceError
+from ..errors import PermanentSourceError
 
 
 def split_options(uri: str, accepted: tuple[str, ...], usage: str) -> tuple[str, dict[str, str]]:
@@ -19,20 +19,20 @@ def split_options(uri: str, accepted: tuple[str, ...], usage: str) -> tuple[str,
         The part before the question mark, and the options.
 
     Raises:
-        SourceError: an unknown or repeated key, or a key without a value.
+        PermanentSourceError: an unknown or repeated key, or a key without a value.
     """
     head, _, query = uri.partition("?")
     options: dict[str, str] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in accepted:
-            raise SourceError(f"{uri!r} has the unknown key {key!r}; {usage}")
+            raise PermanentSourceError(f"{uri!r} has the unknown key {key!r}; {usage}")
         if key in options:
-            raise SourceError(f"{uri!r} gives {key!r} twice; {usage}")
+            raise PermanentSourceError(f"{uri!r} gives {key!r} twice; {usage}")
         if not value:
-            raise SourceError(f"{uri!r} gives {key!r} no value; {usage}")
+            raise PermanentSourceError(f"{uri!r} gives {key!r} no value; {usage}")
         options[key] = value
     if query and not options:
-        raise SourceError(f"{uri!r} has options that are not key=value: {query!r}; {usage}")
+        raise PermanentSourceError(f"{uri!r} has options that are not key=value: {query!r}; {usage}")
     return head, options
 
 
@@ -40,11 +40,11 @@ def parse_size(uri: str, text: str, smallest: int, largest: int, usage: str) -> 
     """Width and height in pixels from ``WxH``.
 
     Raises:
-        SourceError: not two numbers, or one outside smallest..largest.
+        PermanentSourceError: not two numbers, or one outside smallest..largest.
     """
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(p.isascii() and p.isdigit() and smallest <= int(p) <= largest for p in parts):
-        raise SourceError(f"{uri!r} has the size {text!r}; {usage}")
+        raise PermanentSourceError(f"{uri!r} has the size {text!r}; {usage}")
     return int(parts[0]), int(parts[1])
 
 
@@ -52,12 +52,12 @@ def parse_number(uri: str, key: str, text: str, smallest: float, largest: float,
     """A number from smallest to largest, whole where asked.
 
     Raises:
-        SourceError: not a number, or outside the range.
+        PermanentSourceError: not a number, or outside the range.
     """
     try:
         value = int(text) if whole else float(text)
     except ValueError:
-        raise SourceError(f"{uri!r} has {key}={text!r}, which is not a number; {usage}") from None
+        raise PermanentSourceError(f"{uri!r} has {key}={text!r}, which is not a number; {usage}") from None
     if not smallest <= value <= largest:
-        raise SourceError(f"{uri!r} has {key}={text}, which is out of range; {usage}")
+        raise PermanentSourceError(f"{uri!r} has {key}={text}, which is out of range; {usage}")
     return value

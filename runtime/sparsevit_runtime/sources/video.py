@@ -1,76 +1,143 @@
-"""Video files and videos behind an http address."""
+"""Videos that end: files, and those behind an http address."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from ..errors import SourceError
-from .base import Frame, Source
-from .capture import Capture, opencv_has
+from .addresses import hide_password
+from .base import Frame, Source, Timeouts
+from .capture import Capture, open_url, opencv_has, packet_times_ms
+from .clock import MediaClock
+from .pictures import Pictures
 
 _log = logging.getLogger(__name__)
 
-#: Timestamps of a video that states no rate count at this one.
+#: Frames of a video that states no rate count at this one.
 FALLBACK_FPS = 25.0
+#: Rates from here on may be a container's time base that stands where no rate is known: 1000 in WebM.
+_DOUBTFUL_FPS = 100.0
+#: Packets from which such a rate is measured.
+_MEASURED_PACKETS = 500
+#: Failures in a row that are the end where the container does not say that more should come; each costs next to nothing
+#: there.
+_MOST_FAILURES = 500
+#: A video whose last frame is behind so much of its duration does not stop early.
+_TO_THE_END = 0.95
+#: Failing that takes longer is a disk or a server that does not answer, seconds.
+_LONGEST_FAILING_S = 30.0
 
 
 class VideoSource(Source):
-    """Every frame of a video, in order.
+    """Every frame of a video, in order, at the times that the container states.
 
-    A video that stops before the frame its container announces ends the stream there, with a warning in the log.
+    A frame that does not decode is left out and counted, as are those that the container announces and does not hold,
+    with a warning in the log. Where a container has no times, or they go back, the nominal rate takes their place.
 
     Args:
         target: path or http(s) URL.
-        name: name for messages; the target when None.
+        name: name for messages; the target, without its password, when None.
+        timeouts: limits for a URL.
+        check_link: called when a video from a URL ends early; raises SourceError when the server is gone.
 
     Raises:
-        SourceError: nothing in it decodes.
+        SourceError: nothing in it decodes. From `read`: the server of a URL was lost.
     """
 
-    def __init__(self, target: str, name: str | None = None):
-        self.name = name or target
-        self._capture = Capture(target)
-        self._pending = self._capture.read()
+    def __init__(
+        self,
+        target: str,
+        name: str | None = None,
+        timeouts: Timeouts | None = None,
+        check_link: Callable[[], None] | None = None,
+    ):
+        self.name = name or hide_password(target)
+        self._check_link = check_link
+        is_url = "://" in target
+        timeouts = timeouts or Timeouts()
+        capture = open_url(target, timeouts, live=False) if is_url else Capture(target)
+        self.fps, self.frame_count = capture.fps, capture.frame_count
+        self._announced = self.frame_count or 0
+        if not is_url and (self.fps is None or self.fps >= _DOUBTFUL_FPS):
+            self._measure_rate(target)
+        self._pictures = Pictures(
+            capture,
+            self.name,
+            most_failures=_MOST_FAILURES,
+            longest_s=timeouts.read_s if is_url else _LONGEST_FAILING_S,
+            expected=self._announced,
+            live=False,
+        )
+        self._pending = self._pictures.read()
         if self._pending is None:
-            self._capture.close()
+            capture.close()
             raise SourceError(
                 f"cannot decode any frame of {self.name!r}; the file is damaged or incomplete, is no video, or has a "
                 f"codec this OpenCV lacks ({_decoders()}). Try playing it, or convert it: "
                 "ffmpeg -i INPUT -c:v libx264 out.mp4"
             )
-        height, width = self._pending[0].shape[:2]
+        height, width = self._pending[1].image.shape[:2]
         self.size_wh = (width, height)
-        self.fps = self._capture.fps
-        self.frame_count = self._capture.frame_count
-        self._index = 0
+        self.damaged = self._pictures.damage.count
+        self._clock = MediaClock(self.fps or FALLBACK_FPS)
+        self._next = 0
         self._ended = False
 
     def read(self) -> Frame | None:
         if self._ended:
             return None
-        got, self._pending = self._pending or self._capture.read(), None
+        got, self._pending = self._pending or self._pictures.read(), None
         if self._ended:
             return None
         if got is None:
             self._end()
             return None
-        index = self._index
-        self._index += 1
-        return Frame(got[0], index, round(index / (self.fps or FALLBACK_FPS) * 1e9))
+        index, picture = got
+        self.damaged = self._pictures.damage.count
+        stamp = self._clock.stamp(picture.media_ns, index + 1 - self._next)
+        self._next = index + 1
+        return Frame(picture.image, index, stamp, media_ns=picture.media_ns)
 
     def close(self) -> None:
         self._ended = True
         self._pending = None
-        self._capture.close()
+        self._pictures.close()
 
     def _end(self) -> None:
         # Containers round the count from the duration, so a frame or two less is no damage.
-        expected = self.frame_count or 0
-        if self._index < expected - max(2, expected // 100):
-            _log.warning("%s stops at frame %d of %d: the rest is missing or damaged", self.name, self._index, expected)
+        expected = self._announced
+        missing = expected - self._next
+        self._pictures.damage.finish()
         self.close()
+        if missing <= max(2, expected // 100):
+            return
+        if self._check_link is not None:
+            try:
+                self._check_link()
+            except SourceError as error:
+                raise SourceError(f"{self.name} broke off at frame {self._next} of {expected}: {error}") from error
+        self.damaged += missing
+        whole = self._clock.last_ns > _TO_THE_END * expected / (self.fps or FALLBACK_FPS) * 1e9
+        what = f"has {self._next}" if whole else f"stops at frame {self._next}"
+        _log.warning("%s %s of %d: %d frames are missing or damaged", self.name, what, expected, missing)
+
+    def _measure_rate(self, path: str) -> None:
+        """Takes the mean of the times of the first packets for the rate, and counts the frames by it."""
+        duration_s = self.frame_count / self.fps if self.frame_count and self.fps else None
+        times = list(islice(packet_times_ms(path), _MEASURED_PACKETS))
+        span_s = (max(times) - min(times)) / 1e3 if times else 0.0
+        if len(times) < 2 or not 0 < span_s < 1e9:
+            return
+        self.fps = (len(times) - 1) / span_s
+        self._announced = 0  # it was counted by a rate that is none
+        if len(times) < _MEASURED_PACKETS:
+            self.frame_count = len(times)
+        elif duration_s is not None:
+            self.frame_count = round(duration_s * self.fps)
 
 
 def open_video_file(path: Path) -> VideoSource:
