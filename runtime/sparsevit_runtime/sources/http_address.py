@@ -26,7 +26,7 @@ from urllib.request import (
 )
 
 from ..errors import PermanentSourceError, SourceError, SourceNotFoundError
-from .addresses import check_url, hide_password
+from .addresses import check_url, hide_password, hide_passwords
 from .base import Timeouts
 from .rtsp import say_refused, say_unreached
 
@@ -111,6 +111,8 @@ class HttpAnswer:
     def _receive(self, most: int) -> bytes:
         try:
             return bytes(self._body.read1(most))
+        except AttributeError:  # as http.client says when it is closed in another thread
+            return b""
         except (OSError, http.client.HTTPException, ValueError) as error:
             what = "nothing came in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
             raise SourceError(f"{self.name} broke off ({what}); check the camera and the network") from error
@@ -206,7 +208,7 @@ class _Digest(HTTPDigestAuthHandler):
     def http_error_401(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
         told = " ".join(headers.get_all("www-authenticate") or []).lower().replace('"', "")
         if req.has_header(self.auth_header) and "stale=true" not in told:
-            return None
+            raise HTTPError(req.full_url, code, msg, headers, fp)
         return super().http_error_401(req, fp, code, msg, headers)
 
 
@@ -245,7 +247,9 @@ def _send(url: str, name: str, timeouts: Timeouts, context: ssl.SSLContext) -> H
     except HTTPError as error:
         error.close()
         raise _status_error(name, error.code, parts.scheme) from None
-    except (URLError, OSError, http.client.HTTPException, ValueError) as error:
+    except ValueError as error:  # an authentication that urllib does not know
+        raise PermanentSourceError(f"cannot open the stream {name}: {hide_passwords(str(error))}") from None
+    except (URLError, OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, ssl.SSLCertVerificationError):
             raise reason from None

@@ -50,7 +50,10 @@ class Multipart:
         """
         if not self._to_headers():
             return None
-        headers = self._take_until(_HEADERS_END, _LONGEST_HEADERS)
+        while len(self._buffer) < 2 and self._more():
+            pass
+        blank = re.match(rb"\r?\n", self._buffer)
+        headers = self._take(blank.end()) if blank else self._take_until(_HEADERS_END, _LONGEST_HEADERS)
         if headers is None:
             return None
         length = _LENGTH.search(headers)

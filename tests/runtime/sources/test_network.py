@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import threading
 import time
@@ -10,7 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sparsevit_runtime.errors import SourceError
+from sparsevit_runtime.errors import PermanentSourceError, SourceError, SourceNotFoundError
+from sparsevit_runtime.live.feeds import open_feed
+from sparsevit_runtime.live.reconnect import Reconnect
 from sparsevit_runtime.sources import open_source
 from sparsevit_runtime.sources.capture import opencv_has
 from sparsevit_runtime.sources.network import NetworkSource, hide_password
@@ -29,6 +32,7 @@ def camera():
 
     class Camera(BaseHTTPRequestHandler):
         def do_GET(self):
+            self.server.connections += 1
             if self.server.refuse:
                 self.send_error(503)
                 return
@@ -46,7 +50,7 @@ def camera():
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
-    server.refuse = False
+    server.refuse, server.connections = False, 0
     server.url = f"http://127.0.0.1:{server.server_port}/live"
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
@@ -55,35 +59,28 @@ def camera():
 
 
 @needs_ffmpeg
-def test_a_broken_stream_is_taken_up_again_and_counted(camera, caplog):
-    with NetworkSource(camera.url, backoff_s=(0.01, 0.01)) as source, caplog.at_level(logging.WARNING):
-        assert (source.live, source.size_wh, source.reconnects) == (True, (64, 48), 0)
-        frames = [source.read() for _ in range(2 * _FRAMES_PER_CONNECTION)]
-        assert source.reconnects >= 1
-    assert [f.index for f in frames] == list(range(len(frames)))
+def test_one_opening_is_one_connection_and_what_breaks_is_an_error(camera):
+    source = NetworkSource(camera.url)
+    assert (source.live, source.size_wh, camera.connections) == (True, (64, 48), 1)
+    frames = []
+    with pytest.raises(SourceError, match="broke after 8 frames"):
+        while (frame := source.read()) is not None:
+            frames.append(frame)
+    assert [f.index for f in frames] == list(range(_FRAMES_PER_CONNECTION)) and camera.connections == 1
     assert all(f.image.shape == (48, 64, 3) for f in frames)
-    assert "is back (reconnect 1)" in caplog.text
-
-
-@needs_ffmpeg
-def test_a_stream_that_does_not_come_back_is_an_error(camera):
-    source = NetworkSource(camera.url, backoff_s=(0.01, 0.01))
-    camera.refuse = True
-    with pytest.raises(SourceError, match="did not come back in 2 attempts"):
-        for _ in range(_FRAMES_PER_CONNECTION + 1):
-            source.read()
-    source.close()
-
-
-@needs_ffmpeg
-def test_closing_ends_the_wait_for_a_reconnect(camera):
-    source = NetworkSource(camera.url, backoff_s=(60.0,))
-    threading.Timer(0.2, source.close).start()
-    start = time.monotonic()
-    while source.read() is not None:
-        pass
-    assert time.monotonic() - start < 10
     assert source.read() is None
+
+
+def test_a_source_by_its_address_is_opened_anew_when_it_breaks(camera, caplog):
+    policy = Reconnect(first_wait_s=0.01, longest_wait_s=0.02, attempts=2, before_first=False)
+    with open_feed(camera.url, policy) as feed, caplog.at_level(logging.WARNING):
+        frames = [feed.read() for _ in range(2 * _FRAMES_PER_CONNECTION)]
+        assert (feed.reconnects, camera.connections) == (1, 2)
+        assert [f.index for f in frames] == list(range(len(frames)))
+        assert "live (reconnect 1)" in caplog.text
+        camera.refuse = True
+        with pytest.raises(SourceError, match="did not come back in 2 attempts.*status 503"):
+            feed.read()
 
 
 @needs_ffmpeg
@@ -112,6 +109,51 @@ def test_a_silent_server_times_out():
         with pytest.raises(SourceError, match="within 400 ms"):
             NetworkSource(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live", open_timeout_ms=400)
         assert time.monotonic() - start < 5
+
+
+def say(*answers):
+    """An RTSP server that gives these answers, each to one request."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    heard = []
+
+    def run():
+        while True:
+            try:
+                link = listener.accept()[0]
+            except OSError:
+                return
+            with link:
+                for answer in answers:
+                    try:
+                        heard.append(link.recv(4096).decode())
+                        link.sendall(answer.replace("CSEQ", re.search(r"CSeq: *(\d+)", heard[-1])[1]).encode())
+                    except (OSError, TypeError):
+                        break
+
+    threading.Thread(target=run, daemon=True).start()
+    return listener, heard
+
+
+CHALLENGE = 'RTSP/1.0 401 Unauthorized\r\nCSeq: CSEQ\r\nWWW-Authenticate: Digest realm="cam", nonce="abc"\r\n\r\n'
+NOT_FOUND = "RTSP/1.0 404 Not Found\r\nCSeq: CSEQ\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "user", "kind", "advice"),
+    [
+        ([NOT_FOUND] * 4, "", SourceNotFoundError, "the server has no such stream"),
+        ([CHALLENGE] * 4, "", PermanentSourceError, "user and password are missing or wrong"),
+        ([CHALLENGE] * 4, "me:secret@", PermanentSourceError, "user and password are missing or wrong"),
+        ([CHALLENGE, NOT_FOUND] * 2, "me:secret@", SourceNotFoundError, "no such stream"),
+    ],
+)
+def test_an_rtsp_server_that_refuses_is_told_from_one_that_is_not_there(answers, user, kind, advice):
+    listener, heard = say(*answers)
+    with listener, pytest.raises(SourceError, match=advice) as caught:
+        NetworkSource(f"rtsp://{user}127.0.0.1:{listener.getsockname()[1]}/live", open_timeout_ms=2000)
+    assert type(caught.value) is kind and "secret" not in str(caught.value)
+    assert not any("secret" in each for each in heard)
+    assert not user or any('username="me"' in each for each in heard)
 
 
 def test_a_malformed_address_is_an_error():
