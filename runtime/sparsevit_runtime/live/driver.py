@@ -114,8 +114,8 @@ class Driver:
         with self._lock:
             calling = not self._left and self.busy_since is not None
             self._left = True
-        if calling and self._source is not None:
-            self._closer = close_aside(self._source)
+            if calling and self._source is not None:
+                self._closer = close_aside(self._source)
 
     def join(self, timeout_s: float) -> None:
         """Waits for its threads, but not for long."""
@@ -138,6 +138,10 @@ class Driver:
         finally:
             if self._source is not None:
                 close_quietly(self._source)
+            with self._lock:
+                closer, self._left = self._closer, True
+            if closer is not None:
+                closer.join()  # it counts as hanging as long as either does
             self._on_end(self)
 
     def _hand_over(self, event: Source | Frame) -> None:

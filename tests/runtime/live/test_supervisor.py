@@ -1,11 +1,12 @@
 import logging
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from runtime.live.devices import Device
-from sparsevit_runtime.errors import SourceError
+from runtime.live.devices import Camera, Device
+from sparsevit_runtime.errors import PermanentSourceError, SourceError, SourceNotFoundError
 from sparsevit_runtime.live.states import SourceState
 from sparsevit_runtime.live.supervisor import Reconnect, Supervisor
 
@@ -212,3 +213,110 @@ def test_waits_double_up_to_a_cap_and_differ():
     for attempt, wanted in ((1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 8.0), (10_000, 8.0)):
         waits = {policy.wait_s(attempt) for _ in range(50)}
         assert all(0.75 * wanted <= w <= 1.25 * wanted for w in waits) and len(waits) > 1
+
+
+@pytest.mark.parametrize("before_first", [True, False])
+def test_no_attempts_at_all_is_an_error_with_the_first_break_but_a_hanging_driver_is_left(supervise, before_first):
+    policy = Reconnect(read_timeout_s=0.05, attempts=0, before_first=before_first)
+    device = Device([1, "hang"])
+    supervisor = supervise(device, policy)
+    supervisor.read()
+    with pytest.raises(SourceError, match="no frame for more than"):
+        supervisor.read()
+    assert device.opened == 1 and supervisor.read() is None
+
+
+def test_what_was_never_there_is_an_error_at_once_unless_the_rule_waits(supervise):
+    policy = Reconnect(first_wait_s=0.001, longest_wait_s=0.002, attempts=4)
+    device = Device([OSError("no such device")])
+    with pytest.raises(SourceError, match="did not come in 4 attempts.*no such device"):
+        supervise(device, policy).read()
+    assert device.opened == 5
+    impatient = Device([OSError("no such device")])
+    with pytest.raises(OSError, match="no such device"):
+        supervise(impatient, replace(policy, before_first=False)).read()
+    assert impatient.opened == 1
+    later = Device([OSError("not yet")], [OSError("not yet")], [3])
+    supervisor = supervise(later, policy)
+    assert len(list(supervisor)) == 3 and (later.opened, supervisor.reconnects) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "opened"),
+    [
+        ([PermanentSourceError("wrong password")], "wrong password", 1),
+        ([SourceNotFoundError("nothing there")], "nothing there", 1),
+        ([1, PermanentSourceError("wrong password")], "wrong password", 1),
+        ([1, SourceNotFoundError("nothing there")], None, 2),  # its publisher may be back soon
+    ],
+)
+def test_what_never_heals_is_not_tried_again(supervise, script, error, opened):
+    device = Device(script, [1])
+    supervisor = supervise(device, QUICK)
+    if error is None:
+        assert len(list(supervisor)) == 2
+    else:
+        with pytest.raises(PermanentSourceError, match=error):
+            list(supervisor)
+        assert supervisor.tracker.status.state is LOST
+    assert device.opened == opened
+
+
+def test_damage_adds_up_over_reconnects_and_leaves_its_gaps(supervise):
+    class Damaged(Camera):
+        def read(self):
+            frame = super().read()
+            if frame is not None:
+                self.damaged += 2
+                frame = replace(frame, index=3 * frame.index + 2)
+            return frame
+
+    device = Device([2, OSError("bus reset")], [2])
+
+    def open():
+        device.opened += 1
+        return Damaged(device, device.scripts[min(device.opened - 1, 1)])
+
+    supervisor = Supervisor(open, QUICK)
+    assert [f.index for f in supervisor] == [2, 5, 8, 11]
+    assert supervisor.damaged == 8
+
+
+def test_a_password_in_a_drivers_error_is_in_no_state_and_no_line_of_the_log(supervise, caplog):
+    caplog.set_level(logging.DEBUG)
+    device = Device([1, OSError("cannot open rtsp://me:s3cret@cam/live now")], [1])
+    supervisor = supervise(device, QUICK)
+    reasons = []
+    supervisor.tracker.listen(lambda status: reasons.append(status.reason))
+    assert len(list(supervisor)) == 2
+    assert any("rtsp://***@cam/live" in reason for reason in reasons)
+    assert "s3cret" not in " ".join(reasons) + caplog.text
+
+
+def test_a_driver_that_hangs_in_close_too_leaves_threads_bounded(supervise, soon):
+    class Stubborn(Camera):
+        def close(self):
+            if threading.current_thread().name == "sparsevit-closing":
+                self._device.hang()
+
+    device = Device([1, "hang", OSError("came back in the end")])
+
+    def open():
+        device.opened += 1
+        return Stubborn(device, device.scripts[0])
+
+    supervisor = Supervisor(open, Reconnect(read_timeout_s=0.002, first_wait_s=0.0, longest_wait_s=0.0, most_hanging=3))
+    threads = []
+
+    def read():
+        while len(threads) < 100 and supervisor.read() is not None:
+            threads.append(sum(t.name.startswith("sparsevit-") for t in threading.enumerate()))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while reader.is_alive():  # each call is let go some time after it was left
+        time.sleep(0.003)
+        device.let_go()
+    supervisor.close()
+    device.let_go()
+    assert len(threads) == 100 and max(threads) <= 2 * 3 + 2
