@@ -22,6 +22,8 @@ from .clock import media_ns
 # FFmpeg takes this setting when the first video is opened. 8 is AV_LOG_FATAL.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "8")
 
+#: OpenCV's LOG_LEVEL_ERROR, which not every build names.
+_LOG_ERRORS = 2
 #: FFmpeg decodes as many frames at once as it has threads, and each of them is one period of delay.
 _LIVE_THREADS = 2
 
@@ -112,8 +114,16 @@ class Capture:
             self._capture.release()
 
 
+@lru_cache(maxsize=1)
+def _quiet() -> None:
+    """Keeps OpenCV from a line for every address that does not open: a camera that is away is tried again and again."""
+    if "OPENCV_LOG_LEVEL" not in os.environ and hasattr(cv2, "setLogLevel"):
+        cv2.setLogLevel(_LOG_ERRORS)
+
+
 def open_url(url: str, timeouts: Timeouts, *, live: bool) -> Capture:
     """A capture of a URL, which may not have opened; with FFmpeg, where this OpenCV has it, the timeouts hold."""
+    _quiet()
     if not opencv_has("FFMPEG"):
         return Capture(url)
     settings = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeouts.open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeouts.read_ms)
