@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import typer
 
+from sparsevit_apps import options
 from sparsevit_apps.options import parse_size, parse_sweep
 from sparsevit_runtime.errors import PlanError
 from sparsevit_runtime.windows.plan import Plan
@@ -55,3 +58,29 @@ def test_size_is_height_by_width(text, size):
 def test_size_refuses(text):
     with pytest.raises(typer.BadParameter, match="HEIGHTxWIDTH"):
         parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "timeout_ms", "wanted"),
+    [
+        (None, None, (5, False, 12.0, 8.0)),
+        ("0", None, (0, False, 12.0, 8.0)),
+        ("3", None, (3, True, 12.0, 8.0)),
+        ("forever", 500, (None, True, 0.5, 0.5)),
+        (None, 2500, (5, False, 2.5, 2.5)),
+    ],
+)
+def test_when_a_source_is_opened_anew(attempts, timeout_ms, wanted):
+    rule = options.parse_reconnect(attempts, timeout_ms)
+    assert (rule.attempts, rule.before_first, rule.open_timeout_s, rule.read_timeout_s) == wanted
+
+
+def test_the_default_is_as_patient_as_a_quarter_of_a_minute():
+    rule = replace(options.parse_reconnect(None, None), jitter=0.0)
+    assert sum(rule.wait_s(attempt) for attempt in range(1, rule.attempts + 1)) == 15.5
+
+
+@pytest.mark.parametrize("attempts", ["-1", "1.5", "many", "", "1" * 5000])
+def test_no_number_of_attempts(attempts):
+    with pytest.raises(typer.BadParameter, match="is no number of attempts; give 0, 1, 2, ... or forever"):
+        options.parse_reconnect(attempts, None)

@@ -217,7 +217,7 @@ def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
     if run.source.live:
         rows.append(("dropped", f"{summary.dropped} frames came while the model was busy"))
     if summary.damaged:
-        rows.append(("damaged", f"{summary.damaged} frames did not decode"))
+        rows.append(("damaged", f"{summary.damaged} {'frame' if summary.damaged == 1 else 'frames'} did not decode"))
     if summary.reconnects:
         rows.append(("reconnects", f"{summary.reconnects}"))
     for written in written_files(run.sinks):
