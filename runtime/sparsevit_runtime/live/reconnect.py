@@ -34,7 +34,7 @@ class Reconnect:
     open_timeout_s: float = 15.0
     read_timeout_s: float = 10.0
     first_wait_s: float = 0.5
-    longest_wait_s: float = 30.0
+    longest_wait_s: float = 10.0
     jitter: float = 0.2
     attempts: int | None = None
     most_hanging: int = 8
