@@ -16,7 +16,7 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 
-def main():
+def main() -> None:
     port, clip, user = [*sys.argv[1:], ""][:3]
     Gst.init(None)
     server = GstRtspServer.RTSPServer()

@@ -45,7 +45,6 @@ class HttpAnswer:
 
     Attributes:
         name: address without its password.
-        status: of the answer.
         content_type: media type in small letters; empty when none is stated.
         parameters: whole of the Content-Type header.
         length: bytes of the body; None when not stated.
@@ -54,7 +53,6 @@ class HttpAnswer:
     """
 
     name: str
-    status: int
     content_type: str
     parameters: str
     length: int | None
@@ -263,7 +261,6 @@ def _send(url: str, name: str, timeouts: Timeouts, context: ssl.SSLContext) -> H
     length = body.headers.get("Content-Length", "").strip()
     return HttpAnswer(
         name,
-        body.status,
         stated.partition(";")[0].strip().lower(),
         stated,
         int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None,

@@ -88,4 +88,4 @@ def _is_image(answer: HttpAnswer) -> bool:
     kind = answer.content_type
     if kind.startswith("image/"):
         return kind != "image/gif"  # a video as far as decoding goes
-    return kind in _VAGUE and answer.peek().startswith(_IMAGE_HEADS)
+    return kind in _VAGUE and (answer.peek().startswith(_IMAGE_HEADS) or answer.peek()[8:12] == b"WEBP")

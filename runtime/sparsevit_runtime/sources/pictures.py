@@ -87,10 +87,6 @@ class Pictures:
         self._live = live
         self._closed = False
 
-    @property
-    def fps(self) -> float | None:
-        return self._capture.fps
-
     def read(self) -> tuple[int, Picture] | None:
         """The next picture and its index; None at the end."""
         failures, until = 0, time.monotonic() + self._longest_s
