@@ -25,7 +25,7 @@ def write_clip(
     frames: int = 60,
     *,
     codec: str = "libx264",
-    fps: int = 25,
+    fps: int | None = None,
     times_ms: Sequence[int] | None = None,
     size_wh: tuple[int, int] = (64, 48),
 ) -> Path:
@@ -34,7 +34,7 @@ def write_clip(
     import av
 
     with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
-        stream = container.add_stream(codec, rate=fps if times_ms is None else 1000)
+        stream = container.add_stream(codec, rate=fps or (25 if times_ms is None else 1000))
         stream.width, stream.height = size_wh
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         if codec == "libx264":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from ..errors import SourceError
@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 FALLBACK_FPS = 25.0
 #: Rates from here on may be a container's time base that stands where no rate is known: 1000 in WebM.
 _DOUBTFUL_FPS = 100.0
+#: A mean rate of less than this share of the stated one is taken for it.
+_SLOWER = 0.8
 #: Packets from which such a rate is measured.
 _MEASURED_PACKETS = 500
 #: Failures in a row that are the end where the container does not say that more should come; each costs next to nothing
@@ -28,6 +30,8 @@ _MEASURED_PACKETS = 500
 _MOST_FAILURES = 500
 #: A video whose last frame is behind so much of its duration does not stop early.
 _TO_THE_END = 0.95
+#: Frames come at the nominal rate when so many of them are so near to it, in periods.
+_MOSTLY, _UNEVEN = 0.8, 0.3
 #: Failing that takes longer is a disk or a server that does not answer, seconds.
 _LONGEST_FAILING_S = 30.0
 
@@ -62,7 +66,7 @@ class VideoSource(Source):
         capture = open_url(target, timeouts, live=False) if is_url else Capture(target)
         self.fps, self.frame_count = capture.fps, capture.frame_count
         self._announced = self.frame_count or 0
-        if not is_url and (self.fps is None or self.fps >= _DOUBTFUL_FPS):
+        if not is_url:
             self._measure_rate(target)
         self._pictures = Pictures(
             capture,
@@ -84,7 +88,7 @@ class VideoSource(Source):
         self.size_wh = (width, height)
         self.damaged = self._pictures.damage.count
         self._clock = MediaClock(self.fps or FALLBACK_FPS)
-        self._next = 0
+        self._next = self._even = 0
         self._ended = False
 
     def read(self) -> Frame | None:
@@ -98,7 +102,9 @@ class VideoSource(Source):
             return None
         index, picture = got
         self.damaged = self._pictures.damage.count
+        before_ns = self._clock.last_ns
         stamp = self._clock.stamp(picture.media_ns, index + 1 - self._next)
+        self._even += _is_even((stamp - before_ns) / 1e6, self.fps or FALLBACK_FPS)
         self._next = index + 1
         return Frame(picture.image, index, stamp, media_ns=picture.media_ns)
 
@@ -120,24 +126,38 @@ class VideoSource(Source):
                 self._check_link()
             except SourceError as error:
                 raise SourceError(f"{self.name} broke off at frame {self._next} of {expected}: {error}") from error
-        self.damaged += missing
         whole = self._clock.last_ns > _TO_THE_END * expected / (self.fps or FALLBACK_FPS) * 1e9
+        if whole and self._even < _MOSTLY * self._next:
+            return  # of a variable rate: the container's count was its duration by its nominal rate
+        self.damaged += missing
         what = f"has {self._next}" if whole else f"stops at frame {self._next}"
         _log.warning("%s %s of %d: %d frames are missing or damaged", self.name, what, expected, missing)
 
     def _measure_rate(self, path: str) -> None:
-        """Takes the mean of the times of the first packets for the rate, and counts the frames by it."""
+        """Takes the mean of the first packets' times for the rate, and counts frames by it, where the stated rate is none
+        or a variable one is lower."""
         duration_s = self.frame_count / self.fps if self.frame_count and self.fps else None
-        times = list(islice(packet_times_ms(path), _MEASURED_PACKETS))
-        span_s = (max(times) - min(times)) / 1e3 if times else 0.0
+        times = sorted(islice(packet_times_ms(path), _MEASURED_PACKETS))
+        span_s = (times[-1] - times[0]) / 1e3 if times else 0.0
         if len(times) < 2 or not 0 < span_s < 1e9:
             return
-        self.fps = (len(times) - 1) / span_s
+        mean = (len(times) - 1) / span_s
+        if self.fps is not None and self.fps < _DOUBTFUL_FPS:
+            # A higher mean may be that of packets without pictures, such as fields and references; a lower one, where
+            # most are in time, comes of a gap.
+            even = sum(_is_even(b - a, self.fps) for a, b in pairwise(times))
+            if mean > _SLOWER * self.fps or even >= _MOSTLY * (len(times) - 1):
+                return
+        self.fps = mean
         self._announced = 0  # it was counted by a rate that is none
         if len(times) < _MEASURED_PACKETS:
             self.frame_count = len(times)
         elif duration_s is not None:
             self.frame_count = round(duration_s * self.fps)
+
+
+def _is_even(step_ms: float, fps: float) -> bool:
+    return abs(step_ms * fps / 1e3 - 1) < _UNEVEN
 
 
 def open_video_file(path: Path) -> VideoSource:

@@ -59,6 +59,16 @@ def test_a_variable_rate_is_read_as_it_is_and_its_mean_is_told(tmp_path):
     assert [f.media_ns for f in frames] == [f.timestamp_ns for f in frames]
 
 
+def test_a_variable_rate_below_the_nominal_one_is_no_damage(tmp_path, caplog):
+    """Its container says 24 a second and so counts 359 frames; there are 90."""
+    pytest.importorskip("av")
+    times = [round(14900 * (i / 89) ** 1.3) for i in range(90)]
+    with open_source(write_clip(tmp_path / "a.webm", 90, codec="libvpx", times_ms=times, fps=24)) as source:
+        assert source.fps == pytest.approx(89 / 14.9, rel=0.01)
+        assert len(list(source)) == 90
+    assert (source.damaged, caplog.text) == (0, "")
+
+
 def test_a_true_high_rate_is_kept(tmp_path):
     pytest.importorskip("av")
     with open_source(write_clip(tmp_path / "a.mp4", 240, fps=240)) as source:
