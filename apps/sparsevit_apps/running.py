@@ -113,6 +113,8 @@ def run_model(
         draw=partial(draw_result, stage=stage) if draw else lambda image, result: image,
         limit=limit,
     )
+    for sink in sinks:
+        sink.attach(session)
     done: list[Result] = []
     inference_ms: list[float] = []
 

@@ -30,6 +30,7 @@ _CUDA = (
     "cuda-python runs engines on the GPU. Take the major version of the driver's CUDA, which nvidia-smi names: "
     "pip install 'cuda-python>=12.3,<13' (JetPack 6), or 'cuda-python>=13,<14' (JetPack 7)"
 )
+_WEB = "{} for a run seen in a browser (http://...). pip install 'sparsevit-edge[web]'"
 _ADVICE = {
     "cv2": (
         "OpenCV reads and draws frames. Laptop or CPU: pip install 'sparsevit-edge[cpu]' (opencv-python-headless). x86 "
@@ -56,6 +57,10 @@ _ADVICE = {
     "scipy": "SciPy fits the search's cost model. pip install 'sparsevit-edge[train]'",
     "tensorboard": "TensorBoard shows training logs. pip install 'sparsevit-edge[log]', or leave tensorboard: false",
     "matplotlib": "matplotlib draws the profile. pip install 'sparsevit-edge[plot]'",
+    "starlette": _WEB.format("Starlette answers requests"),
+    "uvicorn": _WEB.format("uvicorn serves pages"),
+    "websockets": _WEB.format("websockets carries the state"),
+    "prometheus_client": _WEB.format("prometheus-client writes metrics"),
     "supervision": "supervision draws boxes and holds its Detections. pip install 'sparsevit-edge[draw]'",
 }
 

@@ -151,3 +151,20 @@ def test_every_public_name_is_there():
     assert set(sparsevit_runtime.__all__) <= set(dir(sparsevit_runtime))
     with pytest.raises(AttributeError, match="no attribute 'lood'"):
         getattr(sparsevit_runtime, "lood")  # noqa: B009 - a plain access reads as a useless expression
+
+
+@pytest.mark.parametrize("blocked", ["starlette", "uvicorn", "websockets", "prometheus_client"])
+def test_a_page_for_browsers_needs_its_extra_and_nothing_else_does(blocked):
+    output = run(
+        {blocked},
+        """
+        import sparsevit_runtime as sv
+
+        sv.open_sink("null://").close()
+        try:
+            sv.open_sink("http://localhost:0")
+        except sv.MissingDependencyError as error:
+            print(error)
+        """,
+    )
+    assert f"{blocked} is not installed" in output and "sparsevit-edge[web]" in output

@@ -28,7 +28,7 @@ def run(
             metavar="SOURCE [SINK]...",
             help="Camera index, /dev/videoN, csi://N, rtsp://..., a video, an image, a folder, a glob, "
             "synthetic://street or sample://. Behind it, unless -o names them, the sinks: out.mp4, out.avi, a folder, "
-            "out.jpg, out.jsonl, - (JSON lines to stdout), display:// or null://.",
+            "out.jpg, out.jsonl, - (JSON lines to stdout), http://localhost:8080 (for browsers), display:// or null://.",
         ),
     ],
     outputs: Annotated[
@@ -78,6 +78,7 @@ def run(
     from ..console import print_error, progress_bar
     from ..outputs import Outputs, check_positional, default_output
     from ..running import playback_fps
+    from ..served import tell_addresses
 
     reconnect = options.parse_reconnect(max_reconnect, timeout_ms)
     sources, places = (inputs, outputs) if outputs else (inputs[:1], inputs[1:])
@@ -118,6 +119,8 @@ def run(
                         sinks = targets.open(feed, own, rate(feed))
                     except SinkError as error:
                         raise error if len(sources) == 1 else SourceError(str(error)) from error
+                    if not runs and not failed:
+                        tell_addresses(sinks)
                     with progress_bar() as progress:
                         summary = run_one(feed, sinks, progress)
             except SourceError as error:  # of several it costs itself alone

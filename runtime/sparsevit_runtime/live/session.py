@@ -10,10 +10,13 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..arguments import as_number, as_whole
 from ..draw import draw_result
 from ..errors import ArgumentError, SessionError, SourceError
 from ..runner import DEFAULT_THRESHOLD, Request, Runner
+from ..tasks import Result
 from ..windows.level import Level
 from ..windows.plan import PlanLike
 from .capture import Capture, PreparedFrame
@@ -104,7 +107,9 @@ class Session:
         self._governor = governor
         self._runner = runner
         self._activity, self._threshold = activity, threshold
+        self._draws_activity, self._draw = activity, draw
         self._request = self._requested(level) if governor is None else self._governed(governor)
+        self._choosing = threading.Lock()
         self._outlets = tuple(outlets)
         self._scheduler: Scheduler[PreparedFrame] = Scheduler(limit)
         self._answers: Channel[Answer] = Channel(0)
@@ -112,7 +117,7 @@ class Session:
         self._inference = Inference(
             runner, self._scheduler, self._answers, lambda: self._request, oldest_s, self._most(batch)
         )
-        self._decoding = Decoding(runner, self._answers, self._outlets, draw, self._decoded_all, self._observe)
+        self._decoding = Decoding(runner, self._answers, self._outlets, self.draw, self._decoded_all, self._observe)
         self._tracker: Tracker[SessionState] = Tracker(SessionState.NEW)
         self._lock = threading.RLock()
         self._working = 0
@@ -132,16 +137,50 @@ class Session:
 
     @level.setter
     def level(self, level: PlanLike | Level | None) -> None:
-        request = self._requested(level)
-        if self._governor is not None:
-            self._governor.enabled = False
-        # One assignment: whoever submits a frame finds the old request or the new one, whole.
-        self._request = request
+        with self._choosing:
+            request = self._requested(level)
+            if self._governor is not None:
+                self._governor.enabled = False
+            # One assignment: whoever submits a frame finds the old request or the new one, whole.
+            self._request = request
 
     @property
     def governor(self) -> Governor | None:
         """What chooses the level; its `enabled` may be set."""
         return self._governor
+
+    @property
+    def activity(self) -> bool:
+        """Whether results tell which windows were computed. May be set at any time, from the next frame on; pictures
+        show the windows only when the session was made to."""
+        return self._activity
+
+    @activity.setter
+    def activity(self, activity: bool) -> None:
+        with self._choosing:
+            self._activity = activity
+            self._request = self._requested(self._request.level, self._request.reason)
+
+    @property
+    def model_name(self) -> str:
+        return self._runner.card.name
+
+    @property
+    def backend_name(self) -> str:
+        return self._runner.backend.name
+
+    def draw(self, image: np.ndarray, result: Result) -> np.ndarray:
+        """The picture of a frame and its result, as outlets get it.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            result: result of that frame.
+
+        Returns:
+            (H, W, 3) uint8 BGR, to be read only.
+        """
+        plain = self._draws_activity or result.activity is None
+        return self._draw(image, result if plain else replace(result, activity=None))
 
     @property
     def state(self) -> SessionState:
@@ -336,5 +375,7 @@ class Session:
         if governor is None or not governor.enabled:
             return
         governor.observe(request.level, latency_ms, inference_ms, time.monotonic())
-        if (governor.level, governor.reason) != (self._request.level, self._request.reason):
-            self._request = self._governed(governor)
+        with self._choosing:
+            chosen = (governor.level, governor.reason) != (self._request.level, self._request.reason)
+            if chosen and governor.enabled:
+                self._request = self._governed(governor)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import SinkError
 from ..files import expand_path
+from ..sources.network import hide_password
 from ..tasks.masks import MASK_FORMS
 from .base import Sink, StopStream
 from .display import DisplaySink
@@ -21,8 +22,8 @@ __all__ = ["NullSink", "Sink", "StopStream", "folder_of", "open_sink"]
 
 _FORMS = (
     "out.mp4, out.avi, a folder (out/, out/?format=png, out/?format=labels), a picture (out.jpg, out.png), out.jsonl "
-    "(out.jsonl?masks=rle), - (JSON lines to stdout), display://, null://; videos and .jsonl in parts: "
-    "out.mp4?every=10m, ?size=500MB, ?every=1h&keep=24"
+    "(out.jsonl?masks=rle), - (JSON lines to stdout), http://localhost:8080, display://, null://; videos and .jsonl in "
+    "parts: out.mp4?every=10m, ?size=500MB, ?every=1h&keep=24"
 )
 _MASKS = {"masks": choice(*MASK_FORMS)}
 _FOLDERS = {"format": str}
@@ -36,11 +37,11 @@ def open_sink(
 
     Args:
         uri: ``.mp4`` or ``.avi`` video, folder (ends with a slash, exists as one, or has no suffix), picture
-            (``.jpg``, ``.png``, ...), ``.jsonl``, ``-`` or a named pipe for JSON lines as they come, ``display://`` or
-            ``null://``. A folder takes ``?format=jpg``, ``png`` or ``labels``; JSON lines take ``?masks=rle``,
-            ``counts`` or ``polygons``. Videos and .jsonl go on in new
-            parts, ``out-0001.mp4`` and so on, with ``?every=10m`` (s, m, h, d), ``?size=500MB`` or both (``&``), and
-            ``keep=24`` keeps only the newest.
+            (``.jpg``, ``.png``, ...), ``.jsonl``, ``-`` or a named pipe for JSON lines as they come,
+            ``http://host:port`` for browsers (`sinks.web`), ``display://`` or ``null://``. A folder takes
+            ``?format=jpg``, ``png`` or ``labels``; JSON lines take ``?masks=rle``, ``counts`` or ``polygons``. Videos
+            and .jsonl go on in new parts, ``out-0001.mp4`` and so on, with ``?every=10m`` (s, m, h, d),
+            ``?size=500MB`` or both (``&``), and ``keep=24`` keeps only the newest.
         fps: frames per second of results that have no time, and of videos that OpenCV encodes; 25 when None.
         overwrite: replaces files that are there. Without it only those that this program wrote are replaced.
         live: the frames come from a live source (`Source.live`), so what is written cannot be made again: it stands
@@ -48,8 +49,9 @@ def open_sink(
             ends it, `abort` and a full disk, too, it is kept.
 
     Raises:
-        SinkError: the form is unknown, the folder is missing or cannot be written, a file may not be replaced, or there
-            is no screen.
+        SinkError: the form is unknown, the folder is missing or cannot be written, a file may not be replaced, there is
+            no screen, or an address cannot be served at.
+        MissingDependencyError: the form needs an extra that is not installed.
     """
     text = os.fspath(uri)
     if not isinstance(text, str) or not text.strip():
@@ -59,7 +61,11 @@ def open_sink(
             return DisplaySink()
         if text.rstrip("/") == "null:":
             return NullSink()
-        raise SinkError(f"unknown sink {text!r}; accepted: {_FORMS}")
+        if text.startswith(("http://", "https://")):
+            from .web import open_web
+
+            return open_web(text)
+        raise SinkError(f"unknown sink {hide_password(text)!r}; accepted: {_FORMS}")
     place, mark, _ = text.partition("?")
     if place == "-":
         return JsonLinesPipe(None, **read_options(text, _MASKS, _FORMS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,6 +43,14 @@ class Sink(ABC):
     def written(self) -> tuple[str, ...]:
         """Names of the files or folders that hold what was written, oldest first."""
         return (self.name,)
+
+    def attach(self, session: Any) -> None:  # noqa: B027 - most sinks need none
+        """Is told the session whose results will come, before it starts; a sink that several sessions write to, in
+        turn, each of them.
+
+        Args:
+            session: handle to watch and move; see `sinks.web.protocol.LiveSession`.
+        """
 
     @abstractmethod
     def write(self, result: Result, image: np.ndarray | None = None) -> None:

@@ -10,7 +10,7 @@ from sparsevit_runtime.sinks import open_sink
 
 
 @pytest.mark.parametrize(
-    "uri", ["", " ", "out.mkv", "out.txt", "http://0.0.0.0:8080", "null://x", "display://1", "a.mp4?x=1"]
+    "uri", ["", " ", "out.mkv", "out.txt", "ftp://0.0.0.0:8080", "null://x", "display://1", "a.mp4?x=1"]
 )
 def test_what_is_no_sink_lists_what_is(uri):
     with pytest.raises(SinkError, match=r"accepted: out\.mp4, out\.avi, a folder"):

@@ -1,0 +1,151 @@
+import json
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from runtime.sinks.web.conftest import wait_for
+from sparsevit_runtime.sinks.web.control import kept_by_stage
+
+pytestmark = pytest.mark.timed
+
+
+class Governor:
+    """Says why, and can be switched."""
+
+    def __init__(self) -> None:
+        self.enabled, self.reason = True, "hot: 61 ms of 50 ms"
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.active = False
+
+    def start(self) -> None:
+        self.active = True
+
+    def stop(self) -> None:
+        self.active = False
+
+
+def newest(page) -> dict:
+    """The next state that a page is told."""
+    while "cameras" not in (message := json.loads(page.recv(timeout=5))):
+        pass
+    return message
+
+
+def test_the_level_that_is_posted_is_what_results_report(serve):
+    served = serve()
+    assert served.results[-1].keep == (24, 6, 6)
+    status, _, body = served.ask("/api/level", {"sparsity": 0.5})
+    assert status == 200 and json.loads(body)["level"]["sparsity"] == 0.5
+    wait_for(lambda: served.results[-1].keep == (12, 3, 3))
+    status, _, body = served.ask("/api/level", {"sparsity": [0.25, 0.5]})
+    level = json.loads(body)["level"]
+    assert status == 200 and level["sparsity"] is None and level["text"].endswith("% pruned")
+    wait_for(lambda: served.results[-1].keep == (18, 3, 3))
+    assert served.session.level.plan.ratios == ((0.25, 0.25), (0.5,) * 4)
+
+
+def test_windows_of_a_level_are_told_by_stage(serve):
+    served = serve(level=0.5, start=False)
+    assert kept_by_stage(served.session.level) == [24, 12]  # 12 in each of 2 blocks, 3 in each of 4
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("level", {"sparsity": 1.5}, "ratio"),
+        ("level", {"sparsity": "0.5"}, "a number from 0 to 1"),
+        ("level", {"sparsity": "/etc/hostname"}, "a number from 0 to 1"),
+        ("level", {"sparsity": True}, "a number from 0 to 1"),
+        ("level", {"sparsity": None}, "a number from 0 to 1"),
+        ("level", {"sparsity": [0.5]}, "stage"),
+        ("level", {"sparsity": [["/etc/hostname"], [0.1]]}, ""),
+        ("level", {"sparsity": float("nan")}, "ratio"),
+        ("level", {"other": 1}, "send"),
+        ("level", [0.5], "send"),
+        ("governor", {"enabled": True}, "no governor"),
+        ("recording", {"active": True}, "nothing that could be recorded"),
+        ("recording", {"active": 1}, "true or false"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_with_the_reason(serve, path, body, message):
+    served = serve(start=False)
+    status, _, answer = served.ask(f"/api/{path}", body)
+    assert status == 400 and message in json.loads(answer)["error"]
+    assert served.session.level.is_dense
+
+
+def test_bodies_are_bounded_and_json(serve):
+    served = serve(start=False)
+    assert served.ask("/api/level", raw=b'{"sparsity": ' + b" " * 5000 + b"0.5}")[0] == 413
+    assert served.ask("/api/level", raw=b"[" * 4000)[0] == 400
+    assert served.ask("/api/level", raw=b"sparsity=0.5", headers={"Content-Type": "text/plain"})[0] == 415
+    assert served.ask("/api/level")[0] == 405
+    with pytest.raises(OSError), socket.create_connection(("127.0.0.1", served.port)) as visitor:
+        visitor.sendall(b"GET /healthz HTTP/1.1\r\nX-Long: ")
+        for _ in range(1000):  # a head without end
+            visitor.sendall(b"x" * 1024)
+            time.sleep(0.001)
+    assert served.session.level.is_dense
+
+
+def test_a_page_is_told_the_state_and_moves_the_level(serve):
+    served = serve()
+    with connect(f"ws://127.0.0.1:{served.port}/ws") as page:
+        assert "front" in json.loads(page.recv(timeout=5))["history"]
+        first, second = newest(page), newest(page)
+        assert second["cameras"][0]["frame"] > first["cameras"][0]["frame"]
+        assert first["viewers"] == 1 and first["model"] == "tiny" and first["backend"] == "onnxruntime"
+        page.send(json.dumps({"sparsity": 0.75}))
+        wait_for(lambda: served.results[-1].window_share < 0.3)
+        while newest(page)["level"]["sparsity"] != 0.75:
+            pass
+        for wrong in ("[", "[1]", json.dumps({"sparsity": 7})):
+            page.send(wrong)
+            while "error" not in (message := json.loads(page.recv(timeout=5))):
+                pass
+            assert message["error"]
+        assert newest(page)["level"]["sparsity"] == 0.75
+    wait_for(lambda: served.state()["viewers"] == 0)
+
+
+def test_messages_of_a_page_are_bounded(serve):
+    served = serve()
+    with connect(f"ws://127.0.0.1:{served.port}/ws") as page, pytest.raises(ConnectionClosed):
+        page.send("x" * 100_000)
+        while True:
+            page.recv(timeout=5)
+    assert served.ask("/healthz")[0] == 200
+
+
+def test_a_governor_and_a_recorder_are_shown_where_there_are_any(serve):
+    served = serve()
+    state = served.state()
+    assert state["governor"] is None and state["recording"] is None
+    governor, recorder = served.session.governor, served.session.recorder = Governor(), Recorder()
+    status, _, body = served.ask("/api/recording", {"active": True})
+    state = json.loads(body)
+    assert status == 200 and recorder.active and state["recording"] == {"active": True}
+    assert state["governor"] == {"enabled": True, "reason": "hot: 61 ms of 50 ms"}
+    served.ask("/api/level", {"sparsity": 0.5})  # by hand: else the governor would move it away again
+    assert not governor.enabled and served.session.level.kept == (12, 3, 3)
+    served.ask("/api/governor", {"enabled": True})
+    assert governor.enabled
+    served.ask("/api/recording", {"active": False})
+    assert not recorder.active
+
+
+def test_too_many_pages_are_refused(serve):
+    served = serve()
+    url = f"ws://127.0.0.1:{served.port}/ws"
+    with ExitStack() as stack:
+        for _ in range(16):
+            stack.enter_context(connect(url)).recv(timeout=5)
+        with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url) as page:
+            page.recv(timeout=5)
