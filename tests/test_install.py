@@ -221,8 +221,9 @@ def test_no_extra_moves_a_numpy_that_serves(environment, wheel):
         assert len({n for n in names if n.startswith("opencv")}) <= 1
 
 
-def test_every_package_of_the_wheel_is_typed(wheel):
+def test_every_package_of_the_wheel_is_typed_and_the_page_is_in_it(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    assert "sparsevit_runtime/sinks/web/page.html" in names
     assert not [n for n in names if n.startswith(("tests", "build_hooks"))]

@@ -94,6 +94,9 @@ def _frames(counts: Mapping[str, SourceLike]) -> Iterator[Metric]:
         "sparsevit_frames", "Frames: captured = processed + dropped + failed + in flight.", labels=["source", "outcome"]
     )
     flight = GaugeMetricFamily("sparsevit_frames_in_flight", "Frames on their way through.", labels=["source"])
+    damaged = CounterMetricFamily(
+        "sparsevit_frames_damaged", "Frames that did not decode, in none of the other counts.", labels=["source"]
+    )
     returns = CounterMetricFamily("sparsevit_source_reconnects", "Times a source came back.", labels=["source"])
     newest = GaugeMetricFamily(
         "sparsevit_source_last_frame_timestamp_seconds", "Wall clock when the newest frame came.", labels=["source"]
@@ -102,10 +105,11 @@ def _frames(counts: Mapping[str, SourceLike]) -> Iterator[Metric]:
         for outcome in _OUTCOMES:
             frames.add_metric([source, outcome], getattr(each, outcome))
         flight.add_metric([source], each.in_flight)
+        damaged.add_metric([source], getattr(each, "damaged", 0))
         returns.add_metric([source], each.reconnects)
         if each.last_frame_ns is not None:
             newest.add_metric([source], each.last_frame_ns / 1e9)
-    yield from (frames, flight, returns, newest)
+    yield from (frames, flight, damaged, returns, newest)
 
 
 def _stages(counts: Mapping[str, SourceLike]) -> Metric:

@@ -160,6 +160,7 @@ class Control:
                     "dropped": counts.dropped,
                     "failed": counts.failed,
                     "in_flight": counts.in_flight,
+                    "damaged": getattr(counts, "damaged", 0),
                     "reconnects": counts.reconnects,
                     **self._figures.say(label),
                 }

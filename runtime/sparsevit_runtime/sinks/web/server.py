@@ -19,7 +19,7 @@ from .options import WebOptions
 
 #: Bytes of a request's head, and of a WebSocket message.
 _MOST_BYTES = 16 * 1024
-#: A visitor has so long to say what it wants, seconds.
+#: A visitor has so long to say what it wants, and to read the end of an answer, seconds.
 _HEAD_S = 10.0
 #: Bytes that may wait in the kernel for a viewer to read, beyond those under way: pictures are to be fresh.
 _UNSENT_BYTES = 128 * 1024
@@ -38,7 +38,7 @@ class Connections:
 
     def admit(self, transport: asyncio.Transport) -> bool:
         """Whether there is room for one more, which is counted then."""
-        if sum(not each.is_closing() for each in self._open) >= self._most:
+        if sum(_is_open(each) for each in self._open) >= self._most:
             return False
         self._open.add(transport)
         return True
@@ -50,8 +50,14 @@ class Connections:
                 transport.abort()
 
 
+def _is_open(transport: asyncio.BaseTransport) -> bool:
+    """Whether a connection is there, also one that ends as soon as its visitor has read the rest."""
+    peer = transport.get_extra_info("socket")
+    return peer is not None and peer.fileno() != -1
+
+
 class _Connection(H11Protocol):
-    """Refuses visitors when there are too many, and those who do not say what they want."""
+    """Refuses visitors when there are too many, and those who neither say what they want nor read what they get."""
 
     known: ClassVar[Connections]
 
@@ -61,9 +67,15 @@ class _Connection(H11Protocol):
             transport.abort()
             return
         peer = transport.get_extra_info("socket")
+        if peer is not None:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if peer is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         self.loop.call_later(_HEAD_S, self._hurry)
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(_HEAD_S, self.transport.abort)  # of no effect on those who have read it all
 
     def _hurry(self) -> None:
         if self.scope is None and not self.transport.is_closing():
@@ -90,13 +102,14 @@ class WebServer:
             app,
             loop="asyncio",
             http=type("Connection", (_Connection,), {"known": connections}),
-            ws="auto",
+            ws="websockets-sansio",
             ws_max_size=_MOST_BYTES,
             ws_max_queue=4,
             ws_per_message_deflate=False,
             h11_max_incomplete_event_size=_MOST_BYTES,
             lifespan="off",
             log_config=None,
+            log_level="warning",  # else it writes addresses with their tokens
             access_log=False,
             proxy_headers=False,
             server_header=False,

@@ -146,6 +146,6 @@ def test_too_many_pages_are_refused(serve):
     url = f"ws://127.0.0.1:{served.port}/ws"
     with ExitStack() as stack:
         for _ in range(16):
-            stack.enter_context(connect(url)).recv(timeout=5)
+            stack.enter_context(connect(url, close_timeout=0.5)).recv(timeout=5)
         with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url) as page:
             page.recv(timeout=5)
