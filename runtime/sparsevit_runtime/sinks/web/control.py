@@ -55,7 +55,9 @@ class Control:
         return getattr(self.session, "recorder", None)
 
     def attach(self, session: LiveSession) -> None:
-        """Has another session shown from now on."""
+        """Has another session shown from now on, and nothing of those before."""
+        self._figures.clear()
+        self.labels, self._seen = Labels(), {}
         self.session = session
         self._windows_first = bool(getattr(session, "activity", False))
 

@@ -24,6 +24,7 @@ _SAME_CLOCK_S = 3600.0
 class _Camera:
     newest: Result | None = None
     came_s: float = 0.0
+    has_picture: bool = True
     latency_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     age_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -53,12 +54,12 @@ class Figures:
         self._lock = threading.Lock()
         self._cameras: dict[str, _Camera] = {}
 
-    def take(self, camera: str, result: Result) -> None:
-        """Counts a result, now."""
+    def take(self, camera: str, result: Result, has_picture: bool = True) -> None:
+        """Counts a result, now; one of a frame on the GPU has no picture."""
         now, age_ms = time.monotonic(), _age_ms(result)
         with self._lock:
             mine = self._cameras.setdefault(camera, _Camera())
-            mine.newest, mine.came_s = result, now
+            mine.newest, mine.came_s, mine.has_picture = result, now, has_picture
             mine.arrivals_s.append(now)
             mine.latency_ms.append(_latency_ms(result))
             mine.age_ms.append(age_ms)
@@ -67,6 +68,11 @@ class Figures:
             if now - mine.noted_s >= _EVERY_S:
                 mine.noted_s = now
                 mine.history.append(_point(mine, now))
+
+    def clear(self) -> None:
+        """Forgets all cameras."""
+        with self._lock:
+            self._cameras.clear()
 
     def ages(self) -> dict[str, Ages]:
         """Histograms by camera."""
@@ -81,12 +87,13 @@ class Figures:
             if mine is None or mine.newest is None:
                 return {}
             fps, latency_ms, p95_ms, age_ms, _ = _point(mine, now)
-            newest, seconds = mine.newest, now - mine.came_s
+            newest, seconds, has_picture = mine.newest, now - mine.came_s, mine.has_picture
         return {
             "fps": fps,
             "latency_ms": latency_ms,
             "latency_p95_ms": p95_ms,
             "age_ms": age_ms,
+            "has_picture": has_picture,
             "frame": newest.frame_index,
             "frame_seconds_ago": round(seconds, 3),
             "size_wh": list(newest.image_wh),

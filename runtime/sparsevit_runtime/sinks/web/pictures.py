@@ -137,6 +137,11 @@ class Pictures:
             if self._views:
                 self._changed.notify_all()
 
+    def clear(self) -> None:
+        """Forgets the results of all cameras; those who look stay."""
+        with self._changed:
+            self._newest.clear()
+
     def watch(self, key: Key, viewer: Viewer) -> None:
         """Has a viewer given pictures, the newest at once."""
         with self._changed:

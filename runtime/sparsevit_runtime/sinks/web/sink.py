@@ -85,6 +85,7 @@ class WebSink(Sink):
         return self._pictures.encoded
 
     def attach(self, session: Any) -> None:
+        self._pictures.clear()
         self._control.attach(session)
         if self._pictures.windows_wanted:
             self._control.ask_for_windows(True)
@@ -96,7 +97,7 @@ class WebSink(Sink):
             image = check_frame(image)
         camera = self._control.see(result.source)
         self._control.task = self._control.task or str(result.to_dict().get("task", ""))
-        self._figures.take(camera, result)
+        self._figures.take(camera, result, result.image is not None or image is not None)
         self._pictures.take(camera, result, image)
 
     def close(self) -> None:

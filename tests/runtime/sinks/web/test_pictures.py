@@ -1,4 +1,5 @@
 import http.client
+import json
 import socket
 import time
 from dataclasses import replace
@@ -136,6 +137,17 @@ def test_too_many_viewers_are_told_so(serve):
     assert served.ask("/snapshot.jpg")[0] == 503
     served.streams[0].close()
     wait_for(lambda: served.ask("/snapshot.jpg")[0] == 200)
+
+
+def test_a_frame_on_the_gpu_has_no_picture_and_stops_nothing(result_of, picture):
+    with open_sink("http://localhost:0") as sink:
+        for i in range(3):
+            sink.write(result_of(i))
+        connection = http.client.HTTPConnection("127.0.0.1", int(sink.name.rpartition(":")[2]), timeout=10)
+        connection.request("GET", "/api/state")
+        (camera,) = json.loads(connection.getresponse().read())["cameras"]
+        assert camera["frame"] == 2 and camera["has_picture"] is False
+        connection.close()
 
 
 def test_a_sink_that_is_written_by_hand_shows_what_it_is_given(result_of, picture):

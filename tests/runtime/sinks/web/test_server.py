@@ -9,7 +9,7 @@ from websockets.sync.client import connect
 
 from runtime.sinks.web.conftest import Camera, wait_for
 from runtime.sinks.web.test_pictures import frozen
-from sparsevit_runtime import __version__, open_sink
+from sparsevit_runtime import Outlet, Session, __version__, open_sink
 from sparsevit_runtime.errors import SinkError
 
 pytestmark = pytest.mark.timed
@@ -84,6 +84,21 @@ def test_it_is_ready_while_a_source_delivers(serve):
     served.session.stop()
     wait_for(lambda: served.ask("/readyz")[0] == 503)
     assert served.ask("/healthz")[0] == 200
+
+
+def test_of_sessions_in_turn_the_last_is_shown_and_viewers_stay(serve, make_model):
+    served = serve({"first.mp4": Camera()})
+    stream = served.look()
+    assert stream.next()
+    served.session.close()
+    with Session(make_model().runner, {"second.mp4": Camera()}, [Outlet(served.sink)], level=0.5) as session:
+        served.sink.attach(session)
+        wait_for(lambda: session.metrics.sources["second.mp4"].processed > 2)
+        state = served.state()
+        assert [camera["name"] for camera in state["cameras"]] == ["second.mp4"]
+        assert state["level"]["sparsity"] == 0.5 and state["viewers"] == 1
+        assert {source for _, source in scraped(served)["sparsevit_frames_total"]} == {"second.mp4"}
+        assert served.look().next()
 
 
 def test_without_a_session_it_answers_all_the_same():
