@@ -84,9 +84,16 @@ class _SessionCollector(Collector):
         if governor is None:
             return
         yield _gauge("sparsevit_governor_enabled", "Whether the governor moves the level.", {}, governor.enabled)
-        target_ms = getattr(governor, "target_ms", None)
-        if target_ms is not None:
-            yield _gauge("sparsevit_target_seconds", "Time of a frame that the governor aims at.", {}, target_ms / 1e3)
+        yield _gauge("sparsevit_governor_met", "Whether some level is expected to meet the target.", {}, governor.met)
+        if governor.target.latency_ms is not None:
+            target_s = governor.target.latency_ms / 1e3
+            yield _gauge("sparsevit_target_seconds", "Longest latency that the governor aims at.", {}, target_s)
+        changes = CounterMetricFamily(
+            "sparsevit_governor_changes", "Steps towards more windows, and towards fewer.", labels=["direction"]
+        )
+        for direction, count in governor.changes.items():
+            changes.add_metric([direction], count)
+        yield changes
 
 
 def _frames(counts: Mapping[str, SourceLike]) -> Iterator[Metric]:

@@ -133,7 +133,7 @@ class Control:
             "task": self.task,
             "session": None if status is None else {"state": status.state.value, "since": status.since_ns / 1e9},
             "level": None if session is None else _said_level(session.level),
-            "governor": None if governor is None else {"enabled": governor.enabled, "reason": _short(governor.reason)},
+            "governor": None if governor is None else _said_governor(governor),
             "recording": None if recorder is None else {"active": recorder.active},
             "windows": {"first": self._windows_first} if self.shows_windows else None,
             "viewers": viewers,
@@ -181,11 +181,7 @@ class Control:
         session = self._running()
         if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float, list)):
             raise PlanError("sparsity is a number from 0 to 1, or a list of one share a stage")  # no file, no text
-        governor = self.governor
         session.level = sparsity
-        if governor is not None and governor.enabled:
-            governor.enabled = False  # else it would move the level away again
-            session.level = sparsity
 
     def _set_governor(self, enabled: bool) -> None:
         governor = self.governor
@@ -233,6 +229,15 @@ def _said_level(level: Level) -> dict[str, Any]:
         "text": say_pruned(level.window_share),
         "kept_windows": kept_by_stage(level),
         "fixed": level.keep is None,
+    }
+
+
+def _said_governor(governor: Governor) -> dict[str, Any]:
+    return {
+        "enabled": governor.enabled,
+        "reason": _short(governor.reason),
+        "met": governor.met,
+        "target": _short(governor.target),
     }
 
 

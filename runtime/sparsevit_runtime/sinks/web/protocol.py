@@ -97,13 +97,30 @@ class LiveSession(Protocol):
     def metrics(self) -> MetricsLike: ...
 
 
+class TargetLike(Protocol):
+    """What a governor aims at: longest latency in milliseconds, frames per second, or both."""
+
+    @property
+    def latency_ms(self) -> float | None: ...
+    @property
+    def fps(self) -> float | None: ...
+
+
 class Governor(Protocol):
-    """Moves the level by itself while it is enabled; `reason` says why the level is what it is."""
+    """Moves the level by itself while it is enabled; `reason` says why the level is what it is, `met` whether the
+    target is. `changes` counts its steps ``up`` and ``down``. Whoever sets the session's level switches it off.
+    """
 
     enabled: bool
 
     @property
     def reason(self) -> str: ...
+    @property
+    def met(self) -> bool: ...
+    @property
+    def target(self) -> TargetLike: ...
+    @property
+    def changes(self) -> Mapping[str, int]: ...
 
 
 class Recorder(Protocol):

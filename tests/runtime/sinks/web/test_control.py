@@ -8,16 +8,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from runtime.sinks.web.conftest import wait_for
+from sparsevit_runtime.live.governor import Governor, Target
 from sparsevit_runtime.sinks.web.control import kept_by_stage
 
 pytestmark = pytest.mark.timed
-
-
-class Governor:
-    """Says why, and can be switched."""
-
-    def __init__(self) -> None:
-        self.enabled, self.reason = True, "hot: 61 ms of 50 ms"
 
 
 class Recorder:
@@ -124,19 +118,30 @@ def test_messages_of_a_page_are_bounded(serve):
     assert served.ask("/healthz")[0] == 200
 
 
-def test_a_governor_and_a_recorder_are_shown_where_there_are_any(serve):
+def test_a_governor_is_shown_and_a_level_set_by_hand_switches_it_off(serve, make_model):
+    runner = make_model().runner
+    levels = [runner.level(ratio) for ratio in (0.0, 0.25, 0.5)]
+    served = serve(governor=Governor(levels, [3.0, 2.0, 1.0], Target(latency_ms=60_000)))
+    governor = served.session.governor
+    told = served.state()["governor"]
+    assert told == {"enabled": True, "reason": governor.reason, "met": True, "target": "60000 ms"}
+    metrics = served.ask("/metrics")[2].decode()
+    assert "sparsevit_target_seconds 60.0" in metrics and "sparsevit_governor_enabled 1.0" in metrics
+    assert 'sparsevit_governor_changes_total{direction="down"} 0.0' in metrics
+    status, _, body = served.ask("/api/level", {"sparsity": 0.75})
+    assert status == 200 and json.loads(body)["governor"]["enabled"] is False and governor.enabled is False
+    wait_for(lambda: served.results[-1].window_share < 0.3)
+    assert served.ask("/api/governor", {"enabled": True})[0] == 200 and governor.enabled
+    wait_for(lambda: served.results[-1].window_share >= 0.5)
+
+
+def test_a_recorder_is_shown_where_there_is_one(serve):
     served = serve()
     state = served.state()
     assert state["governor"] is None and state["recording"] is None
-    governor, recorder = served.session.governor, served.session.recorder = Governor(), Recorder()
+    recorder = served.session.recorder = Recorder()
     status, _, body = served.ask("/api/recording", {"active": True})
-    state = json.loads(body)
-    assert status == 200 and recorder.active and state["recording"] == {"active": True}
-    assert state["governor"] == {"enabled": True, "reason": "hot: 61 ms of 50 ms"}
-    served.ask("/api/level", {"sparsity": 0.5})  # by hand: else the governor would move it away again
-    assert not governor.enabled and served.session.level.kept == (12, 3, 3)
-    served.ask("/api/governor", {"enabled": True})
-    assert governor.enabled
+    assert status == 200 and recorder.active and json.loads(body)["recording"] == {"active": True}
     served.ask("/api/recording", {"active": False})
     assert not recorder.active
 
