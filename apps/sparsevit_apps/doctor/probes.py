@@ -23,7 +23,7 @@ _EXTRAS = {
     "export": (("torch", "onnx", "onnxscript", "safetensors"), "sparsevit export"),
     "draw": (("supervision",), "drawing detections"),
     "video": (("av",), "H.264 video, which browsers play"),
-    "web": (("starlette", "uvicorn", "websockets", "prometheus_client"), "http://... as a sink: a run seen in a browser"),
+    "web": (("starlette", "uvicorn", "websockets", "prometheus_client"), "a run seen in a browser"),
     "plot": (("matplotlib",), "sparsevit profile --plot"),
     "power": (("pynvml",), "the energy that sparsevit profile measures on an NVIDIA GPU"),
     "train": (("torch", "yaml", "scipy", "pycocotools"), "sparsevit adapt, eval and search"),
