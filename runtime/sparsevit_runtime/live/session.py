@@ -163,10 +163,12 @@ class Session:
 
     @property
     def model_name(self) -> str:
+        """Name of the model, as its card says."""
         return self._runner.card.name
 
     @property
     def backend_name(self) -> str:
+        """Name of what runs it."""
         return self._runner.backend.name
 
     def draw(self, image: np.ndarray, result: Result) -> np.ndarray:
