@@ -39,6 +39,8 @@ class SourceError(SparseViTError):
 
 class SourceLostError(SourceError):
     """A live source went away, and did not come back."""
+
+
 class PermanentSourceError(SourceError):
     """A source that cannot be opened however often it is tried: a wrong address, option or password."""
 

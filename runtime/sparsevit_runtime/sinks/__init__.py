@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import SinkError
 from ..files import expand_path
-from ..sources.network import hide_password
+from ..sources.addresses import hide_password
 from ..tasks.masks import MASK_FORMS
 from .base import Sink, StopStream
 from .display import DisplaySink

@@ -134,8 +134,8 @@ class VideoSource(Source):
         _log.warning("%s %s of %d: %d frames are missing or damaged", self.name, what, expected, missing)
 
     def _measure_rate(self, path: str) -> None:
-        """Takes the mean of the first packets' times for the rate, and counts frames by it, where the stated rate is none
-        or a variable one is lower."""
+        """Takes the mean of the first packets' times for the rate, and counts frames by it, where the stated rate is
+        none or a variable one is lower."""
         duration_s = self.frame_count / self.fps if self.frame_count and self.fps else None
         times = sorted(islice(packet_times_ms(path), _MEASURED_PACKETS))
         span_s = (times[-1] - times[0]) / 1e3 if times else 0.0

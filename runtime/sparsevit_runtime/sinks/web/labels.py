@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Iterable
 
-from ...sources.network import hide_password
+from ...sources.addresses import hide_password
 from ...texts import printable
 
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
 from ...errors import SinkError
-from ...sources.network import hide_password
+from ...sources.addresses import hide_password
 from ...texts import shown
 
 #: Environment variable with the token, so that it does not stand in the list of processes.
