@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsevit_runtime.errors import PlanError
+from sparsevit_runtime.errors import ArgumentError, PlanError
 
 if TYPE_CHECKING:
     from sparsevit_runtime import Reconnect
+    from sparsevit_runtime.live.governor import Target
 
-_RUNNING = "Running"
+_RUNNING, _LIVE = "Running", "Live"
 #: The bundled model that runs when none is named.
 DEFAULT_MODEL = "street-scenes"
 
@@ -47,7 +48,63 @@ TimeoutMs = Annotated[
     ),
 ]
 
+TargetMs = Annotated[
+    float | None,
+    typer.Option(
+        "--target-ms",
+        metavar="MS",
+        help="Prune as much as it takes for 9 frames of 10 to be done within this time of their arrival.",
+        rich_help_panel=_LIVE,
+    ),
+]
+TargetFps = Annotated[
+    float | None,
+    typer.Option(
+        "--target-fps",
+        metavar="FPS",
+        help="Prune as much as it takes for so many frames a second.",
+        rich_help_panel=_LIVE,
+    ),
+]
+Levels = Annotated[
+    str | None,
+    typer.Option(
+        "--levels",
+        metavar="LIST",
+        help="What a target chooses among: sparsities or plan files, by commas. 0 to 0.8 in steps of 0.1 unless given.",
+        rich_help_panel=_LIVE,
+    ),
+]
+MaxAgeMs = Annotated[
+    float | None,
+    typer.Option(
+        "--max-age-ms",
+        metavar="MS",
+        help="Drop frames of a live source that are older than this when the model is free.",
+        rich_help_panel=_LIVE,
+    ),
+]
+
 SPARSITY_HELP = "Share of windows pruned: 0.6 or 60%, a list per stage (0.6,0.6,0.4,0) or a plan file (.json)."
+
+
+def parse_target(
+    target_ms: float | None, target_fps: float | None, sparsity: str | None, levels: str | None
+) -> Target | None:
+    """What a governor is to meet; None where nothing was asked for.
+
+    Raises:
+        ArgumentError: a number that is no target, a sparsity beside a target, or levels without one.
+    """
+    if target_ms is None and target_fps is None:
+        if levels is not None:
+            raise ArgumentError("--levels is what a target chooses among; add --target-ms or --target-fps")
+        return None
+    if sparsity is not None:
+        raise ArgumentError("--sparsity fixes what a target is to choose; leave one out, or name the choice: --levels")
+    from sparsevit_runtime.live.governor import Target
+
+    return Target(target_ms, target_fps)
 
 
 def parse_sweep(text: str) -> list[str]:
@@ -59,9 +116,7 @@ def parse_sweep(text: str) -> list[str]:
     from sparsevit_runtime.windows.plan import ratio_of_text
 
     entries = ["0"]
-    for part in (p.strip() for p in text.split(",")):
-        if not part:
-            raise PlanError(f"the sweep {text!r} has an empty entry; give numbers or plan files: 0,0.3,0.6,plan.json")
+    for part in split_plans(text):
         ratio = ratio_of_text(part)
         if ratio is not None:
             if not 0.0 <= ratio <= 1.0:
@@ -93,6 +148,18 @@ def parse_reconnect(attempts: str | None, timeout_ms: int | None) -> Reconnect:
     if timeout_ms is not None:
         rule = replace(rule, open_timeout_s=timeout_ms / 1e3, read_timeout_s=timeout_ms / 1e3)
     return rule
+
+
+def split_plans(text: str) -> list[str]:
+    """Sparsities and plan files by commas: ``0,0.3,plan.json``.
+
+    Raises:
+        PlanError: an entry is empty.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise PlanError(f"the list {text!r} has an empty entry; give numbers or plan files: 0,0.3,0.6,plan.json")
+    return parts
 
 
 def parse_duration(text: str) -> float:

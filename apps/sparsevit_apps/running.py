@@ -1,4 +1,4 @@
-"""The loop of `sparsevit run`: a session from a source to sinks, which draw and encode in threads of their own."""
+"""The loop of `sparsevit run`: a session from sources to sinks, which draw and encode in threads of their own."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from sparsevit_runtime import Model, Outlet, Result, Session, Sink, Source, draw_result
-from sparsevit_runtime.errors import SourceError, SourceLostError
+from sparsevit_runtime.errors import SinkError, SourceError, SourceLostError
+from sparsevit_runtime.live.governor import Governor
 from sparsevit_runtime.live.outlet import Pull
+from sparsevit_runtime.live.states import SourceState
 from sparsevit_runtime.runner import DEFAULT_THRESHOLD
 from sparsevit_runtime.sinks import StopStream
 from sparsevit_runtime.sinks.video import HIGHEST_FPS, LOWEST_FPS
@@ -34,6 +37,8 @@ class RunSummary:
         window_share: windows computed among all windows of all blocks.
         damaged: frames that did not decode.
         reconnects: times a live source came back after it was lost.
+        level_reason: reason for the share of the last frame, where a governor chose it.
+        lost: reason why a live source, one of several, did not come back; empty for one that ended otherwise.
         stop: exception of the Ctrl-C or signal that ended it; None when it ended by itself.
     """
 
@@ -45,6 +50,8 @@ class RunSummary:
     stop: KeyboardInterrupt | None = None
     damaged: int = 0
     reconnects: int = 0
+    level_reason: str = ""
+    lost: str = ""
 
     @property
     def interrupted(self) -> bool:
@@ -68,9 +75,15 @@ def playback_fps(source: Source, inference_ms: float) -> float | None:
 
 
 def run_model(
+    model: Model, source: Source, sinks: Sequence[Sink], sparsity: PlanLike | Level | None = None, **how: Any
+) -> RunSummary:
+    """Runs one source; see `run_sources`."""
+    return run_sources(model, [(source, sinks)], sparsity, **how)[0]
+
+
+def run_sources(
     model: Model,
-    source: Source,
-    sinks: Sequence[Sink],
+    feeds: Sequence[tuple[Source, Sequence[Sink]]],
     sparsity: PlanLike | Level | None = None,
     *,
     activity: bool = False,
@@ -78,54 +91,63 @@ def run_model(
     draw: bool = True,
     stage: int | None = None,
     limit: int | None = None,
+    governor: Governor | None = None,
+    max_age_ms: float | None = None,
     on_result: Callable[[Result, int], None] = lambda result, frames: None,
-) -> RunSummary:
-    """Writes the results of a source's frames to all sinks until it ends, someone stops it, or `limit` frames are done.
+) -> list[RunSummary]:
+    """Writes the results of sources to their sinks until all have ended, someone stops it, or `limit` frames are done.
 
-    Ctrl-C ends any source like the end of its stream: the sinks keep what they have, with what was in the backend.
+    Several sources share the model, frame by frame; a sink of several gets the results of all of them. Ctrl-C ends any
+    source like the end of its stream: the sinks keep what they have, with what was in the backend.
 
     Args:
         model: loaded.
-        source: open; closed at the end.
-        sinks: open; stay open.
+        feeds: sources of different names, open, closed at the end; and the sinks of each, open, which stay open.
         sparsity: share pruned, in any form `Plan.parse` reads, or a level; None computes all windows.
         activity: draw which windows were computed.
         threshold: least score of a detection.
         draw: annotate the frames of sinks that want pictures; without, they get the frame as it came.
         stage: stage whose windows are drawn; None for all.
-        limit: frames at most; None for all.
-        on_result: listener, told each result and the frames done, in this thread.
+        limit: frames of each source at most; None for all.
+        governor: chooses the sparsity, in place of `sparsity`.
+        max_age_ms: older frames of live sources are dropped; None for none.
+        on_result: listener, told each result and the frames done of all sources, in this thread.
+
+    Returns:
+        What each source did.
 
     Raises:
-        SourceLostError: a live source went away and did not come back.
+        SourceLostError: the last live source went away and did not come back.
         PlanError, SourceError, FrameError, BackendError, SinkError, MissingDependencyError: from the parts.
     """
-    watched = [sink for sink in sinks if sink.main_thread]
-    outlets = [Outlet(sink, essential=True) for sink in sinks if not sink.main_thread]
-    results = Pull(0 if source.live else _AHEAD)
+    watched, outlets = _outlets(feeds)
+    live = any(source.live for source, _ in feeds)
+    results = Pull(0 if live else _AHEAD)
     session = Session(
         model.runner,
-        source,
+        {source.name: source for source, _ in feeds},
         [*outlets, results],
         level=sparsity,
         activity=activity,
         threshold=threshold,
         draw=partial(draw_result, stage=stage) if draw else lambda image, result: image,
-        limit=limit,
+        limit_each=limit,
+        governor=governor,
+        max_age_ms=max_age_ms,
     )
-    for sink in sinks:
+    for sink in dict.fromkeys(sink for _, sinks in feeds for sink in sinks):
         sink.attach(session)
-    done: list[Result] = []
-    inference_ms: list[float] = []
+    last: dict[str, Result] = {}
+    inference_ms: dict[str, list[float]] = {source.name: [] for source, _ in feeds}
 
     def take(sinks: Sequence[Sink]) -> None:
         for delivery in results:
             result = delivery.result
-            inference_ms.append(result.timings.inference_ms)
-            done[:] = [result]
+            inference_ms[result.source].append(result.timings.inference_ms)
+            last[result.source] = result
             for sink in sinks:
                 sink.write(result, delivery.picture() if sink.needs_image else None)
-            on_result(result, len(inference_ms))
+            on_result(result, sum(map(len, inference_ms.values())))
         session.wait()
 
     stopped: KeyboardInterrupt | None = None
@@ -138,12 +160,43 @@ def run_model(
             session.stop()
             take([])
         except SourceError as error:
-            if source.live and inference_ms:  # it was there
+            if live and last:  # it was there
                 raise SourceLostError(str(error)) from error
             raise
         seconds = time.perf_counter() - start
-    dropped, share = (done[0].dropped, done[0].window_share) if done else (0, 1.0)
-    counts = next(iter(session.metrics.sources.values()))
-    return RunSummary(
-        len(inference_ms), seconds, np.array(inference_ms), dropped, share, stopped, counts.damaged, counts.reconnects
-    )
+    summaries = []
+    for name, counts in session.metrics.sources.items():
+        result, spent = last.get(name), np.array(inference_ms[name])
+        share = 1.0 if result is None else result.window_share
+        status = session.sources[name]
+        summaries.append(
+            RunSummary(
+                len(spent),
+                seconds,
+                spent,
+                counts.dropped,
+                share,
+                stopped,
+                counts.damaged,
+                counts.reconnects,
+                "" if result is None else result.level_reason,
+                status.reason if status.state is SourceState.LOST else "",
+            )
+        )
+    return summaries
+
+
+def _outlets(feeds: Sequence[tuple[Source, Sequence[Sink]]]) -> tuple[list[Sink], list[Outlet]]:
+    """The sinks that are written in the main thread, and outlets for the others, each with the sources it is for."""
+    takers: dict[Sink, list[str]] = {}
+    for source, sinks in feeds:
+        for sink in sinks:
+            takers.setdefault(sink, []).append(source.name)
+    watched = [sink for sink in takers if sink.main_thread]
+    if watched and len(feeds) > 1:
+        raise SinkError(
+            f"{watched[0].name} shows one source, and {len(feeds)} are given; see them in a browser: "
+            "-o http://localhost:8080"
+        )
+    outlets = [Outlet(sink, essential=True, sources=names) for sink, names in takers.items() if not sink.main_thread]
+    return watched, outlets

@@ -13,7 +13,7 @@ from mutations import watch
 )
 def test_broken_inputs_are_refused_with_errors_that_were_meant(kind):
     found = watch(kind, seed=7, count=60, shown=3)
-    assert set(found) <= {"taken", "refused"} and sum(found.values()) == 60 and found["refused"] > 20
+    assert set(found) <= {"taken", "refused"} and sum(found.values()) == 60 and found["refused"] >= 10
 
 
 def test_the_same_number_is_the_same_case_and_findings_are_found(capsys):

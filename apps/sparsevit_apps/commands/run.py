@@ -13,6 +13,7 @@ from .. import options
 
 if TYPE_CHECKING:
     from sparsevit_runtime import Model, Reconnect, Result, Sink, Source
+    from sparsevit_runtime.live.governor import Governor, Target
 
     from ..console import ProgressBar
     from ..running import RunSummary
@@ -61,11 +62,15 @@ def run(
     overwrite: options.Overwrite = False,
     max_reconnect: options.MaxReconnect = None,
     timeout_ms: options.TimeoutMs = None,
+    target_ms: options.TargetMs = None,
+    target_fps: options.TargetFps = None,
+    levels: options.Levels = None,
+    max_age_ms: options.MaxAgeMs = None,
     backend: options.Backend = "auto",
     device: options.Device = None,
     threads: options.Threads = None,
 ) -> None:
-    """Run a model on a camera, a stream or files.
+    """Run a model on a camera, a stream or files. Several cameras run together, files one after the other.
 
     Ctrl-C ends a run and completes the outputs, as SIGTERM and SIGHUP do. A live source drops the frames that come
     while the model is busy, and says how many; what came from it is kept, whatever ends the run. Long recordings go on
@@ -81,22 +86,25 @@ def run(
     from ..served import tell_addresses
 
     reconnect = options.parse_reconnect(max_reconnect, timeout_ms)
+    target = options.parse_target(target_ms, target_fps, sparsity, levels)
     sources, places = (inputs, outputs) if outputs else (inputs[:1], inputs[1:])
     check_positional(sources[0], () if outputs else places, overwrite)
     with ExitStack() as opened:
-        if len(sources) == 1:  # before the model: what is not there is told at once
-            first = _open(sources[0], opened, reconnect)
-            places = places or [default_output(first)]
+        # Before the model: what is not there is told at once.
+        feeds = [_open(sources[0], opened, reconnect)] if len(sources) == 1 else _cameras(sources, opened, reconnect)
+        places = places or [default_output(feeds[0])]
         loaded = opened.enter_context(load(model, backend, threads=threads, device=device))
         stages = len(loaded.card.stages)
         if stage is not None and stage >= stages:
             raise PlanError(f"there is no stage {stage}; {loaded.card.name} has the stages 0 to {stages - 1}")
+        with progress_bar() as progress:
+            governor = None if target is None else _govern(loaded, target, levels, activity, progress)
         rate = partial(playback_fps, inference_ms=_warm_up(loaded, sparsity, activity))
         targets = opened.enter_context(
             Outputs(places, len(sources), named=bool(outputs), overwrite=overwrite, limit=frames)
         )
-        run_one = partial(
-            _run_one,
+        run_feeds = partial(
+            _run_feeds,
             loaded,
             sparsity=sparsity,
             activity=activity or stage is not None,
@@ -104,33 +112,37 @@ def run(
             draw=draw,
             stage=stage,
             limit=frames,
+            governor=governor,
+            max_age_ms=max_age_ms,
         )
         runs: list[_Run] = []
+        if feeds:
+            with ExitStack() as own, progress_bar() as progress:
+                pairs = [(feed, targets.open(feed, own, rate(feed))) for feed in feeds]
+                tell_addresses(list(dict.fromkeys(sink for _, sinks in pairs for sink in sinks)))
+                runs += run_feeds(pairs, progress)
         failed = 0
-        for source in sources:
+        for source in () if feeds else sources:
             try:
                 with ExitStack() as own:
-                    feed = first if len(sources) == 1 else _open(source, own, reconnect)
-                    if feed.live and len(sources) > 1:
+                    feed = _open(source, own, reconnect)
+                    if feed.live:
                         raise SourceError(
-                            f"{feed.name} has no end, so what comes after it would never run; run it alone"
+                            f"{feed.name} has no end, so what comes after it would never run; run cameras by themselves"
                         )
                     try:
                         sinks = targets.open(feed, own, rate(feed))
                     except SinkError as error:
-                        raise error if len(sources) == 1 else SourceError(str(error)) from error
+                        raise SourceError(str(error)) from error
                     if not runs and not failed:
                         tell_addresses(sinks)
                     with progress_bar() as progress:
-                        summary = run_one(feed, sinks, progress)
-            except SourceError as error:  # of several it costs itself alone
-                if len(sources) == 1:
-                    raise
+                        runs += run_feeds([(feed, sinks)], progress)
+            except SourceError as error:  # it costs itself alone
                 failed += 1
                 print_error(f"{source}: {error}")
                 continue
-            runs.append(_Run(feed, sinks, summary))
-            if summary.interrupted:
+            if runs[-1].summary.interrupted:
                 break
     stop = runs[-1].summary.stop if runs else None
     with nullcontext() if stop is None else suppress(OSError):  # the terminal that was closed
@@ -143,7 +155,7 @@ def run(
 
 
 class _Run(NamedTuple):
-    """A source that was run: its sinks are closed."""
+    """A source that was run: its sinks are closed when it is told."""
 
     source: Source
     sinks: list[Sink]
@@ -159,12 +171,49 @@ def _open(source: str, stack: ExitStack, reconnect: Reconnect) -> Source:
     return feed
 
 
-def _run_one(model: Model, feed: Source, sinks: list[Sink], progress: ProgressBar, **how: Any) -> RunSummary:
-    """Runs one source, and shows how far it is."""
-    from ..running import run_model
+def _cameras(sources: list[str], stack: ExitStack, reconnect: Reconnect) -> list[Source]:
+    """Opens several live sources; nothing where the first is a file, or cannot be opened.
 
-    totals = [n for n in (how["limit"], feed.frame_count) if n is not None]
-    progress.start(_short(feed.name), min(totals, default=None))
+    Raises:
+        SourceError: one of the others cannot be opened, is a file, or is the same.
+    """
+    from sparsevit_runtime.errors import SourceError
+
+    feeds: dict[str, Source] = {}
+    for source in sources:
+        try:
+            feed = _open(source, stack, reconnect)
+        except SourceError:
+            if feeds:
+                raise
+            return []  # told when its turn comes
+        if not feed.live:
+            if feeds:
+                raise SourceError(f"{feed.name} is a file, and cameras come before it; run files by themselves")
+            return []
+        if feed.name in feeds:
+            raise SourceError(f"{feed.name} is given twice; name each camera once")
+        feeds[feed.name] = feed
+    return list(feeds.values())
+
+
+def _govern(model: Model, target: Target, levels: str | None, activity: bool, progress: ProgressBar) -> Governor:
+    """Measures what there is to choose among."""
+    from sparsevit_runtime.live.levels import SPARSITIES, govern
+
+    choice = SPARSITIES if levels is None else options.split_plans(levels)
+    return govern(model.runner, target, choice, activity=activity, progress=progress)
+
+
+def _run_feeds(model: Model, feeds: list[tuple[Source, list[Sink]]], progress: ProgressBar, **how: Any) -> list[_Run]:
+    """Runs sources together, and shows how far they are."""
+    from sparsevit_runtime.windows.level import say_pruned
+
+    from ..running import run_sources
+
+    names = ", ".join(feed.name for feed, _ in feeds)
+    totals = [n for n in (how["limit"], feeds[0][0].frame_count) if n is not None]
+    progress.start(_short(names), min(totals, default=None) if len(feeds) == 1 else None)
     updated = start = time.monotonic()
 
     def show(result: Result, done: int) -> None:
@@ -173,10 +222,12 @@ def _run_one(model: Model, feed: Source, sinks: list[Sink], progress: ProgressBa
         if now - updated >= _UPDATE_S:
             updated = now
             note = f"{done / (now - start):.1f} fps, {result.timings.inference_ms:.0f} ms"
-            note += f", {result.dropped} dropped" if feed.live else ""
+            note += f", {say_pruned(result.window_share)}" if result.level_reason else ""
+            note += f", {result.dropped} dropped" if feeds[0][0].live else ""
             progress.advance(done, note)
 
-    return run_model(model, feed, sinks, on_result=show, **how)
+    summaries = run_sources(model, feeds, on_result=show, **how)
+    return [_Run(feed, sinks, summary) for (feed, sinks), summary in zip(feeds, summaries)]
 
 
 def _short(name: str, length: int = 24) -> str:
@@ -211,7 +262,7 @@ def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
         ("source", run.source.name),
         ("model", f"{model.card.name}, {model.task}"),
         ("runs on", ", ".join(how)),
-        ("sparsity", say_pruned(summary.window_share)),
+        ("sparsity", say_pruned(summary.window_share) + (" at the end" if summary.level_reason else "")),
         ("frames", f"{summary.frames} in {summary.seconds:.1f} s, {summary.fps:.1f} frames/s end to end"),
     ]
     if summary.frames:
@@ -221,6 +272,10 @@ def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
         rows.append(("dropped", f"{summary.dropped} frames came while the model was busy"))
     if summary.damaged:
         rows.append(("damaged", f"{summary.damaged} {'frame' if summary.damaged == 1 else 'frames'} did not decode"))
+    if summary.level_reason:
+        rows.append(("governor", summary.level_reason))
+    if summary.lost:
+        rows.append(("lost", summary.lost))
     if summary.reconnects:
         rows.append(("reconnects", f"{summary.reconnects}"))
     for written in written_files(run.sinks):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,7 @@ class Outlet:
         may_block: bool | None = None,
         pictures: bool | None = None,
         essential: bool = False,
+        sources: Collection[str] | None = None,
     ) -> None:
         """
         Args:
@@ -61,6 +62,7 @@ class Outlet:
             may_block: the pipeline waits for it, so that it misses nothing; as the sink says when None, and not for a
                 function.
             pictures: it wants annotated pictures; as the sink says when None, and not for a function.
+            sources: names of the sources whose results it takes; None for all.
             essential: its failure ends the session, with its error. Otherwise the others go on, as long as there are
                 others.
 
@@ -82,6 +84,7 @@ class Outlet:
         self.essential = essential
         self.error: Exception | None = None
         self._pictures = bool(pictures)
+        self._sources = None if sources is None else frozenset(sources)
         self._deliveries: Channel[Delivery] = Channel(_AHEAD) if may_block else Channel(1, replace=True)
         self._written = 0
         self._thread: threading.Thread | None = None
@@ -107,6 +110,8 @@ class Outlet:
 
     def put(self, delivery: Delivery) -> None:
         """Hands over a result; one that may block makes the caller wait. Nothing happens when it has ended."""
+        if self._sources is not None and delivery.result.source not in self._sources:
+            return
         with suppress(Closed):
             self._deliveries.put(delivery)
 

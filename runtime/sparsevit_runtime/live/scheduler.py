@@ -16,20 +16,24 @@ class Scheduler(Generic[T]):
     Threads: `lane` before anybody waits; the other methods are safe from any thread. A lane is filled by its source's.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, *, limit_each: int | None = None) -> None:
         """
         Args:
             limit: items given out at most, all lanes together; then it is as if every lane had ended. None for all.
+            limit_each: items given out of each lane at most; then it is as if that lane had ended. None for all.
         """
         self._changed = threading.Condition()
         self._lanes: list[Channel[T]] = []
         self._turn = 0
         self._left = limit
+        self._left_of: list[int | None] = []
+        self._limit_each = limit_each
 
     def lane(self, capacity: int, replace: bool) -> Channel[T]:
         """A new lane; see `Channel`."""
         lane: Channel[T] = Channel(capacity, replace, self._changed)
         self._lanes.append(lane)
+        self._left_of.append(self._limit_each)
         return lane
 
     def get(self) -> T:
@@ -51,12 +55,15 @@ class Scheduler(Generic[T]):
                 raise Closed
             for i in range(len(self._lanes)):
                 position = (self._turn + i) % len(self._lanes)
-                if len(self._lanes[position]):
+                left = self._left_of[position]
+                if left != 0 and len(self._lanes[position]):
                     self._turn = position + 1
                     if self._left is not None:
                         self._left -= 1
+                    if left is not None:
+                        self._left_of[position] = left - 1
                     return self._lanes[position].get()
-            ends = [lane.end for lane in self._lanes]
+            ends = [Closed() if left == 0 else lane.end for lane, left in zip(self._lanes, self._left_of)]
             failed = [end for end in ends if end is not None and not isinstance(end, Closed)]
             if None in ends:
                 return None

@@ -73,6 +73,7 @@ class Session:
         threshold: float = DEFAULT_THRESHOLD,
         draw: Draw = draw_result,
         limit: int | None = None,
+        limit_each: int | None = None,
         reconnect: Reconnect | None = None,
         governor: Governor | None = None,
         max_age_ms: float | None = None,
@@ -90,6 +91,7 @@ class Session:
             threshold: least score of a detection.
             draw: draws the picture of a frame and its result, in an outlet's thread, for those that want pictures.
             limit: frames run at most, all sources together; None for all.
+            limit_each: frames run of each source at most; None for all.
             reconnect: rule by which live sources are opened anew; see `open_feed` for what None means.
             governor: chooses the level, frame by frame, in place of `level`.
             max_age_ms: frames of live sources that are older when the model is free are dropped; None for any age.
@@ -111,7 +113,7 @@ class Session:
         self._request = self._requested(level) if governor is None else self._governed(governor)
         self._choosing = threading.Lock()
         self._outlets = tuple(outlets)
-        self._scheduler: Scheduler[PreparedFrame] = Scheduler(limit)
+        self._scheduler: Scheduler[PreparedFrame] = Scheduler(limit, limit_each=limit_each)
         self._answers: Channel[Answer] = Channel(0)
         self._captures = self._open(sources, reconnect)
         self._inference = Inference(
