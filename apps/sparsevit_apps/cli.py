@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from sparsevit_runtime.dependencies import explain
 from sparsevit_runtime.errors import DiskFullError, SourceLostError, SparseViTError
-from sparsevit_runtime.texts import printable
+from sparsevit_runtime.texts import printable, shown
 
 from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search
 from .signals import exit_code, stop_on_signals
@@ -57,6 +57,11 @@ class _Group(TyperGroup):
         except OSError as error:
             if ctx.params.get("debug"):
                 raise
+            if error.filename is not None:  # a name that no file can have, a folder that may not be entered
+                from .console import print_error
+
+                print_error(f"cannot use {shown(str(error.filename))} ({error.strerror})")
+                raise typer.Exit(_ERROR) from error
             raise typer.Exit(_stdout_failed(error)) from error
         except KeyboardInterrupt as stop:
             with suppress(OSError):  # the terminal that was closed

@@ -91,7 +91,10 @@ def is_own(path: Path) -> bool:
 
 def is_replaceable(path: Path, overwrite: bool) -> bool:
     """Whether nothing but a file that this program wrote, or with `overwrite` anything, would be replaced at a path."""
-    return overwrite or not path.is_file() or is_own(path)
+    try:
+        return overwrite or not path.is_file() or is_own(path)
+    except OSError:  # no file can have this name, as whoever writes it is told
+        return True
 
 
 def check_replaceable(path: Path, overwrite: bool) -> None:

@@ -199,3 +199,22 @@ def test_wrong_usage(sparsevit, line):
 def test_debug_shows_the_traceback(sparsevit):
     with pytest.raises(SparseViTError, match="no model"):
         sparsevit("--debug", "inspect", "nothing-here")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "{long}"),
+        ("run", "synthetic://street?frames=1", "out.mp4", "{long}"),
+        ("inspect", "{long}"),
+        ("check", "street-scenes", "--against", "{long}"),
+        ("export", "{long}", "-o", "x.onnx"),
+        ("eval", "street-scenes", "{long}"),
+        ("adapt", "{long}"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_name_that_no_file_can_have_is_told_in_a_line(sparsevit, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    told = sparsevit(*(word.format(long="[" * 3000) for word in words))
+    assert told.code == 1 and "too long" in " ".join(told.err.split()) and "Traceback" not in told.err

@@ -9,6 +9,7 @@ from typing import Any
 
 from sparsevit_runtime.errors import CheckpointError, ModelError
 from sparsevit_runtime.model import bundled_models
+from sparsevit_runtime.texts import shown
 
 from ..card_file import open_exported
 from ..options import IMAGENET_MEAN, IMAGENET_STD
@@ -50,7 +51,11 @@ def load_checkpoint(
     if format not in ("auto", *FORMATS):
         raise CheckpointError(f"there is no checkpoint format {format!r}; choose one of auto, {', '.join(FORMATS)}")
     path = Path(path)
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise CheckpointError(f"{shown(str(path))} is no file that can be read ({error.strerror})") from error
+    if not there:
         path = bundled_models().get(str(path), path)
     if format == exported.NAME or (format == "auto" and path.suffix.lower() == exported.SUFFIX):
         return _load_exported(path, config)

@@ -11,6 +11,7 @@ import numpy as np
 
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.progress import SILENT, Progress
+from sparsevit_runtime.texts import shown
 
 from .base import CachedSamples, Dataset, Sample, SkippedSample, decode
 from .semantic_folder import IMAGE_SUFFIXES
@@ -46,7 +47,10 @@ class UnlabelledImages(Dataset):
         self._longest_side = longest_side
         files: list[Path] = []
         for path in map(Path, paths):
-            files += sorted(path.iterdir()) if path.is_dir() else [path]
+            try:
+                files += sorted(path.iterdir()) if path.is_dir() else [path]
+            except OSError as error:
+                raise DatasetError(f"{shown(str(path))} cannot be read ({error.strerror})") from error
         unreadable: list[SkippedSample] = []
         keys: list = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
         for clip in (p for p in files if p.suffix.lower() in VIDEO_SUFFIXES):
