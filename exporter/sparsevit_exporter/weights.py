@@ -129,7 +129,7 @@ def trained_state(weights: Mapping[str, Tensor], card: ModelCard) -> dict[str, T
             case ["merged"]:
                 state[key] = unfold_merge(folded["merged"])
             case ["k", "q", "v"]:
-                stage = re.search(r"stages\.(\d+)\.", key)
+                stage = re.search(r"stages\.(\d{1,4})\.", key)
                 heads = card.architecture.num_heads[int(stage[1])] if stage else 1
                 state[key] = unfold_scale(folded["q"], folded["k"], folded["v"], heads)
             case ["kinds"]:

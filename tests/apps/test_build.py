@@ -59,6 +59,7 @@ def test_an_exported_model_needs_the_plugins_or_portable(rtx, sparsevit, exporte
         (["-o", "m.engine", "--batch", "1,2"], "ascending from 1"),
         (["-o", "m.engine", "--batch", "0"], "ascending from 1"),
         (["-o", "m.engine", "--batch", "one"], "ascending from 1"),
+        (["-o", "m.engine", "--batch", "9" * 5000], "ascending from 1"),
         (["-o", "m.engine", "--workspace", "0"], "workspace"),
         (["-o", "m.engine", "--portable", "--plugins", "p.so"], "a portable engine has no plugins"),
         (["-o", "m.engine", "--flavour", "tensorflow"], "tensorflow"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,7 +104,7 @@ def build(
 
 def _parse_batch(text: str) -> tuple[int, int, int]:
     parts = [part.strip() for part in text.split(",")]
-    if len(parts) in (1, 3) and all(part.isdecimal() for part in parts):
+    if len(parts) in (1, 3) and all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
         low, typical, high = (int(part) for part in (parts * 3 if len(parts) == 1 else parts))
         if 1 <= low <= typical <= high:
             return low, typical, high

@@ -40,7 +40,7 @@ def infer_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """
     blocks: dict[int, set[int]] = {}
     for name in weights:
-        if match := re.match(r"stages\.(\d+)\.blocks\.(\d+)\.", name):
+        if match := re.match(r"stages\.(\d{1,4})\.blocks\.(\d{1,4})\.", name):
             blocks.setdefault(int(match[1]), set()).add(int(match[2]))
     if not blocks:
         raise KeyMismatch("it has a patch embedding but no blocks")

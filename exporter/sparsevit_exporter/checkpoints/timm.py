@@ -14,8 +14,8 @@ from torch import Tensor
 from . import microsoft
 from .states import BackboneState, Format
 
-_MERGE = re.compile(r"(?<!encoder\.)layers\.(\d+)(?=\.downsample\.(?:norm|reduction)\.)")
-_BLOCK = re.compile(r"(?<!encoder\.)layers\.(\d+)\.blocks\.")
+_MERGE = re.compile(r"(?<!encoder\.)layers\.(\d{1,4})(?=\.downsample\.(?:norm|reduction)\.)")
+_BLOCK = re.compile(r"(?<!encoder\.)layers\.(\d{1,4})\.blocks\.")
 
 
 def matches(keys: Iterable[str]) -> bool:
