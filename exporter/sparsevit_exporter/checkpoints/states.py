@@ -39,6 +39,8 @@ def check_plain(key: str, tensor: Tensor) -> None:
 
 
 #: Types of weights, and of the index buffers and masks that come with them.
+#: Letters of a key that a message shows.
+_LONGEST = 120
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PLAIN = frozenset((*_FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool))
 
@@ -206,7 +208,7 @@ def check_fit(
 
 
 def listing(items: Iterable[str], separator: str = ", ", limit: int = 3) -> str:
-    """The first few of them, and how many more there are."""
+    """The first few of them, none of them long, and how many more there are."""
     items = list(items)
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return separator.join(items[:limit]) + more
+    return separator.join(item if len(item) <= _LONGEST else f"{item[:_LONGEST]}..." for item in items[:limit]) + more

@@ -75,7 +75,10 @@ def with_backbone(**changes):
         (without_weight("backbone.norm0.bias"), r"missing \(norm0.bias"),
         (with_weight("head.extra", torch.ones(1)), r"unknown keys \(head.extra"),
         (with_weight("other.weight", torch.ones(1)), r"unknown keys \(other.weight"),
-        (with_weight(f"backbone.stages.0.blocks.{'9' * 5000}.norm1.weight", torch.ones(1)), r"unknown keys \(stages.0"),
+        (
+            with_weight(f"backbone.stages.0.blocks.{'9' * 5000}.norm1.weight", torch.ones(1)),
+            r"unknown keys \(.{150,400}$",
+        ),
         (with_weight("head.classify.bias", torch.ones(3)), r"head.classify.bias is \(3,\), the network's \(2,\)"),
         (with_weight("head.classify.bias", torch.full((2,), float("inf"))), "head.classify.bias hold NaN or infinity"),
     ],
