@@ -42,6 +42,7 @@ def test_importing_needs_nothing():
     assert "0." in run(everything, "import sparsevit_runtime; print(sparsevit_runtime.__version__)")
 
 
+@pytest.mark.slow
 def test_running_needs_no_torch_no_tensorrt_no_cuda(tmp_path):
     path = tiny.write_model(tmp_path / "tiny.onnx")
     output = run(
@@ -117,6 +118,7 @@ sys.meta_path.insert(0, Remains())
 """
 
 
+@pytest.mark.slow
 def test_an_opencv_without_code_is_told_whichever_name_is_asked_for_first():
     output = run(
         set(),

@@ -52,6 +52,7 @@ def test_training_lowers_the_loss_and_leaves_its_files(recipe_of):
     assert [c.name for c in loaded.classes] == ["Ground", "Thing", "Rare sign"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_unbroken_one(recipe_of, tmp_path):
     unbroken = weights(adapt(recipe_of(output=str(tmp_path / "unbroken"))))
     broken = recipe_of(output=str(tmp_path / "broken"))
@@ -79,6 +80,7 @@ Doomed(Recipe.model_validate_json(open(sys.argv[1]).read())).run()
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_equals_an_unbroken_one(recipe_of, tmp_path):
     unbroken = weights(adapt(recipe_of(output=str(tmp_path / "unbroken"))))
     recipe = recipe_of(output=str(tmp_path / "killed"), save_every_minutes=1e-9)
@@ -170,6 +172,7 @@ def poison(run, steps):
     run.batches.make = poisoned
 
 
+@pytest.mark.slow
 def test_one_bad_step_leaves_no_trace(recipe_of):
     """Neither in weights nor in the statistics of batch norms, which a forward pass moves."""
     recipe = recipe_of(loss={"self_distillation": 1.0}, schedule={"steps": 12, "warmup_steps": 1})
@@ -227,6 +230,7 @@ def test_an_output_that_cannot_be_made(recipe_of, tmp_path):
         adapt(recipe_of(output=str(tmp_path / "file")))
 
 
+@pytest.mark.slow
 def test_teacher_and_unlabelled_images(recipe_of, folder, teacher_file, tmp_path):
     images = tmp_path / "plain"
     images.mkdir()
@@ -264,6 +268,7 @@ def test_self_distillation_pulls_at_pruned_steps_alone(recipe_of):
     )
 
 
+@pytest.mark.slow
 def test_windows_learn_to_score_by_what_their_pixels_weigh(recipe_of, tmp_path):
     distance = {}
     for weight in (0.0, 2.0):

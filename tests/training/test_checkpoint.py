@@ -43,6 +43,7 @@ def test_starting_from_it(saved):
     assert torch.equal(more_classes.head.state_dict()["classify.weight"], head)
 
 
+@pytest.mark.slow
 def test_starting_from_a_bundled_model(recipe_of):
     """With the architecture that the docs name."""
     size = {"embed_dim": 32, "depths": [2, 2, 6, 2], "num_heads": [1, 2, 4, 8], "head_channels": 64}

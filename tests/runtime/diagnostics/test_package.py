@@ -18,6 +18,7 @@ def test_every_public_name_is_there():
         getattr(diagnostics, "chek")  # noqa: B009 - a plain access reads as a useless expression
 
 
+@pytest.mark.slow
 def test_nothing_of_the_command_line_is_needed(tiny_model):
     code = (
         "import sys\n"

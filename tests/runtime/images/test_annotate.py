@@ -21,6 +21,7 @@ def touched(canvas) -> tuple[slice, slice]:
 ELEVEN = [Entry(f"{'class' * (1 + i % 2)}{i}", (0, 20 * i, 255)) for i in range(11)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wh", SIZES)
 def test_a_legend_of_eleven_classes_covers_little_at_any_size(wh):
     canvas = blank(wh)

@@ -25,6 +25,7 @@ def test_the_first_clip_that_decodes_is_taken_and_named(tmp_path):
         assert len(list(source)) == 1
 
 
+@pytest.mark.slow
 def test_without_a_clip_the_synthetic_street(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENCV_SAMPLES_DATA_PATH", str(tmp_path))
     with open_sample("sample://", (str(tmp_path / "*.avi"),)) as source:
@@ -32,6 +33,7 @@ def test_without_a_clip_the_synthetic_street(tmp_path, monkeypatch):
         assert source.read().truth is not None
 
 
+@pytest.mark.slow
 def test_it_always_opens():
     with open_source("sample://") as source:
         assert source.read().image.ndim == 3

@@ -75,6 +75,7 @@ def test_boxes_enclose_pixels_of_their_class_and_miss_none(seed):
         assert stray.sum() <= 0.02 * max(1, (truth.label_map >= CAR).sum()) + 60
 
 
+@pytest.mark.slow
 def test_the_streets_show_every_class():
     seen = set()
     for seed in range(6):

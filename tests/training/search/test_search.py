@@ -57,6 +57,7 @@ def run(opened, budget, settings=SETTINGS, **arguments):
     return search(model, validation, budget, gauge, settings, **{**about, **arguments})[0]
 
 
+@pytest.mark.slow
 def test_the_plan_found_beats_uniform_inside_the_budget(opened):
     model, validation, test = opened
     report = run(opened, Budget(plan="0.5"))
@@ -72,6 +73,7 @@ def test_the_plan_found_beats_uniform_inside_the_budget(opened):
             assert evaluate(model, dataset, [row.plan])[0].score == pytest.approx(value)
 
 
+@pytest.mark.slow
 def test_nothing_inside_the_budget_is_much_better(opened):
     """Against every plan there is."""
     model, validation, _ = opened
@@ -112,6 +114,7 @@ def test_the_seed_decides(opened):
     assert reports[0].rows != reports[2].rows
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_and_started_again_it_ends_the_same(opened, tmp_path):
     class Stop(Exception):
         pass
