@@ -7,7 +7,7 @@ import os
 import pytest
 
 #: Fixtures that export a network, which takes many seconds wherever it is done first.
-_EXPORTING = {"exported", "features", "golden_file", "opened"}
+_EXPORTING = {"exported", "features", "golden_file", "to_search"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before anything is chosen by its markers
