@@ -6,10 +6,12 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 import sparsevit_runtime
@@ -24,17 +26,19 @@ from sparsevit_runtime.card import (
     ModelCard,
     TrainingCard,
     WindowCard,
+    first_problem,
 )
 from sparsevit_runtime.errors import ExportError
 from sparsevit_runtime.files import write_atomic
 from sparsevit_runtime.progress import SILENT, Progress
+from sparsevit_runtime.sinks.paths import check_folder
 from sparsevit_runtime.windows.geometry import StageGeometry, stage_geometries
 from sparsevit_runtime.windows.plan import Plan
 
 from . import parity
 from .deploy import DeployedModel
 from .options import ExportOptions
-from .tasks import task_of
+from .tasks import Task, task_of
 from .trace import store_weights_in_half, trace, without_outputs
 
 #: Sampled positions per output recorded in the card.
@@ -76,13 +80,12 @@ def export(
     expected = task.class_count(network)
     if len(classes) != expected:
         raise ExportError(f"the head has {expected} classes, {len(classes)} are named; name each class once")
-    input_card = InputCard(
-        height=options.height,
-        width=options.width,
-        layout=options.layout,
-        mean=_channels("mean", options.mean),
-        std=_channels("std", options.std),
-    )
+    try:
+        card = _card(network, task, options, classes, training, metrics)
+    except ValidationError as error:
+        raise ExportError(f"the model card does not take this: {first_problem(error)}; change the options") from error
+    check_folder(Path(path).absolute().parent)
+    input_card = card.input
     progress.start("tracing")
     proto = trace(DeployedModel(network, task, options), stages)
     report = parity.compare(proto, network, task, input_card, stages, options.precision, fixed, progress)
@@ -94,11 +97,39 @@ def export(
         return report
     progress.start("recording")
     proto = without_outputs(proto, [o.name for o in proto.graph.output if o.name not in task.compared_only])
-    card = ModelCard(
+    checks = _record(proto, input_card, stages, fixed, options.precision)
+    card = ModelCard.model_validate({**dict(card), "checks": checks})
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, card.to_json()
+    onnx.checker.check_model(proto)
+    progress.start("writing")
+    write_atomic(path, proto.SerializeToString())
+    return report
+
+
+def _card(
+    network: nn.Module,
+    task: Task[Any],
+    options: ExportOptions,
+    classes: Sequence[ClassCard],
+    training: TrainingCard | None,
+    metrics: Sequence[MetricCard],
+) -> ModelCard:
+    """The card, before anything is recorded."""
+    backbone = task.backbone_of(network)
+    fixed = options.fixed
+    assert fixed is None or isinstance(fixed, Plan)
+    return ModelCard(
         name=options.name,
         task=task.name,
         precision=options.precision,
-        input=input_card,
+        input=InputCard(
+            height=options.height,
+            width=options.width,
+            layout=options.layout,
+            mean=_channels("mean", options.mean),
+            std=_channels("std", options.std),
+        ),
         windows=WindowCard(
             window_size=backbone.window_size,
             depths=backbone.depths,
@@ -110,17 +141,10 @@ def export(
             parameters=sum(p.numel() for p in network.parameters()),
         ),
         classes=tuple(classes),
-        checks=_record(proto, input_card, stages, fixed, options.precision),
         metrics=tuple(metrics),
         training=training,
         producer=f"sparsevit-edge {sparsevit_runtime.__version__}, torch {torch.__version__.split('+')[0]}",
     )
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = CARD_KEY, card.to_json()
-    onnx.checker.check_model(proto)
-    progress.start("writing")
-    write_atomic(path, proto.SerializeToString())
-    return report
 
 
 def _record(

@@ -123,6 +123,12 @@ def test_bad_exports(tmp_path):
         export(network, tmp_path / "m.onnx", ExportOptions(64, 64))
     with pytest.raises(PlanError, match="blocks per stage"):
         export(network, tmp_path / "m.onnx", ExportOptions(64, 64, fixed=Plan(((0.5,),))), CLASSES)
+    for options, field in (
+        (ExportOptions(64, 64, std=(0, 1, 1)), "std.0"),
+        (ExportOptions(64, 64, name="x" * 300), "name"),
+    ):
+        with pytest.raises(ExportError, match=f"the model card does not take this: {field}"):
+            export(network, tmp_path / "m.onnx", options, CLASSES)
     with pytest.raises(SinkError, match="missing"):
         export(randomize(tiny_backbone((1,)), 0), tmp_path / "missing" / "m.onnx", ExportOptions(64, 64))
     assert not list(tmp_path.iterdir())
