@@ -10,6 +10,7 @@ from ..files import expand_path
 from ..sources.addresses import hide_password
 from ..tasks.masks import MASK_FORMS
 from .base import Sink, StopStream
+from .coco import CocoSink
 from .display import DisplaySink
 from .images import LABELS, PICTURE_SUFFIXES, FolderSink, LabelsSink, PictureSink
 from .jsonl import JsonLinesPipe, JsonLinesSink
@@ -22,8 +23,8 @@ __all__ = ["NullSink", "Sink", "StopStream", "folder_of", "open_sink"]
 
 _FORMS = (
     "out.mp4, out.avi, a folder (out/, out/?format=png, out/?format=labels), a picture (out.jpg, out.png), out.jsonl "
-    "(out.jsonl?masks=rle), - (JSON lines to stdout), http://localhost:8080, display://, null://; videos and .jsonl in "
-    "parts: out.mp4?every=10m, ?size=500MB, ?every=1h&keep=24"
+    "(out.jsonl?masks=rle), out.json (COCO), - (JSON lines to stdout), http://localhost:8080, display://, null://; "
+    "videos and .jsonl in parts: out.mp4?every=10m, ?size=500MB, ?every=1h&keep=24"
 )
 _MASKS = {"masks": choice(*MASK_FORMS)}
 _FOLDERS = {"format": str}
@@ -37,7 +38,7 @@ def open_sink(
 
     Args:
         uri: ``.mp4`` or ``.avi`` video, folder (ends with a slash, exists as one, or has no suffix), picture
-            (``.jpg``, ``.png``, ...), ``.jsonl``, ``-`` or a named pipe for JSON lines as they come,
+            (``.jpg``, ``.png``, ...), ``.jsonl``, ``.json`` (COCO), ``-`` or a named pipe for JSON lines as they come,
             ``http://host:port`` for browsers (`sinks.web`), ``display://`` or ``null://``. A folder takes
             ``?format=jpg``, ``png`` or ``labels``; JSON lines take ``?masks=rle``, ``counts`` or ``polygons``. Videos
             and .jsonl go on in new parts, ``out-0001.mp4`` and so on, with ``?every=10m`` (s, m, h, d),
@@ -83,6 +84,8 @@ def open_sink(
         return JsonLinesSink(
             path, overwrite, options.pop("masks", None), live=live, rotation=_rotation(**options), fps=fps
         )
+    if suffix == ".json":
+        return CocoSink(path, overwrite, read_options(text, _MASKS, _FORMS).get("masks"), live=live)
     if suffix in VIDEO_SUFFIXES:
         options = read_options(text, _PARTS, _FORMS)
         return VideoSink(path, fps, overwrite, live=live, rotation=_rotation(**options))
