@@ -12,10 +12,12 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 # The tests build the plugin library themselves, for one architecture.
 WITHOUT_PLUGINS := --config-settings=cmake.define.SPARSEVIT_PLUGINS=OFF
-# For the Jetson build of the plugins, cross-compiled and loaded under qemu, and an RTSP server to be lost and found.
+# For the Jetson build of the plugins, cross-compiled and loaded under qemu, an RTSP server to be lost and found, and an
+# MQTT broker.
 APT_PACKAGES := g++-aarch64-linux-gnu qemu-user gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good \
-  gstreamer1.0-plugins-bad python3-gi
+  gstreamer1.0-plugins-bad python3-gi mosquitto
 RTSP_SERVER = $(wildcard /usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib)
+BROKER = $(wildcard /usr/sbin/mosquitto)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 # Of the tests that depend on no time; several processes share each file's models.
 WORKERS ?= 2
@@ -47,10 +49,10 @@ $(VENV)/.test: $(VENV)/.runtime
 	$(PIP) $(WITHOUT_PLUGINS) -e '.[cpu,draw,plot,power,export,train,test]'
 	$(PIP) 'tensorrt-rtx-cu13==1.7.1.*'
 	$(PIP) --no-deps kernel-lens==2.0.1
-	@command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null && [ -n "$(RTSP_SERVER)" ] || { \
+	@command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null && [ -n "$(RTSP_SERVER)" ] && [ -n "$(BROKER)" ] || { \
 	  echo "== installing $(APT_PACKAGES)"; \
 	  { $(SUDO) apt-get -qq update && $(SUDO) apt-get -qq install -y $(APT_PACKAGES); } >/dev/null 2>&1 \
-	  || echo "== no $(APT_PACKAGES) here: the tests of the Jetson build and of RTSP are skipped"; }
+	  || echo "== no $(APT_PACKAGES) here: the tests of the Jetson build, of RTSP and of MQTT are skipped"; }
 	@touch $@
 
 demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activity, latency table (SOURCE=... takes anything)

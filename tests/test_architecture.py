@@ -19,7 +19,18 @@ FLOORS = (
 )
 PACKAGES = [package for _, package in FLOORS]
 #: What a device need not have, and so what the runtime asks for through `dependencies.require` only.
-OPTIONAL = {"torch", "onnx", "onnxscript", "tensorrt", "tensorrt_rtx", "cuda", "supervision", "matplotlib", "scipy"}
+OPTIONAL = {
+    "torch",
+    "onnx",
+    "onnxscript",
+    "tensorrt",
+    "tensorrt_rtx",
+    "cuda",
+    "supervision",
+    "matplotlib",
+    "scipy",
+    "paho",
+}
 #: What a page for browsers needs, in the room that is entered only where all of it is there.
 WEB = {"starlette", "uvicorn", "websockets", "prometheus_client"}
 #: Lines that a module may have.

@@ -60,6 +60,7 @@ _ADVICE = {
     "starlette": _WEB.format("Starlette answers requests"),
     "uvicorn": _WEB.format("uvicorn serves pages"),
     "websockets": _WEB.format("websockets carries the state"),
+    "paho": "paho-mqtt publishes results to a broker (mqtt://...). pip install 'sparsevit-edge[mqtt]'",
     "prometheus_client": _WEB.format("prometheus-client writes metrics"),
     "supervision": "supervision draws boxes and holds its Detections. pip install 'sparsevit-edge[draw]'",
 }

@@ -61,6 +61,10 @@ class DiskFullError(SinkError):
     """There is no room for more: a full disk, a quota, or a limit on the size of a file."""
 
 
+class ConfigError(SparseViTError):
+    """A configuration file cannot be read, or says what means nothing."""
+
+
 class BackendError(SparseViTError):
     """A backend is unavailable, or failed while running."""
 

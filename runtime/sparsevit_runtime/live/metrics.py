@@ -78,14 +78,16 @@ class OutletMetrics:
     Attributes:
         written: results its target has taken.
         skipped: results replaced by newer ones while it was busy.
-        waiting: results held for it.
+        waiting: results held for it, or by it for somebody who is away.
         error: error that it failed with; empty while it works.
+        dropped: results that its target took and had to give up.
     """
 
     written: int = 0
     skipped: int = 0
     waiting: int = 0
     error: str = ""
+    dropped: int = 0
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ class Outlet:
             self.name = name or str(getattr(target, "__name__", type(target).__name__))
             self._write, self._patience_s = target, _GRACE_S
         self.essential = essential
+        self._sink = target if isinstance(target, Sink) else None
         self.error: Exception | None = None
         self._pictures = bool(pictures)
         self._sources = None if sources is None else frozenset(sources)
@@ -92,7 +93,8 @@ class Outlet:
     @property
     def metrics(self) -> OutletMetrics:
         error = "" if self.error is None else str(self.error)
-        return OutletMetrics(self._written, self._deliveries.replaced, len(self._deliveries), error)
+        held, dropped = (0, 0) if self._sink is None else (self._sink.waiting, self._sink.dropped)
+        return OutletMetrics(self._written, self._deliveries.replaced, len(self._deliveries) + held, error, dropped)
 
     def start(self, on_end: Callable[[Outlet], None], on_stop: Callable[[], None]) -> bool:
         """Begins to take results.
@@ -109,7 +111,8 @@ class Outlet:
         return True
 
     def put(self, delivery: Delivery) -> None:
-        """Hands over a result; one that may block makes the caller wait. Nothing happens when it has ended."""
+        """Hands over a result; one that may block makes the caller wait. Nothing happens when it has ended,
+        and with results of other sources than its own."""
         if self._sources is not None and delivery.result.source not in self._sources:
             return
         with suppress(Closed):

@@ -236,7 +236,8 @@ class Supervisor(Source):
             return
         trouble = state is SourceState.STALLED or (state is SourceState.LOST and not self._over)
         level = logging.WARNING if trouble or back else logging.INFO
-        _log.log(level, "%s: %s%s", self.name, state.value, f" ({reason})" if reason else "")
+        said = f" ({reason})" if reason else ""
+        _log.log(level, "%s: %s%s", self.name, state.value, said, extra={"source_state": state.value})
 
 
 def already_open(source: Source) -> Callable[[], Source]:

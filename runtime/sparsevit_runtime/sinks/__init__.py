@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ..errors import SinkError
 from ..files import expand_path
 from ..sources.addresses import hide_password
 from ..tasks.masks import MASK_FORMS
+from . import mqtt, webhook
 from .base import Sink, StopStream
 from .coco import CocoSink
 from .display import DisplaySink
@@ -19,12 +22,13 @@ from .options import choice, parse_bytes, parse_count, parse_duration, read_opti
 from .parts import Rotation
 from .video import VIDEO_SUFFIXES, VideoSink
 
-__all__ = ["NullSink", "Sink", "StopStream", "folder_of", "open_sink"]
+__all__ = ["NullSink", "Sink", "StopStream", "check_sink", "folder_of", "open_sink"]
 
 _FORMS = (
     "out.mp4, out.avi, a folder (out/, out/?format=png, out/?format=labels), a picture (out.jpg, out.png), out.jsonl "
-    "(out.jsonl?masks=rle), out.json (COCO), - (JSON lines to stdout), http://localhost:8080, display://, null://; "
-    "videos and .jsonl in parts: out.mp4?every=10m, ?size=500MB, ?every=1h&keep=24"
+    "(out.jsonl?masks=rle), out.json (COCO), - (JSON lines to stdout), http://localhost:8080, mqtt://host/topic, "
+    "webhook+https://host/path, display://, null://; videos and .jsonl in parts: out.mp4?every=10m, ?size=500MB, "
+    "?every=1h&keep=24"
 )
 _MASKS = {"masks": choice(*MASK_FORMS)}
 _FOLDERS = {"format": str}
@@ -39,7 +43,8 @@ def open_sink(
     Args:
         uri: ``.mp4`` or ``.avi`` video, folder (ends with a slash, exists as one, or has no suffix), picture
             (``.jpg``, ``.png``, ...), ``.jsonl``, ``.json`` (COCO), ``-`` or a named pipe for JSON lines as they come,
-            ``http://host:port`` for browsers (`sinks.web`), ``display://`` or ``null://``. A folder takes
+            ``http://host:port`` for browsers (`sinks.web`), ``mqtt://host/topic`` (`sinks.mqtt`),
+            ``webhook+https://host/path`` (`sinks.webhook`), ``display://`` or ``null://``. A folder takes
             ``?format=jpg``, ``png`` or ``labels``; JSON lines take ``?masks=rle``, ``counts`` or ``polygons``. Videos
             and .jsonl go on in new parts, ``out-0001.mp4`` and so on, with ``?every=10m`` (s, m, h, d),
             ``?size=500MB`` or both (``&``), and ``keep=24`` keeps only the newest.
@@ -55,45 +60,71 @@ def open_sink(
         MissingDependencyError: the form needs an extra that is not installed.
     """
     text = os.fspath(uri)
+    return _understood(text, fps, overwrite, live)()
+
+
+def check_sink(uri: str) -> None:
+    """Reads a URI as `open_sink` does, and opens nothing.
+
+    Raises:
+        SinkError: the form or an option is unknown.
+        MissingDependencyError: the form needs an extra that is not installed.
+    """
+    _understood(uri, None, True, False)
+
+
+def _understood(text: object, fps: float | None, overwrite: bool, live: bool) -> Callable[[], Sink]:
+    """What opens the sink that a URI names."""
     if not isinstance(text, str) or not text.strip():
         raise SinkError(f"the sink is empty; accepted: {_FORMS}")
     if "://" in text:
-        if text.rstrip("/") == "display:":
-            return DisplaySink()
-        if text.rstrip("/") == "null:":
-            return NullSink()
-        if text.startswith(("http://", "https://")):
-            from .web import open_web
-
-            return open_web(text)
-        raise SinkError(f"unknown sink {hide_password(text)!r}; accepted: {_FORMS}")
+        return _understood_address(text)
     place, mark, _ = text.partition("?")
     if place == "-":
-        return JsonLinesPipe(None, **read_options(text, _MASKS, _FORMS))
+        return partial(JsonLinesPipe, None, **read_options(text, _MASKS, _FORMS))
     path = _expanded(place)
     if path.is_fifo() or path.is_char_device():
-        return JsonLinesPipe(path, **read_options(text, _MASKS, _FORMS))
+        return partial(JsonLinesPipe, path, **read_options(text, _MASKS, _FORMS))
     suffix = path.suffix.lower()
     if folder_of(text) is not None:
         image_format = read_options(text, _FOLDERS, _FORMS).get("format")
         if image_format == LABELS:
-            return LabelsSink(path, overwrite)
-        return FolderSink(path, image_format, overwrite)
+            return partial(LabelsSink, path, overwrite)
+        return partial(FolderSink, path, image_format, overwrite)
     if suffix == ".jsonl":
         options = read_options(text, _MASKS | _PARTS, _FORMS)
-        return JsonLinesSink(
-            path, overwrite, options.pop("masks", None), live=live, rotation=_rotation(**options), fps=fps
-        )
+        masks = options.pop("masks", None)
+        return partial(JsonLinesSink, path, overwrite, masks, live=live, rotation=_rotation(**options), fps=fps)
     if suffix == ".json":
-        return CocoSink(path, overwrite, read_options(text, _MASKS, _FORMS).get("masks"), live=live)
+        return partial(CocoSink, path, overwrite, read_options(text, _MASKS, _FORMS).get("masks"), live=live)
     if suffix in VIDEO_SUFFIXES:
         options = read_options(text, _PARTS, _FORMS)
-        return VideoSink(path, fps, overwrite, live=live, rotation=_rotation(**options))
+        return partial(VideoSink, path, fps, overwrite, live=live, rotation=_rotation(**options))
     if mark:
         raise SinkError(f"{text!r}: such a file takes no options; accepted: {_FORMS}")
     if suffix in PICTURE_SUFFIXES:
-        return PictureSink(path, overwrite)
+        return partial(PictureSink, path, overwrite)
     raise SinkError(f"cannot write {suffix!r} files ({text!r}); accepted: {_FORMS}")
+
+
+def _understood_address(text: str) -> Callable[[], Sink]:
+    if text.rstrip("/") == "display:":
+        return DisplaySink
+    if text.rstrip("/") == "null:":
+        return NullSink
+    scheme = text.partition("://")[0].lower()
+    if scheme in ("http", "https"):
+        from .web import check_web, open_web
+
+        check_web(text)
+        return partial(open_web, text)
+    if scheme in mqtt.SCHEMES:
+        mqtt.check_mqtt(text)
+        return partial(mqtt.open_mqtt, text)
+    if scheme in webhook.SCHEMES:
+        webhook.read_webhook(text)
+        return partial(webhook.open_webhook, text)
+    raise SinkError(f"unknown sink {hide_password(text)!r}; accepted: {_FORMS}")
 
 
 def _rotation(every: float | None = None, size: int | None = None, keep: int | None = None) -> Rotation:

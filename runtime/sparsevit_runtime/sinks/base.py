@@ -44,6 +44,16 @@ class Sink(ABC):
         """Names of the files or folders that hold what was written, oldest first."""
         return (self.name,)
 
+    @property
+    def dropped(self) -> int:
+        """Results that it took and had to give up."""
+        return 0
+
+    @property
+    def waiting(self) -> int:
+        """Results that it took and that are still on their way."""
+        return 0
+
     def attach(self, session: Any) -> None:  # noqa: B027 - most sinks need none
         """Is told the session whose results will come, before it starts; a sink that several sessions write to, in
         turn, each of them.

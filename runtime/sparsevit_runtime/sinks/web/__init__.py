@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 LIBRARIES = ("starlette", "uvicorn", "websockets", "prometheus_client")
 
 
+def check_web(uri: str) -> None:
+    """Raises what `open_web` does, as far as nothing has to be opened for it."""
+    for library in LIBRARIES:
+        require(library)
+    from .options import read_options
+
+    read_options(uri)
+
+
 def open_web(uri: str) -> WebSink:
     """Serves a run at an address; see `options.read_options`.
 
@@ -20,8 +29,7 @@ def open_web(uri: str) -> WebSink:
         MissingDependencyError: the extra `web` is not installed.
         SinkError: the address has an unknown form, is not one of this machine, or its port is in use.
     """
-    for library in LIBRARIES:
-        require(library)
+    check_web(uri)
     from .options import read_options
     from .sink import WebSink
 

@@ -148,13 +148,16 @@ def _outlets(session: LiveSession) -> Iterator[Metric]:
     errors = CounterMetricFamily("sparsevit_sink_errors", "Errors that ended an output.", labels=["sink"])
     depth = GaugeMetricFamily("sparsevit_sink_queue_depth", "Results that wait for an output.", labels=["sink"])
     results = CounterMetricFamily(
-        "sparsevit_sink_results", "Results written, and skipped while an output was busy.", labels=["sink", "outcome"]
+        "sparsevit_sink_results",
+        "Results written, skipped while an output was busy, dropped by it later.",
+        labels=["sink", "outcome"],
     )
     for name, each in shown_outlets(session).items():
         errors.add_metric([name], float(bool(each.error)))
         depth.add_metric([name], each.waiting)
         results.add_metric([name, "written"], each.written)
         results.add_metric([name, "skipped"], each.skipped)
+        results.add_metric([name, "dropped"], getattr(each, "dropped", 0))
     yield from (errors, depth, results)
 
 
