@@ -16,13 +16,13 @@ import typer
 from typer.core import TyperGroup
 
 from sparsevit_runtime.dependencies import explain
-from sparsevit_runtime.errors import DiskFullError, SourceLostError, SparseViTError
+from sparsevit_runtime.errors import SparseViTError
 from sparsevit_runtime.texts import printable, shown
 
-from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search
+from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search, serve
+from .exit_codes import code_of
 from .signals import exit_code, stop_on_signals
 
-_ERROR, _LOST, _NO_ROOM = 1, 3, 4
 #: What a write to a full, closed or abandoned stdout fails with.
 _STDOUT_ERRORS = (errno.ENOSPC, errno.EPIPE, errno.EBADF)
 _EXIT_CODES = (
@@ -53,7 +53,7 @@ class _Group(TyperGroup):
             from .console import print_error
 
             print_error(str(told))
-            raise typer.Exit(_code_of(told)) from error
+            raise typer.Exit(code_of(told)) from error
         except OSError as error:
             if ctx.params.get("debug"):
                 raise
@@ -74,13 +74,6 @@ class _Group(TyperGroup):
             raise
 
 
-def _code_of(error: BaseException) -> int:
-    """The exit code of an error: each has one meaning, whatever was read and written."""
-    if isinstance(error, DiskFullError):
-        return _NO_ROOM
-    return _LOST if isinstance(error, SourceLostError) else _ERROR
-
-
 app = typer.Typer(
     name="sparsevit",
     cls=_Group,
@@ -90,6 +83,7 @@ app = typer.Typer(
     epilog=f"Each command has its own --help; -v, -q and --debug may stand behind it. {_EXIT_CODES}",
 )
 app.command(name="run", epilog=_EXIT_CODES)(run.run)
+app.command(name="serve", epilog=_EXIT_CODES)(serve.serve)
 app.command(name="inspect")(inspect.inspect)
 app.command(name="profile")(profile.profile)
 app.command(name="check")(check.check)

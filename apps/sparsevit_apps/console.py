@@ -56,6 +56,11 @@ def set_verbosity(level: int) -> None:
         logging.getLogger().addHandler(_log_handler)
 
 
+def verbosity() -> int:
+    """See `set_verbosity`."""
+    return _verbosity
+
+
 def is_quiet() -> bool:
     """Whether nothing but errors and answers that were asked for is to be told."""
     return _verbosity == _QUIET
