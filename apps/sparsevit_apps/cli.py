@@ -20,7 +20,7 @@ from sparsevit_runtime.errors import SparseViTError
 from sparsevit_runtime.texts import printable, shown
 
 from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search, serve
-from .exit_codes import code_of
+from .exit_codes import ERROR, code_of
 from .signals import exit_code, stop_on_signals
 
 #: What a write to a full, closed or abandoned stdout fails with.
@@ -61,7 +61,7 @@ class _Group(TyperGroup):
                 from .console import print_error
 
                 print_error(f"cannot use {shown(str(error.filename))} ({error.strerror})")
-                raise typer.Exit(_ERROR) from error
+                raise typer.Exit(ERROR) from error
             raise typer.Exit(_stdout_failed(error)) from error
         except KeyboardInterrupt as stop:
             with suppress(OSError):  # the terminal that was closed

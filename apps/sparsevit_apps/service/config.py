@@ -180,10 +180,13 @@ def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Serv
             and what is accepted.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); name a file with a service's settings") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{shown(str(path))} cannot be read ({why}); name a file with a service's settings") from error
+    try:
+        document = tomllib.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # of bytes, of numbers with thousands of digits, of nesting, too
         raise ConfigError(f"{path} is no TOML: {printable(str(error))}") from error
     try:
         config = ServiceConfig.model_validate(document)

@@ -203,7 +203,8 @@ class Service:
 
     def _change(self, running: _Running, config: ServiceConfig) -> _Running:
         old = running.config
-        if config == old:
+        in_trouble = self._in_trouble(running)
+        if config == old and not in_trouble:
             _log.info("reloaded: nothing has changed")
             return running
         same_model = config.without_level().model == old.without_level().model
@@ -214,18 +215,25 @@ class Service:
             if not same_model:
                 model.close()
             raise
-        if config.without_level() == old.without_level():
+        if config.without_level() == old.without_level() and not in_trouble:
             running.session.level = parts.level_of(model, config.model.sparsity)
             running.config = config
             _log.info("reloaded: the level is %.0f%% pruned", 100 * (1 - running.session.level.window_share))
             return running
         return self._restart(running, config, model)
 
+    def _in_trouble(self, running: _Running) -> bool:
+        """Whether a source or a sink has ended, which a new session may bring back."""
+        over = (SourceState.LOST, SourceState.ENDED)
+        gone = any(status.state in over for status in running.session.sources.values())
+        return gone or any(outlet.error for outlet in running.session.metrics.outlets.values())
+
     def _restart(self, running: _Running, config: ServiceConfig, model: Model) -> _Running:
+        failed = {name for name, outlet in running.session.metrics.outlets.items() if outlet.error}
         kept = [
             each
             for each in running.sinks
-            if each.outlasts and any(each.config == table for table in config.sinks.values())
+            if each.outlasts and each.name not in failed and each.config in config.sinks.values()
         ]
         self._end(running, kept)
         try:
