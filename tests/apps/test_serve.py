@@ -245,6 +245,7 @@ def test_a_governor_chooses_the_level_and_a_page_outlasts_a_reload(serve, camera
         port = probe.getsockname()[1]
     text = (
         f'[sources.cam]\nuri = "{camera.url}"\n[sinks.page]\nuri = "http://localhost:{port}"\n'
+        '[sinks.lines]\nuri = "rec/{source}.jsonl?every=1h"\n'
         "[governor]\ntarget_ms = 200\nlevels = [0, 0.5]\n"
     )
 
@@ -256,6 +257,7 @@ def test_a_governor_chooses_the_level_and_a_page_outlasts_a_reload(serve, camera
     run.wait_for(lambda: any("seen at" in message for message in run.messages()))
     run.wait_for(lambda: 'sparsevit_frames_total{outcome="processed",source="cam"}' in read("/metrics"))
     assert "sparsevit_governor_enabled 1.0" in read("/metrics")
+    assert 'sparsevit_sink_results_total{outcome="written",sink="lines:cam"}' in read("/metrics")
     run.reload(text.replace("sources.cam", "sources.hall"), "reloaded")
     run.wait_for(lambda: 'source="hall"' in read("/metrics"))
     assert sum("seen at" in message for message in run.messages()) == 1

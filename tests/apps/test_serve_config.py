@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ import pytest
 from sparsevit_apps.service.config import load_config
 from sparsevit_apps.service.logs import JsonFormatter
 from sparsevit_apps.service.parts import open_sinks, open_sources
+from sparsevit_apps.service.service import Signals
+from sparsevit_apps.signals import Terminated
 from sparsevit_runtime.errors import ConfigError, SinkError
 
 ROOT = Path(__file__).parents[2]
@@ -147,3 +152,16 @@ def test_a_log_line_is_an_object_without_passwords():
     record.state = "lost"
     assert '"level": "warning"' in (line := JsonFormatter().format(record))
     assert '"state": "lost"' in line and "secret" not in line and "\n" not in line
+
+
+def test_signals_wait_their_turn_once_there_is_something_to_complete():
+    signals = Signals()
+    with signals.handled():
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(Terminated) as stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        assert stopped.value.code == 143
+        signals.patient = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert [signals.next(), signals.next(), signals.next()] == [signal.SIGHUP, signal.SIGTERM, 0]

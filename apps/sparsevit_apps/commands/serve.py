@@ -29,7 +29,7 @@ def serve(
     from ..exit_codes import code_of
     from ..service.config import load_config
     from ..service.logs import FORMATS, start_logs
-    from ..service.service import Service, signals_as_events
+    from ..service.service import Service, Signals
     from ..signals import exit_code
 
     if log_format not in FORMATS:
@@ -46,8 +46,9 @@ def serve(
     start_logs(log_format, logging.ERROR if is_quiet() else logging.DEBUG if verbosity() > 0 else logging.INFO)
     log = logging.getLogger("sparsevit_apps.service")
     try:
-        with signals_as_events() as events:
-            Service(config, events).run(load_config(config))
+        signals = Signals()
+        with signals.handled():
+            Service(config, signals).run(load_config(config))
     except SparseViTError as error:
         for line in str(error).splitlines():
             log.error("%s", line)

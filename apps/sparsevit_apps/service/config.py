@@ -183,7 +183,7 @@ def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Serv
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{shown(str(path))} cannot be read ({why}); name a file with a service's settings") from error
+        raise ConfigError(f"{shown(str(path))} cannot be read ({why}); name a file of settings") from error
     try:
         document = tomllib.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # of bytes, of numbers with thousands of digits, of nesting, too

@@ -146,7 +146,7 @@ def open_sinks(
     try:
         for name, table in config.sinks.items():
             for uri, taken in uris_of(table, config.sources_of(table)).items():
-                shown = f"{name}/{next(iter(taken))}" if SOURCE_MARK in table.uri else name
+                shown = f"{name}:{next(iter(taken))}" if SOURCE_MARK in table.uri else name
                 found = next((each for each in kept if each.uri == uri), None)
                 if found is not None:
                     opened.append(OpenSink(shown, uri, table, taken, found.sink))

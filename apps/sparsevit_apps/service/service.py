@@ -29,23 +29,48 @@ _END_S = 5.0
 _TROUBLE = (SourceState.STALLED, SourceState.LOST)
 
 
-@contextmanager
-def signals_as_events() -> Iterator[SimpleQueue[int]]:
-    """Has SIGHUP, SIGTERM and Ctrl-C put into a queue, so that nothing is interrupted by them. A second Ctrl-C
-    interrupts."""
-    events: SimpleQueue[int] = SimpleQueue()
+class Signals:
+    """SIGHUP, SIGTERM and Ctrl-C as events, so that nothing is interrupted by them. A second Ctrl-C interrupts.
 
-    def put(number: int, _frame: FrameType | None) -> None:
-        events.put(number)
+    Attributes:
+        events: numbers of signals that came; 0 is no signal and wakes whoever waits.
+        patient: SIGTERM and Ctrl-C wait to be taken from the events; before, while nothing is recorded yet, they end
+            whatever is under way, as the building of an engine.
+    """
+
+    def __init__(self) -> None:
+        self.events: SimpleQueue[int] = SimpleQueue()
+        self.patient = False
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """While this lasts, in the main thread."""
+        numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self._take) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def next(self) -> int:
+        """The number of the next signal; 0 when something has changed, or nothing for a while."""
+        try:
+            return self.events.get(timeout=1.0)
+        except Empty:
+            return 0
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        if not self.patient and number != signal.SIGHUP:
+            raise stopped_by(number)
+        self.events.put(number)
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
 
-    before = {number: signal.signal(number, put) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield events
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+def stopped_by(number: int) -> KeyboardInterrupt:
+    """The exception that says which signal ended it."""
+    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
 
 
 @dataclass
@@ -69,16 +94,15 @@ class Service:
     Threads: one, the main thread, which waits for signals.
     """
 
-    def __init__(self, path: Path, events: SimpleQueue[int]) -> None:
+    def __init__(self, path: Path, signals: Signals) -> None:
         """
         Args:
             path: path of the configuration.
-            events: numbers of signals; 0 wakes it.
+            signals: signals, handled already.
         """
         self._path = path
-        self._events = events
+        self._signals = signals
         self._governors: tuple[ModelConfig, GovernorConfig, Governor | None] | None = None
-        self._costs_ms = 0.0
 
     def run(self, config: ServiceConfig) -> None:
         """Runs until the end.
@@ -95,13 +119,13 @@ class Service:
             running = self._begin(config, model, [])
             notify("READY=1")
             while True:
-                number = self._next_event()
+                number = self._signals.next()
                 if number == signal.SIGHUP:
                     running = self._reload(running)
                     model = running.model
                 elif number:
                     _log.info("stopping on %s", signal.Signals(number).name)
-                    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+                    raise stopped_by(number)
                 elif self._is_over(running):
                     return
         finally:
@@ -110,16 +134,11 @@ class Service:
                 self._end(running, [])
             model.close()
 
-    def _next_event(self) -> int:
-        try:
-            return self._events.get(timeout=1.0)
-        except Empty:
-            return 0
-
     def _begin(self, config: ServiceConfig, model: Model, kept: list[parts.OpenSink]) -> _Running:
         governor = self._governor(config, model)
         level = None if governor is not None else parts.level_of(model, config.model.sparsity)
         inference_ms = parts.warm_up(model, governor.level if governor is not None else level)
+        self._signals.patient = True
         sources = parts.open_sources(config)
         session: Session | None = None
         sinks: list[parts.OpenSink] = []
@@ -257,7 +276,7 @@ class Service:
         state = status.state.value
         if source is None:
             _log.debug("session: %s%s", state, said)
-            self._events.put(0)
+            self._signals.events.put(0)
             return
         level = logging.WARNING if status.state in _TROUBLE else logging.INFO
         extra = {"source": source, "state": state, "reason": status.reason}
