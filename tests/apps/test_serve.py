@@ -21,6 +21,8 @@ import tiny
 from brokers import Broker, Listener, needs_broker
 from hooks_of_sinks import Hook, wait_until
 from mjpeg_camera import CameraServer
+from sparsevit_apps.service.config import load_config
+from sparsevit_apps.service.parts import open_sources
 from sparsevit_runtime.sources.capture import opencv_has
 
 pytestmark = pytest.mark.timed
@@ -263,6 +265,21 @@ def test_a_governor_chooses_the_level_and_a_page_outlasts_a_reload(serve, camera
     assert sum("seen at" in message for message in run.messages()) == 1
     assert read("/readyz")
     assert run.end(signal.SIGTERM) == 143
+
+
+def test_addresses_that_do_not_answer_are_waited_for_side_by_side(tmp_path):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}/live"
+        sources = "".join(f'[sources.{name}]\nuri = "{uri}"\ntimeout_ms = 600\n' for name in "abcd")
+        (tmp_path / "config.toml").write_text(sources + '[sinks.n]\nuri = "null://"\n')
+        start = time.monotonic()
+        opened = open_sources(load_config(tmp_path / "config.toml"))
+        assert time.monotonic() - start < 2.0
+    for source in opened.values():
+        assert source.live  # and may come later
+        source.close()
 
 
 def test_a_file_that_means_nothing_ends_it_with_an_error(serve):

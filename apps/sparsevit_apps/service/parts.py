@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,20 +71,24 @@ def make_governor(model: Model, config: GovernorConfig) -> Governor | None:
 
 
 def open_sources(config: ServiceConfig) -> dict[str, Source]:
-    """The sources by name; those that are live and not there yet are waited for later.
+    """The sources by name, opened side by side, so that several that do not answer take no longer than one. Those that
+    are live and not there yet are waited for later.
 
     Raises:
         SourceError: one cannot be opened, and never will be.
     """
-    opened: dict[str, Source] = {}
-    try:
-        for name, source in config.sources.items():
-            opened[name] = open_feed(source.uri, _rule(source.max_reconnect, source.timeout_ms))
-    except SparseViTError:
-        for each in opened.values():
-            each.close()
-        raise
-    return opened
+    with ThreadPoolExecutor(len(config.sources), "sparsevit-opening") as pool:
+        opening = {
+            name: pool.submit(open_feed, source.uri, _rule(source.max_reconnect, source.timeout_ms))
+            for name, source in config.sources.items()
+        }
+    failed = next((each.exception() for each in opening.values() if each.exception() is not None), None)
+    if failed is None:
+        return {name: each.result() for name, each in opening.items()}
+    for each in opening.values():
+        if each.exception() is None:
+            each.result().close()
+    raise failed
 
 
 def _rule(max_reconnect: int | None, timeout_ms: float | None) -> Reconnect:
