@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -23,6 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsevit_runtime.texts import printable, printable_json
+
+if TYPE_CHECKING:
+    from sparsevit_runtime import Counts
 
 #: Width of tables that go to a file or a pipe, where there is no terminal to ask.
 _PIPE_COLUMNS = 120
@@ -235,6 +238,20 @@ def facts(rows: Sequence[tuple[str, str]], title: str | None = None) -> Table:
     for name, value in rows:
         table.add_row(name, Text(printable(value, keep="\n")))
     return table
+
+
+def say_counts(counts: Sequence[Counts]) -> list[str]:
+    """A line for each place where objects were counted: ``gate: in 3 (2 car, 1 pedestrian), out 0``."""
+
+    def say(what: str, of_class: Mapping[str, int]) -> str:
+        names = ", ".join(f"{count} {name}" for name, count in sorted(of_class.items()))
+        return f"{what} {sum(of_class.values())}" + (f" ({names})" if names else "")
+
+    return [
+        f"{each.name}: "
+        + ", ".join(say(what, of_class) for what, of_class in each.to_dict().items() if isinstance(of_class, dict))
+        for each in counts
+    ]
 
 
 def as_list(table: Table) -> Group:

@@ -11,7 +11,7 @@ import typer
 from sparsevit_runtime.errors import ArgumentError, PlanError
 
 if TYPE_CHECKING:
-    from sparsevit_runtime import Reconnect
+    from sparsevit_runtime import Reconnect, Tracking
     from sparsevit_runtime.live.governor import Target
 
 _RUNNING, _LIVE = "Running", "Live"
@@ -45,6 +45,30 @@ TimeoutMs = Annotated[
         "--timeout-ms",
         min=1,
         help="Longest wait for a camera or stream to open, and for each of its frames; 12000 and 8000 unless given.",
+    ),
+]
+_TRACKING = "Tracking"
+Track = Annotated[
+    bool,
+    typer.Option("--track", help="Detected objects keep their numbers from frame to frame.", rich_help_panel=_TRACKING),
+]
+CountLines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--count-line",
+        metavar="X1,Y1,X2,Y2",
+        help="Count objects that cross a line, in to its left and out: shares of the frame, or pixels where a number "
+        "is above 1; ',name=gate' behind them names it. May be repeated.",
+        rich_help_panel=_TRACKING,
+    ),
+]
+CountZones = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--count-zone",
+        metavar="X,Y,X,Y,X,Y...",
+        help="Count objects that come into a polygon, leave it, and are there. May be repeated.",
+        rich_help_panel=_TRACKING,
     ),
 ]
 
@@ -160,6 +184,22 @@ def split_plans(text: str) -> list[str]:
     if not all(parts):
         raise PlanError(f"the list {text!r} has an empty entry; give numbers or plan files: 0,0.3,0.6,plan.json")
     return parts
+
+
+def parse_tracking(track: bool, lines: list[str] | None, zones: list[str] | None) -> Tracking | bool:
+    """What ``--track``, ``--count-line`` and ``--count-zone`` say; a place to count at implies tracking.
+
+    Raises:
+        typer.BadParameter: a line or zone is none, or two have one name.
+    """
+    if not lines and not zones:
+        return track
+    from sparsevit_runtime import CountLine, CountZone, Tracking
+
+    try:
+        return Tracking(count=[*map(CountLine.parse, lines or ()), *map(CountZone.parse, zones or ())])
+    except ArgumentError as error:
+        raise typer.BadParameter(str(error), param_hint="--count-line, --count-zone") from error
 
 
 def parse_duration(text: str) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsevit_runtime import Model, Outlet, Result, Session, Sink, Source, draw_result
+from sparsevit_runtime import Counts, Model, Outlet, Result, Session, Sink, Source, Tracking, draw_result
 from sparsevit_runtime.errors import SinkError, SourceError, SourceLostError
 from sparsevit_runtime.live.governor import Governor
 from sparsevit_runtime.live.outlet import Pull
@@ -39,6 +39,7 @@ class RunSummary:
         reconnects: times a live source came back after it was lost.
         level_reason: reason for the share of the last frame, where a governor chose it.
         lost: reason why a live source, one of several, did not come back; empty for one that ended otherwise.
+        counts: counts at the last frame, where objects were counted.
         stop: exception of the Ctrl-C or signal that ended it; None when it ended by itself.
     """
 
@@ -52,6 +53,7 @@ class RunSummary:
     reconnects: int = 0
     level_reason: str = ""
     lost: str = ""
+    counts: Sequence[Counts] = ()
 
     @property
     def interrupted(self) -> bool:
@@ -93,6 +95,7 @@ def run_sources(
     limit: int | None = None,
     governor: Governor | None = None,
     max_age_ms: float | None = None,
+    track: bool | Tracking = False,
     on_result: Callable[[Result, int], None] = lambda result, frames: None,
 ) -> list[RunSummary]:
     """Writes the results of sources to their sinks until all have ended, someone stops it, or `limit` frames are done.
@@ -111,6 +114,7 @@ def run_sources(
         limit: frames of each source at most; None for all.
         governor: chooses the sparsity, in place of `sparsity`.
         max_age_ms: older frames of live sources are dropped; None for none.
+        track: see `Session`.
         on_result: listener, told each result and the frames done of all sources, in this thread.
 
     Returns:
@@ -134,6 +138,7 @@ def run_sources(
         limit_each=limit,
         governor=governor,
         max_age_ms=max_age_ms,
+        track=track,
     )
     for sink in dict.fromkeys(sink for _, sinks in feeds for sink in sinks):
         sink.attach(session)
@@ -181,6 +186,7 @@ def run_sources(
                 counts.reconnects,
                 "" if result is None else result.level_reason,
                 status.reason if status.state is SourceState.LOST else "",
+                getattr(result, "counts", ()),
             )
         )
     return summaries

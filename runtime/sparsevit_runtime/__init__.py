@@ -27,6 +27,10 @@ _HOME = {
     "Reconnect": "live.reconnect",
     "Result": "tasks.results",
     "Detections": "tasks.detection",
+    "Counts": "tasks.counts",
+    "Tracking": "tracking",
+    "CountLine": "tracking",
+    "CountZone": "tracking",
     "Segmentation": "tasks.segmentation",
     "Features": "tasks.backbone",
     "Timings": "tasks.results",
@@ -110,10 +114,14 @@ if TYPE_CHECKING:
     from .sources.base import Frame as Frame
     from .sources.base import Source as Source
     from .tasks.backbone import Features as Features
+    from .tasks.counts import Counts as Counts
     from .tasks.detection import Detections as Detections
     from .tasks.results import Result as Result
     from .tasks.results import Timings as Timings
     from .tasks.segmentation import Segmentation as Segmentation
+    from .tracking import CountLine as CountLine
+    from .tracking import CountZone as CountZone
+    from .tracking import Tracking as Tracking
     from .windows.activity import WindowActivity as WindowActivity
     from .windows.plan import Plan as Plan
 

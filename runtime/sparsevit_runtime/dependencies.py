@@ -54,7 +54,10 @@ _ADVICE = {
     "yaml": "PyYAML reads training recipes. pip install 'sparsevit-edge[train]'",
     "PIL": "Pillow reads label maps with a palette. pip install 'sparsevit-edge[train]'",
     "pycocotools": "pycocotools measures average precision. pip install 'sparsevit-edge[train]'",
-    "scipy": "SciPy fits the search's cost model. pip install 'sparsevit-edge[train]'",
+    "scipy": (
+        "SciPy matches tracked objects, pip install 'sparsevit-edge[track]', and fits the search's cost model, pip "
+        "install 'sparsevit-edge[train]'"
+    ),
     "tensorboard": "TensorBoard shows training logs. pip install 'sparsevit-edge[log]', or leave tensorboard: false",
     "matplotlib": "matplotlib draws the profile. pip install 'sparsevit-edge[plot]'",
     "starlette": _WEB.format("Starlette answers requests"),

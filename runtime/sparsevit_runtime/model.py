@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .live.reconnect import Reconnect
     from .live.stream import Stream
     from .sources.base import Source
+    from .tracking import Tracking
 
 #: Far beyond any machine; ONNX Runtime takes whatever it is told, and falls.
 _MOST_THREADS = 1024
@@ -303,6 +304,7 @@ class Model:
         activity: bool = False,
         threshold: float = DEFAULT_THRESHOLD,
         reconnect: Reconnect | None = None,
+        track: bool | Tracking = False,
     ) -> Stream:
         """Runs every frame of a source, in order, with capture and inference overlapping the caller's own work.
 
@@ -315,17 +317,22 @@ class Model:
             sparsity, activity, threshold: the same as in `__call__`.
             reconnect: rule by which a camera or stream is opened anew; None gives one named by its URI some seconds to
                 come back after it broke.
+            track: detected objects keep their numbers (`Detections.track_ids`); a `Tracking` says how, and where they
+                are counted (`Detections.counts`).
 
         Returns:
             An iterator of results, whose `level` may be changed on the way; also a context manager, whose exit stops
             the threads and closes the source. A camera that hangs is not waited for.
 
         Raises:
-            SourceError, PlanError: at once. While iterating also FrameError and BackendError.
+            SourceError, PlanError: at once, and ArgumentError where the model finds no objects to track. While
+                iterating also FrameError and BackendError.
         """
         from .live.stream import Stream
 
-        return Stream(self.runner, source, sparsity, activity=activity, threshold=threshold, reconnect=reconnect)
+        return Stream(
+            self.runner, source, sparsity, activity=activity, threshold=threshold, reconnect=reconnect, track=track
+        )
 
     def warm_up(self, runs: int = 2) -> None:
         """Runs the probe image, so that the first real frame does not pay for allocations. Raises ArgumentError."""

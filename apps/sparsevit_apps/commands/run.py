@@ -60,6 +60,9 @@ def run(
         bool, typer.Option("--draw/--no-draw", help="Annotate the frames, or pass them as they are.")
     ] = True,
     overwrite: options.Overwrite = False,
+    track: options.Track = False,
+    count_line: options.CountLines = None,
+    count_zone: options.CountZones = None,
     max_reconnect: options.MaxReconnect = None,
     timeout_ms: options.TimeoutMs = None,
     target_ms: options.TargetMs = None,
@@ -87,6 +90,7 @@ def run(
 
     reconnect = options.parse_reconnect(max_reconnect, timeout_ms)
     target = options.parse_target(target_ms, target_fps, sparsity, levels)
+    tracking = options.parse_tracking(track, count_line, count_zone)
     sources, places = (inputs, outputs) if outputs else (inputs[:1], inputs[1:])
     check_positional(sources[0], () if outputs else places, overwrite)
     with ExitStack() as opened:
@@ -114,6 +118,7 @@ def run(
             limit=frames,
             governor=governor,
             max_age_ms=max_age_ms,
+            track=tracking,
         )
         runs: list[_Run] = []
         if feeds:
@@ -250,7 +255,7 @@ def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
 
     from sparsevit_runtime.windows.level import say_pruned
 
-    from ..console import facts, is_quiet, stderr, stdout
+    from ..console import facts, is_quiet, say_counts, stderr, stdout
     from ..outputs import written_files
 
     if is_quiet():
@@ -278,6 +283,7 @@ def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:
         rows.append(("lost", summary.lost))
     if summary.reconnects:
         rows.append(("reconnects", f"{summary.reconnects}"))
+    rows += [("counted", told) for told in say_counts(summary.counts)]
     for written in written_files(run.sinks):
         rows.append(("wrote", f"{written.name} ({written.about})"))
     (stderr() if to_stderr else stdout()).print(facts(rows))

@@ -25,6 +25,7 @@ _EXTRAS = {
     "video": (("av",), "H.264 video, which browsers play"),
     "web": (("starlette", "uvicorn", "websockets", "prometheus_client"), "a run seen in a browser"),
     "mqtt": (("paho",), "results published to a broker"),
+    "track": (("scipy",), "tracking and counting detected objects"),
     "plot": (("matplotlib",), "sparsevit profile --plot"),
     "power": (("pynvml",), "the energy that sparsevit profile measures on an NVIDIA GPU"),
     "train": (("torch", "yaml", "scipy", "pycocotools"), "sparsevit adapt, eval and search"),

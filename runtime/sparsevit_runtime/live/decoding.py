@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..tasks import Result
+from ..tracking import Follower
 from .channel import Channel, Closed
 from .delivery import Delivery, Draw
 from .inference import Answer
@@ -33,6 +34,7 @@ class Decoding:
         draw: Draw,
         on_end: Callable[[Exception | None], None],
         on_cost: Callable[[Request, float, float], None],
+        follower: Follower | None = None,
     ) -> None:
         """
         Args:
@@ -42,6 +44,7 @@ class Decoding:
             draw: draws the picture of a result, once asked for.
             on_end: called in this thread at the end, with the error if there was one.
             on_cost: called in this thread with what a frame was asked for, its latency and its inference time, ms.
+            follower: follows the objects of every source; None where nothing is tracked.
         """
         self._runner = runner
         self._answers = answers
@@ -49,6 +52,7 @@ class Decoding:
         self._draw = draw
         self._on_end = on_end
         self._on_cost = on_cost
+        self._follower = follower
         self._rates: defaultdict[str, Rate] = defaultdict(Rate)
         self._thread = threading.Thread(target=self._run, name="sparsevit-decoding", daemon=True)
 
@@ -91,6 +95,8 @@ class Decoding:
                 file=frame.file,
                 fps=self._rates[capture.name].tick(time.perf_counter()),
             )
+            if self._follower is not None:
+                result = self._follower.follow(capture.name, capture.source, result)
         except Exception:
             prepared.fail()
             raise

@@ -15,8 +15,9 @@ import numpy as np
 from ..arguments import as_number, as_whole
 from ..draw import draw_result
 from ..errors import ArgumentError, SessionError, SourceError
-from ..runner import DEFAULT_THRESHOLD, Request, Runner
+from ..runner import DEFAULT_THRESHOLD, Request, Runner, check_share
 from ..tasks import Result
+from ..tracking import Follower, Tracking, tracking_of
 from ..windows.level import Level
 from ..windows.plan import PlanLike
 from .capture import Capture, PreparedFrame
@@ -78,6 +79,7 @@ class Session:
         governor: Governor | None = None,
         max_age_ms: float | None = None,
         batch: int | None = None,
+        track: bool | Tracking = False,
     ) -> None:
         """Opens the sources; nothing is read yet. The session closes them, also those that were open before.
 
@@ -97,10 +99,14 @@ class Session:
             max_age_ms: frames of live sources that are older when the model is free are dropped; None for any age.
             batch: frames that run together at most, of those that are there at that moment. None for one of each
                 source on a GPU, and for one on a CPU, where a batch takes as long as its frames one by one.
+            track: objects keep their numbers from frame to frame, each source by itself; a `Tracking` says how, and
+                where they are counted.
 
         Raises:
             PlanError: the level does not fit the model.
-            ArgumentError: a level and a governor, an age that is no number above 0, or a batch below 1.
+            ArgumentError: a level and a governor, an age that is no number above 0, a batch below 1, or objects to
+                track with a model that finds none.
+            MissingDependencyError: what tracking needs is not installed.
             SourceError, FrameError: a source cannot be opened, or is none.
         """
         if governor is not None and level is not None:
@@ -109,6 +115,10 @@ class Session:
         self._governor = governor
         self._runner = runner
         self._activity, self._threshold = activity, threshold
+        tracking = tracking_of(track)
+        follower = None if tracking is None else Follower(tracking, runner, check_share("threshold", threshold))
+        if follower is not None:
+            self._threshold = follower.threshold
         self._draws_activity, self._draw = activity, draw
         self._request = self._requested(level) if governor is None else self._governed(governor)
         self._choosing = threading.Lock()
@@ -119,7 +129,9 @@ class Session:
         self._inference = Inference(
             runner, self._scheduler, self._answers, lambda: self._request, oldest_s, self._most(batch)
         )
-        self._decoding = Decoding(runner, self._answers, self._outlets, self.draw, self._decoded_all, self._observe)
+        self._decoding = Decoding(
+            runner, self._answers, self._outlets, self.draw, self._decoded_all, self._observe, follower
+        )
         self._tracker: Tracker[SessionState] = Tracker(SessionState.NEW)
         self._lock = threading.RLock()
         self._working = 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..runner import DEFAULT_THRESHOLD, Runner
 from ..sources.base import Source
 from ..tasks import Result
+from ..tracking import Tracking
 from ..windows.level import Level
 from ..windows.plan import PlanLike
 from .feeds import SourceLike, open_feed
@@ -45,6 +46,7 @@ class Stream(Iterator[Result]):
         activity: bool = False,
         threshold: float = DEFAULT_THRESHOLD,
         reconnect: Reconnect | None = None,
+        track: bool | Tracking = False,
     ) -> None:
         """Opens the source; see `Model.stream`.
 
@@ -56,7 +58,9 @@ class Stream(Iterator[Result]):
         feed = open_feed(source, reconnect)
         self.source = source if isinstance(source, Source) else feed
         self._results = Pull(0 if feed.live else _AHEAD)
-        self.session = Session(runner, feed, [self._results], level=level, activity=activity, threshold=threshold)
+        self.session = Session(
+            runner, feed, [self._results], level=level, activity=activity, threshold=threshold, track=track
+        )
         # The threads hold the session; nothing but this one holds the stream.
         self._close = weakref.finalize(self, self.session.close)
 

@@ -18,6 +18,7 @@ from ..errors import ArgumentError, SelectionError
 from ..images.annotate import check_picture, line_width, write_tag
 from ..images.letterbox import Letterbox
 from .base import Task
+from .counts import Counts, draw_counts
 from .palette import class_palette, hues
 from .results import (
     CategoryIds,
@@ -47,12 +48,14 @@ class Detection(NamedTuple):
         confidence: confidence, 0 to 1.
         class_id: class, into the names of the result.
         name: name of the class.
+        track_id: number of the object, from 1; None where it is not tracked, or not yet.
     """
 
     xyxy: np.ndarray
     confidence: float
     class_id: int
     name: str
+    track_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
@@ -61,7 +64,8 @@ class Detections(Result):
 
     They are counted, selected and walked through as `supervision.Detections` are: `len(result)`, `result.empty`,
     `result[0]`, `result[:5]`, `result[result.confidence > 0.5]`, `result[result.class_id == 2]` give results with those
-    objects only; a loop gives each as a `Detection`. `save` writes .json and .npz (`xyxy`, `confidence`, `class_id`).
+    objects only; a loop gives each as a `Detection`. `save` writes .json and .npz (`xyxy`, `confidence`, `class_id`,
+    and `track_ids` where objects are tracked).
 
     Attributes:
         xyxy: (N, 4) float32 corners in frame pixels, inside the frame.
@@ -69,6 +73,9 @@ class Detections(Result):
         class_id: (N,) int64 into `names`.
         names: class names.
         palette: (K, 3) uint8 RGB, one colour per class, as it is drawn; None for distinct hues.
+        track_ids: (N,) int64 number of each object, from 1, its own for as long as its source sees it; -1 for one that
+            has none yet. None where nothing is tracked.
+        counts: counts at lines and in zones, from the start of the stream to this frame.
     """
 
     xyxy: np.ndarray
@@ -76,6 +83,8 @@ class Detections(Result):
     class_id: np.ndarray
     names: tuple[str, ...]
     palette: np.ndarray | None = None
+    track_ids: np.ndarray | None = None
+    counts: tuple[Counts, ...] = ()
 
     def __post_init__(self) -> None:
         expect_size(self.image_wh)
@@ -87,6 +96,8 @@ class Detections(Result):
             ("class_id", (count,), np.int64),
         ):
             expect(name, getattr(self, name), shape, dtype)
+        if self.track_ids is not None:
+            expect("track_ids", self.track_ids, (count,), np.int64)
         if self.palette is not None:
             expect("palette", self.palette, (len(self.names), 3), np.uint8)
         if count and not 0 <= self.class_id.min() <= self.class_id.max() < len(self.names):
@@ -112,11 +123,23 @@ class Detections(Result):
             SelectionError: there is no such object, the mask is of another length, or it is no index.
         """
         chosen = self._chosen(index)
-        return replace(self, xyxy=self.xyxy[chosen], confidence=self.confidence[chosen], class_id=self.class_id[chosen])
+        return replace(
+            self,
+            xyxy=self.xyxy[chosen],
+            confidence=self.confidence[chosen],
+            class_id=self.class_id[chosen],
+            track_ids=None if self.track_ids is None else self.track_ids[chosen],
+        )
 
     def __iter__(self) -> Iterator[Detection]:
-        for box, score, c in zip(self.xyxy, self.confidence, self.class_id):
-            yield Detection(box, float(score), int(c), self.names[c])
+        for box, score, c, track in zip(self.xyxy, self.confidence, self.class_id, self._tracks()):
+            yield Detection(box, float(score), int(c), self.names[c], track)
+
+    def _tracks(self) -> list[int | None]:
+        """The number of each object, None for none."""
+        if self.track_ids is None:
+            return [None] * len(self)
+        return [track if track >= 0 else None for track in self.track_ids.tolist()]
 
     def _chosen(self, index: object) -> slice | np.ndarray:
         if isinstance(index, slice):
@@ -155,25 +178,31 @@ class Detections(Result):
 
     def _npz(self) -> bytes:
         data = io.BytesIO()
-        np.savez(data, xyxy=self.xyxy, confidence=self.confidence, class_id=self.class_id)
+        tracks: dict[str, Any] = {} if self.track_ids is None else {"track_ids": self.track_ids}
+        np.savez(data, xyxy=self.xyxy, confidence=self.confidence, class_id=self.class_id, **tracks)
         return data.getvalue()
 
     def to_supervision(self) -> supervision.Detections:
-        """A `supervision.Detections` with the class names under ``data["class_name"]``.
+        """A `supervision.Detections` with the class names under ``data["class_name"]``, and the numbers of tracked
+        objects as `tracker_id`, -1 for those that have none yet.
 
         Raises:
             MissingDependencyError: supervision is not installed.
         """
         names = np.array([self.names[c] for c in self.class_id], dtype=str)
         found: supervision.Detections = require("supervision").Detections(
-            xyxy=self.xyxy, confidence=self.confidence, class_id=self.class_id, data={"class_name": names}
+            xyxy=self.xyxy,
+            confidence=self.confidence,
+            class_id=self.class_id,
+            tracker_id=self.track_ids,
+            data={"class_name": names},
         )
         return found
 
     def to_coco(
         self, image_id: int | str | None = None, category_ids: CategoryIds | None = None
     ) -> list[dict[str, Any]]:
-        """COCO detection records: bbox is x, y, width, height in frame pixels.
+        """COCO detection records: bbox is x, y, width, height in frame pixels. Tracked objects have a `track_id`.
 
         Args:
             image_id: image id of this frame; `frame_index` when None.
@@ -191,11 +220,13 @@ class Detections(Result):
                 "bbox": [round(float(v), 3) for v in box],
                 "score": round(float(score), 5),
             }
-            for box, score, c in zip(boxes, self.confidence, self.class_id)
+            | ({} if track is None else {"track_id": track})
+            for box, score, c, track in zip(boxes, self.confidence, self.class_id, self._tracks())
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """The common head and `objects`: class, name, score and box of each."""
+        """The common head and `objects`: class, name, score and box of each, and where objects are tracked `track_id`,
+        None for one that has none yet. `counts`, where there are any, is a list of `Counts.to_dict`."""
         objects = [
             {
                 "class_id": int(c),
@@ -203,9 +234,11 @@ class Detections(Result):
                 "confidence": round(float(score), 5),
                 "xyxy": [round(float(v), 2) for v in box],
             }
-            for box, score, c in zip(self.xyxy, self.confidence, self.class_id)
+            | ({} if self.track_ids is None else {"track_id": track})
+            for box, score, c, track in zip(self.xyxy, self.confidence, self.class_id, self._tracks())
         ]
-        return {**self._head(DetectionTask.name), "objects": objects}
+        counts = {"counts": [each.to_dict() for each in self.counts]} if self.counts else {}
+        return {**self._head(DetectionTask.name), "objects": objects, **counts}
 
     def draw_answer(self, image: np.ndarray) -> np.ndarray:
         """See `Result.draw_answer`.
@@ -257,7 +290,8 @@ class DetectionTask(Task):
 
 
 def draw_detections(image: np.ndarray, result: Detections) -> np.ndarray:
-    """Draws boxes with name and confidence, by supervision's annotators.
+    """Draws boxes with name, number where the object is tracked, and confidence, by supervision's annotators; and the
+    lines and zones where objects were counted.
 
     Args:
         image: (H, W, 3) uint8 BGR.
@@ -279,8 +313,11 @@ def draw_detections(image: np.ndarray, result: Detections) -> np.ndarray:
     of_classes = supervision.ColorPalette(colors=[supervision.Color(*color) for color in colors])
     annotator = supervision.BoxAnnotator(color=of_classes, thickness=line_width(canvas))
     canvas = np.asarray(annotator.annotate(canvas, result.to_supervision()))
-    for box, score, c in reversed(list(zip(result.xyxy, result.confidence, result.class_id))):  # the best on top
-        write_tag(canvas, f"{result.names[c]} {score:.2f}", (box[0], box[1]), colors[c][::-1])
+    for found in reversed(list(result)):  # the best on top
+        number = "" if found.track_id is None else f" #{found.track_id}"
+        text = f"{found.name}{number} {found.confidence:.2f}"
+        write_tag(canvas, text, (found.xyxy[0], found.xyxy[1]), colors[found.class_id][::-1])
+    draw_counts(canvas, result.counts)
     return canvas
 
 

@@ -47,6 +47,7 @@ class _SessionCollector(Collector):
         yield _gauge("sparsevit_build_info", "Versions and names; always 1.", about, 1)
         yield _gauge("sparsevit_viewers", "Pages and pictures that are open.", {}, self._viewers())
         yield self._ages()
+        yield self._crossings()
         session = self._control.session
         if session is None:
             return
@@ -68,6 +69,19 @@ class _SessionCollector(Collector):
                 total += count
                 buckets.append((end, float(total)))
             family.add_metric([camera], buckets, ages.total_s)
+        return family
+
+    def _crossings(self) -> Metric:
+        family = CounterMetricFamily(
+            "sparsevit_crossings",
+            "Tracked objects that crossed a line or the border of a zone.",
+            labels=["source", "line", "direction", "class"],
+        )
+        for camera, counts in self._figures.counts().items():
+            for each in counts:
+                for direction, of_class in (("in", each.into), ("out", each.out)):
+                    for name, count in of_class.items():
+                        family.add_metric([camera, each.name, direction, name], count)
         return family
 
     def _states(self, session: LiveSession) -> Metric:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ...tasks import Result
+from ...tasks.counts import Counts
 
 #: Upper ends of the histogram of frame ages, seconds.
 AGE_BUCKETS_S = (0.01, 0.02, 0.033, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -100,7 +102,13 @@ class Figures:
             "timings": newest.timings.to_dict(),
             "window_share": round(newest.window_share, 4),
             "keep": None if newest.keep is None else list(newest.keep),
+            "counts": [each.to_dict() for each in getattr(newest, "counts", ())],
         }
+
+    def counts(self) -> dict[str, Sequence[Counts]]:
+        """Objects counted so far, by camera."""
+        with self._lock:
+            return {name: getattr(each.newest, "counts", ()) for name, each in self._cameras.items()}
 
     def history(self, camera: str) -> list[list[float | None]]:
         """Points of the plots, oldest first, half a second apart: fps, latency, its 95th percentile and age in
