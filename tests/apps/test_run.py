@@ -94,6 +94,46 @@ def test_threshold_of_detections(sparsevit, tiny_model, tmp_path, threshold, cou
     assert len(json.loads(sinks[0].read_text())["objects"]) == count
 
 
+DETECTOR = {"task": "detection", "boxes": [(2, 2, 20, 20), (5, 25, 30, 30)], "scores": [0.9, 0.5], "classes": [1, 2]}
+
+
+def test_objects_are_tracked_and_counted(sparsevit, tiny_model, tmp_path):
+    out = tmp_path / "out.jsonl"
+    places = ("--count-line", "0,0.5,1,0.5,name=gate", "--count-zone", "0,0.5,1,0.5,1,1,0,1")
+    said = sparsevit("run", STREET, out, tmp_path / "out.mp4", "-m", tiny_model(**DETECTOR), *places)
+    assert said.code == 0, said.err
+    first, *_, last = (json.loads(line) for line in out.read_text().splitlines())
+    assert [each["track_id"] for each in first["objects"]] == [None, None]
+    assert [each["track_id"] for each in last["objects"]] == [1, 2]
+    assert last["counts"][0] == {"name": "gate", "kind": "line", "in": {}, "out": {}}
+    assert last["counts"][1] == {"name": "zone 1", "kind": "zone", "in": {}, "out": {}, "inside": {"road": 1, "car": 1}}
+    assert "gate: in 0, out 0" in said.out
+    assert "zone 1: in 0, out 0, inside 2 (1 car, 1 road)" in said.out
+
+
+def test_tracking_alone(sparsevit, tiny_model, tmp_path):
+    out = tmp_path / "out.jsonl"
+    assert sparsevit("run", STREET, out, "-m", tiny_model(**DETECTOR), "--track").code == 0
+    last = json.loads(out.read_text().splitlines()[-1])
+    assert [each["track_id"] for each in last["objects"]] == [1, 2] and "counts" not in last
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "code", "message"),
+    [
+        ({}, ("--track",), 1, "tiny is a model for segmentation, which finds no objects"),
+        (DETECTOR, ("--count-line", "0,0,1"), 2, "3 numbers make no line"),
+        (DETECTOR, ("--count-zone", "0,0,1,1,left"), 2, "is no zone to count at"),
+        (DETECTOR, ("--count-line", "0,0,1,1,name=a", "--count-line", "0,1,1,0,name=a"), 2, "two places are named"),
+    ],
+)
+def test_what_cannot_be_tracked_or_counted_is_told(sparsevit, tiny_model, tmp_path, model, options, code, message):
+    said = sparsevit("run", STREET, tmp_path / "out.jsonl", "-m", tiny_model(**model), *options)
+    assert said.code == code
+    assert message in " ".join(said.err.replace("\u2502", " ").split())
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_plan_file_and_list(sparsevit, tiny_model, tmp_path):
     model = tiny_model()
     (tmp_path / "plan.json").write_text('{"schema": 1, "ratios": [[0.5, 0.5], [0, 0, 0.5, 0.5]]}')

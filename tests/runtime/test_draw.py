@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from sparsevit_runtime.draw import draw_activity, draw_detections, draw_result, 
 from sparsevit_runtime.errors import FrameError, PlanError
 from sparsevit_runtime.images.letterbox import LabelGrid, Letterbox
 from sparsevit_runtime.tasks.backbone import Features
+from sparsevit_runtime.tasks.counts import Counts
 from sparsevit_runtime.tasks.detection import Detections
 from sparsevit_runtime.tasks.segmentation import Segmentation
 from sparsevit_runtime.windows.activity import WindowActivity
@@ -270,3 +273,33 @@ def test_other_images_are_refused(draw, bad):
         draw(bad, segmentation())
     with pytest.raises(FrameError):
         draw_activity(bad, activity())
+
+
+def test_the_number_of_a_tracked_object_is_in_its_tag(image):
+    plain = draw_detections(image, detections())
+    tracked = draw_detections(image, replace(detections(), track_ids=np.array([12])))
+    waiting = draw_detections(image, replace(detections(), track_ids=np.array([-1])))
+    assert not np.array_equal(tracked, plain) and np.array_equal(waiting, plain)
+    np.testing.assert_array_equal(tracked[130:], plain[130:])  # the box has the colour of its class as before
+
+
+@pytest.mark.parametrize("size_wh", [(64, 48), (320, 180), (1920, 1080)])
+@pytest.mark.parametrize("kind", ["line", "zone"])
+def test_lines_and_zones_are_drawn_with_their_counts(size_wh, kind):
+    width, height = size_wh
+    frame = np.full((height, width, 3), 100, np.uint8)
+    points = ((0.1 * width, 0.6 * height), (0.9 * width, 0.6 * height), (0.9 * width, 0.9 * height))
+    counts = Counts("gate \u2013", kind, points[: 2 if kind == "line" else 3], {"car": 3}, {})
+    empty = Detections(
+        image_wh=size_wh, xyxy=np.zeros((0, 4), np.float32), confidence=np.zeros(0, np.float32),
+        class_id=np.zeros(0, np.int64), names=NAMES, counts=(counts,),
+    )  # fmt: skip
+    picture = draw_result(frame, empty, hud=False)
+    assert (frame == 100).all()
+    bright = (picture == (80, 220, 255)).all(axis=-1)
+    assert bright[round(0.6 * height), int(0.8 * width)]  # the line itself
+    rows, _ = np.nonzero((picture != 100).any(axis=-1))
+    assert rows.min() > 0.3 * height
+    assert bright.sum() > 0.6 * width  # the patch that the words stand on, too
+    other = draw_result(frame, replace(empty, counts=(replace(counts, into={"car": 5}),)), hud=False)
+    assert not np.array_equal(other, picture) or width < 100

@@ -56,12 +56,12 @@ def draw_counts(canvas: np.ndarray, counts: Sequence[Counts]) -> None:
     """
     for each in counts:
         points = np.rint(np.array(each.points)).astype(np.int32)  # (P, 2)
-        middle = np.array(each.points).mean(axis=0)
         lines = [points] if each.kind == "zone" else [points, *_arrow(each.points, line_height(canvas))]
         for color, width in ((_SHADOW, 3 * line_width(canvas)), (_COLOR, line_width(canvas))):
             cv2.polylines(canvas, lines, each.kind == "zone", color, width, cv2.LINE_AA)
         text = str(each).encode("ascii", "replace").decode()
-        write_tag(canvas, text, (float(middle[0]), float(middle[1])), _COLOR)
+        corner = points.min(axis=0) if each.kind == "zone" else points.mean(axis=0)
+        write_tag(canvas, text, (float(corner[0]), float(corner[1])), _COLOR)
 
 
 def _arrow(points: tuple[tuple[float, float], ...], length: int) -> list[np.ndarray]:

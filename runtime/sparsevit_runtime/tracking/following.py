@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from ..arguments import as_number
 from ..errors import ArgumentError
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 _POOREST_SCORE = 0.1
 #: Frames per second of a source that tells no rate.
 _FALLBACK_FPS = 25.0
+#: Times between frames, the newest, of which the median is the usual one.
+_PERIODS = 9
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,14 @@ def tracking_of(track: bool | Tracking) -> Tracking | None:
     return Tracking() if track else None
 
 
+class _Moment(NamedTuple):
+    """When a frame was, and how large."""
+
+    frame_index: int
+    timestamp_ns: int
+    image_wh: tuple[int, int]
+
+
 class Following:
     """The objects of one source.
 
@@ -71,7 +84,8 @@ class Following:
         self._tracker = ByteTracker(threshold, tracking.lost_s)
         self._source = source
         self._counters: list[PlaceCounter] | None = None
-        self._before: Result | None = None
+        self._before: _Moment | None = None
+        self._periods: deque[float] = deque(maxlen=_PERIODS)
 
     def follow(self, result: Detections) -> Detections:
         """The result with the number of each object and what was counted, and without detections below the threshold,
@@ -83,8 +97,9 @@ class Following:
             self._tracker.reset()
             for counter in self._counters:
                 counter.reset()
-        ids = self._tracker.update(result.xyxy, result.confidence, result.class_id, self._seconds(result))
-        self._before = replace(result, image=None, activity=None)
+        usual, seconds = self._period_s(), self._seconds(result)
+        ids = self._tracker.update(result.xyxy, result.confidence, result.class_id, seconds, usual)
+        self._before = _Moment(result.frame_index, result.timestamp_ns, result.image_wh)
         known = ids != NO_ID
         counts = tuple(
             counter.update(result.xyxy[known], result.class_id[known], ids[known], self._tracker.ids, result.image_wh)
@@ -100,10 +115,15 @@ class Following:
         before = self._before
         if before is None:
             return 0.0
-        period = 1.0 / (self._source.fps or _FALLBACK_FPS)
         seconds = (result.timestamp_ns - before.timestamp_ns) / 1e9
-        timed = self._source.live or self._source.fps is not None
-        return seconds if timed and seconds > 0 else period * max(1, result.frame_index - before.frame_index)
+        if seconds <= 0 or not (self._source.live or self._source.fps is not None):
+            seconds = max(1, result.frame_index - before.frame_index) / (self._source.fps or _FALLBACK_FPS)
+        self._periods.append(seconds)
+        return seconds
+
+    def _period_s(self) -> float:
+        """Usual time between frames of late: a pause is none."""
+        return float(np.median(self._periods)) if self._periods else 1.0 / (self._source.fps or _FALLBACK_FPS)
 
 
 class Follower:

@@ -50,7 +50,14 @@ class ByteTracker:
         self._classes = np.zeros(0, np.int64)
         self._unseen_s = np.zeros(0)  # since the track was last seen
 
-    def update(self, xyxy: np.ndarray, confidence: np.ndarray, class_id: np.ndarray, seconds: float) -> np.ndarray:
+    def update(
+        self,
+        xyxy: np.ndarray,
+        confidence: np.ndarray,
+        class_id: np.ndarray,
+        seconds: float,
+        period_s: float = 0.0,
+    ) -> np.ndarray:
         """The boxes of the next frame.
 
         Args:
@@ -58,13 +65,15 @@ class ByteTracker:
             confidence: (N,) float scores.
             class_id: (N,) int classes.
             seconds: time since the frame before.
+            period_s: usual time between two frames; nobody is lost before two of them have passed, however slow the
+                source or the model.
 
         Returns:
             (N,) int64 number of each box's track, from 1; NO_ID for those of none yet.
         """
         seen_before = self._unseen_s == 0.0
         self._unseen_s += seconds
-        alive = self._unseen_s <= self._lost_s
+        alive = self._unseen_s <= max(self._lost_s, 2 * period_s)
         self._forget(alive)
         seen_before = seen_before[alive]
         self._motion.predict(seconds, ~seen_before)

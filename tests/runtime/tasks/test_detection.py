@@ -139,3 +139,18 @@ def test_coco_records_of_a_stream_are_numbered_by_frame():
     assert many().to_coco("000042.jpg", {0: 5, 1: 6, 2: 7})[0] == {
         "image_id": "000042.jpg", "category_id": 6, "bbox": [0, 1, 2, 2], "score": pytest.approx(0.9),
     }  # fmt: skip
+
+
+def test_numbers_of_tracked_objects_go_with_them(tmp_path):
+    result = detections(track_ids=np.array([7, -1]))
+    assert result[1:].track_ids.tolist() == [-1] and result[result.confidence > 0.6].track_ids.tolist() == [7]
+    assert [found.track_id for found in result] == [7, None]
+    assert [found.track_id for found in detections()] == [None, None]
+    assert result.to_supervision().tracker_id.tolist() == [7, -1]
+    assert detections().to_supervision().tracker_id is None
+    first, second = result.to_coco(1)
+    assert first["track_id"] == 7 and "track_id" not in second
+    result.save(tmp_path / "objects.npz")
+    assert np.load(tmp_path / "objects.npz")["track_ids"].tolist() == [7, -1]
+    with pytest.raises(ValueError, match=r"track_ids must be \(2,\) int64, got \(3,\)"):
+        detections(track_ids=np.zeros(3, np.int64))

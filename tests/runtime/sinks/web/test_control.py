@@ -3,13 +3,19 @@ import socket
 import time
 from contextlib import ExitStack
 
+import numpy as np
 import pytest
+from prometheus_client import generate_latest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from runtime.sinks.web.conftest import wait_for
 from sparsevit_runtime.live.governor import Governor, Target
-from sparsevit_runtime.sinks.web.control import kept_by_stage
+from sparsevit_runtime.sinks.web.collector import registry_of
+from sparsevit_runtime.sinks.web.control import Control, kept_by_stage
+from sparsevit_runtime.sinks.web.figures import Figures
+from sparsevit_runtime.tasks.counts import Counts
+from sparsevit_runtime.tasks.detection import Detections
 
 pytestmark = pytest.mark.timed
 
@@ -154,3 +160,20 @@ def test_too_many_pages_are_refused(serve):
             stack.enter_context(connect(url, close_timeout=0.5)).recv(timeout=5)
         with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url) as page:
             page.recv(timeout=5)
+
+
+def test_what_was_counted_is_in_the_state_and_the_metrics():
+    figures = Figures()
+    counts = Counts("gate", "line", ((0, 5), (9, 5)), {"car": 3, "tree": 1}, {"car": 2})
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    found = dict(zip(("xyxy", "confidence", "class_id"), nothing))
+    figures.take("front", Detections(image_wh=(10, 10), names=("car", "tree"), counts=(counts,), **found))
+    assert figures.say("front")["counts"] == [counts.to_dict()]
+    metrics = generate_latest(registry_of(Control(figures), figures, lambda: 0)).decode()
+    for direction, name, count in (("in", "car", 3), ("in", "tree", 1), ("out", "car", 2)):
+        labels = f'class="{name}",direction="{direction}",line="gate",source="front"'
+        assert any(
+            line.endswith(f" {count}.0") and all(label in line for label in labels.split(","))
+            for line in metrics.splitlines()
+            if line.startswith("sparsevit_crossings_total{")
+        )
