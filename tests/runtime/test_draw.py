@@ -296,8 +296,9 @@ def test_lines_and_zones_are_drawn_with_their_counts(size_wh, kind):
     )  # fmt: skip
     picture = draw_result(frame, empty, hud=False)
     assert (frame == 100).all()
-    bright = (picture == (80, 220, 255)).all(axis=-1)
-    assert bright[round(0.6 * height), int(0.8 * width)]  # the line itself
+    bright = (picture[..., 1] > 140) & (picture[..., 0] < 100)  # yellow, and its soft edges
+    row = round(0.6 * height)
+    assert bright[row - 1 : row + 2, int(0.8 * width)].any()  # the line itself
     rows, _ = np.nonzero((picture != 100).any(axis=-1))
     assert rows.min() > 0.3 * height
     assert bright.sum() > 0.6 * width  # the patch that the words stand on, too
