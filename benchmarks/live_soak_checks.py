@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,16 @@ def judge(record: Record, peers: dict[str, Any], warm_s: float, growth: float) -
         _faults(record),
         _viewers(record, peers),
     ]
+
+
+def look_at(folder: Path) -> dict[str, Any]:
+    """What a session left in a folder: JSON lines, frames in all videos, videos that cannot be decoded."""
+    counts = {path.name: count_frames(path) for path in sorted(folder.glob("run*.mp4"))}
+    return {
+        "lines": sum(check_lines(path) for path in folder.glob("run*.jsonl")),
+        "frames": sum(count or 0 for count in counts.values()),
+        "undecodable": [name for name, count in counts.items() if count is None],
+    }
 
 
 def count_frames(path: Path) -> int | None:
@@ -174,3 +185,7 @@ def table(checks: Sequence[Check]) -> str:
     """The verdicts for people."""
     marks = {True: "holds", False: "FAILS", None: "-"}
     return "\n".join(f"{marks[check.holds]:6} {check.name:12} {check.told}" for check in checks)
+
+
+if __name__ == "__main__":
+    print(json.dumps(look_at(Path(sys.argv[1]))))

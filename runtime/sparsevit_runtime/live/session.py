@@ -363,6 +363,7 @@ class Session:
         for capture in self._captures.values():
             capture.join(until)
             capture.counters.seal()
+            capture.buffers.clear()  # whoever keeps the session for its counts does not keep its pictures
         state = SessionState.ENDED if self._error is None else SessionState.FAILED
         self._tracker.change(state, "" if self._error is None else " ".join(str(self._error).split()), unless=_OVER)
         self._ended.set()
