@@ -427,3 +427,13 @@ def test_a_session_that_never_started_closes_its_sources(open_session, end):
     session = open_session(feed)
     getattr(session, end)()
     assert feed.closed and session.state is ENDED
+
+
+def test_a_session_that_is_over_keeps_no_pictures(open_session):
+    """Whoever keeps it for its counts; a service starts many."""
+    outlet = Outlet(Collecting(), may_block=True)
+    session = open_session({"a": pictures(5), "b": pictures(5)}, [outlet])
+    session.start()
+    assert session.wait(30)
+    assert sum(each.processed for each in session.metrics.sources.values()) == 10
+    assert [len(capture.buffers) for capture in session._captures.values()] == [0, 0]
