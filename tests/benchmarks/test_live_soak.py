@@ -24,7 +24,7 @@ def test_a_short_soak_holds(tmp_path):
     pytest.importorskip("av")
     out = tmp_path / "soak.json"
     command = [sys.executable, str(ROOT / "benchmarks" / "live_soak.py"), "--out", str(out)]
-    command += ["--minutes", "0.4", "--every", "3", "--growth", "0.2"]
+    command += ["--minutes", "0.3", "--every", "2", "--growth", "0.2"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
