@@ -14,8 +14,8 @@ import numpy as np
 
 from ..arguments import as_number, as_whole
 from ..draw import draw_result
-from ..errors import ArgumentError, SessionError, SourceError
-from ..runner import DEFAULT_THRESHOLD, Request, Runner, check_share
+from ..errors import SessionError, SourceError
+from ..runner import DEFAULT_THRESHOLD, Runner, check_share
 from ..tasks import Result
 from ..tracking import Follower, Tracking, tracking_of
 from ..windows.level import Level
@@ -31,6 +31,7 @@ from .inference import Answer, Inference
 from .metrics import OutletMetrics, SessionMetrics
 from .outlet import Outlet
 from .reconnect import Reconnect
+from .requests import Requests
 from .scheduler import Scheduler
 from .states import SessionState, SourceState, Status, Tracker
 
@@ -109,28 +110,22 @@ class Session:
             MissingDependencyError: what tracking needs is not installed.
             SourceError, FrameError: a source cannot be opened, or is none.
         """
-        if governor is not None and level is not None:
-            raise ArgumentError("a session has a level or a governor that chooses it, not both; leave one out")
         oldest_s = None if max_age_ms is None else as_number(max_age_ms, "max_age_ms", 1e-3, 1e9) / 1e3
-        self._governor = governor
         self._runner = runner
-        self._activity, self._threshold = activity, threshold
         tracking = tracking_of(track)
         follower = None if tracking is None else Follower(tracking, runner, check_share("threshold", threshold))
-        if follower is not None:
-            self._threshold = follower.threshold
+        least = threshold if follower is None else follower.threshold
+        self._requests = Requests(runner, level, governor, activity, least)
         self._draws_activity, self._draw = activity, draw
-        self._request = self._requested(level) if governor is None else self._governed(governor)
-        self._choosing = threading.Lock()
         self._outlets = tuple(outlets)
         self._scheduler: Scheduler[PreparedFrame] = Scheduler(limit, limit_each=limit_each)
         self._answers: Channel[Answer] = Channel(0)
         self._captures = self._open(sources, reconnect)
         self._inference = Inference(
-            runner, self._scheduler, self._answers, lambda: self._request, oldest_s, self._most(batch)
+            runner, self._scheduler, self._answers, lambda: self._requests.current, oldest_s, self._most(batch)
         )
         self._decoding = Decoding(
-            runner, self._answers, self._outlets, self.draw, self._decoded_all, self._observe, follower
+            runner, self._answers, self._outlets, self.draw, self._decoded_all, self._requests.observe, follower
         )
         self._tracker: Tracker[SessionState] = Tracker(SessionState.NEW)
         self._lock = threading.RLock()
@@ -147,33 +142,26 @@ class Session:
         Raises:
             PlanError: when set to what does not fit the model; the level in force stays.
         """
-        return self._request.level
+        return self._requests.current.level
 
     @level.setter
     def level(self, level: PlanLike | Level | None) -> None:
-        with self._choosing:
-            request = self._requested(level)
-            if self._governor is not None:
-                self._governor.enabled = False
-            # One assignment: whoever submits a frame finds the old request or the new one, whole.
-            self._request = request
+        self._requests.choose(level)
 
     @property
     def governor(self) -> Governor | None:
         """What chooses the level; its `enabled` may be set."""
-        return self._governor
+        return self._requests.governor
 
     @property
     def activity(self) -> bool:
         """Whether results tell which windows were computed. May be set at any time, from the next frame on; pictures
         show the windows only when the session was made to."""
-        return self._activity
+        return self._requests.activity
 
     @activity.setter
     def activity(self, activity: bool) -> None:
-        with self._choosing:
-            self._activity = activity
-            self._request = self._requested(self._request.level, self._request.reason)
+        self._requests.activity = activity
 
     @property
     def model_name(self) -> str:
@@ -377,22 +365,3 @@ class Session:
             wanted = as_whole(batch, "batch", 1, 2**16)
         most = backend.batches[1]
         return wanted if most is None else min(wanted, most)
-
-    def _requested(self, level: PlanLike | Level | None, reason: str = "") -> Request:
-        runner = self._runner
-        request = runner.request(runner.level(level), activity=self._activity, threshold=self._threshold)
-        return replace(request, reason=reason)
-
-    def _governed(self, governor: Governor) -> Request:
-        return self._requested(governor.level, governor.reason)
-
-    def _observe(self, request: Request, latency_ms: float, inference_ms: float) -> None:
-        """Has the governor told what a frame cost; in the thread that decodes."""
-        governor = self._governor
-        if governor is None or not governor.enabled:
-            return
-        governor.observe(request.level, latency_ms, inference_ms, time.monotonic())
-        with self._choosing:
-            chosen = (governor.level, governor.reason) != (self._request.level, self._request.reason)
-            if chosen and governor.enabled:
-                self._request = self._governed(governor)
