@@ -72,10 +72,12 @@ test: $(VENV)/.test  ## install what the tests need and run all of them
 check: $(VENV)/.test  ## the linter, the types and the quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(PACKAGES:%=-p sparsevit_%) -p sparsevit
-	@export PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	@echo "== types, and the quick tests beside them"
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; types=$$(mktemp); failed=0; \
+	$(BIN)/mypy $(PACKAGES:%=-p sparsevit_%) -p sparsevit >"$$types" 2>&1 & mypy=$$!; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow and not timed' tests/test_architecture.py tests/exporter \
-	  tests/plugins/kernels tests/runtime tests/street tests/training --ignore tests/runtime/tensorrt
+	  tests/plugins/kernels tests/runtime tests/street tests/training --ignore tests/runtime/tensorrt || failed=1; \
+	wait $$mypy || failed=1; cat "$$types"; rm -f "$$types"; exit $$failed
 
 figures: $(VENV)/.test  ## rewrite the README's tables from the measured files
 	$(BIN)/python benchmarks/tables.py
