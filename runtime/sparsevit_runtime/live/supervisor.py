@@ -234,7 +234,9 @@ class Supervisor(Source):
         reason = reason or (f"reconnect {self._returns}" if back else "")
         if not self.tracker.change(state, reason, unless=(SourceState.ENDED,)):
             return
-        trouble = state is SourceState.STALLED or (state is SourceState.LOST and not self._over)
+        # An outage is told once, not with every attempt that fails.
+        lost_now = state is SourceState.LOST and not self._over and self._attempts == 1
+        trouble = state is SourceState.STALLED or lost_now
         level = logging.WARNING if trouble or back else logging.INFO
         said = f" ({reason})" if reason else ""
         _log.log(level, "%s: %s%s", self.name, state.value, said, extra={"source_state": state.value})

@@ -75,6 +75,13 @@ def test_a_driver_that_hangs_or_breaks_is_left_and_the_source_opened_anew(superv
     assert "live (reconnect 1)" in caplog.text
 
 
+def test_an_outage_is_told_once_however_many_attempts_it_takes(supervise, caplog):
+    device = Device([2, OSError("unplugged")], *[[OSError("no such device")]] * 4, [1])
+    assert len(list(supervise(device, QUICK))) == 3 and device.opened == 6
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [text.split(":")[1].split()[0] for text in told] == ["lost", "live"]
+
+
 def test_an_opening_that_hangs_is_left_too(supervise):
     device = Device([1], hang_open=(0, 1))
     supervisor = supervise(device, QUICK)
