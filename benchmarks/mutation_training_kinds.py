@@ -128,7 +128,8 @@ class TrainingKinds:
         if what == 3:
             path = self._folder / "c.safetensors"
             tensors = {key: value.contiguous() for key, value in self._with_other_tensors(dice)["state_dict"].items()}
-            save_file({key: value for key, value in tensors.items() if not value.is_meta}, path)
+            # Its names are UTF-8, and meta tensors have nothing to write.
+            save_file({k.encode(errors="replace").decode(): v for k, v in tensors.items() if not v.is_meta}, path)
         else:
             path = self._folder / "c.pth"
             torch.save(document, path)
