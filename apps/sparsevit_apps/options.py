@@ -169,9 +169,7 @@ def parse_reconnect(attempts: str | None, timeout_ms: int | None) -> Reconnect:
         number = None if text == "forever" else int(text)
         longest_s = Reconnect.longest_wait_s if number is None else BRIEF.longest_wait_s
         rule = replace(BRIEF, attempts=number, before_first=number != 0, longest_wait_s=longest_s)
-    if timeout_ms is not None:
-        rule = replace(rule, open_timeout_s=timeout_ms / 1e3, read_timeout_s=timeout_ms / 1e3)
-    return rule
+    return rule if timeout_ms is None else rule.within(timeout_ms / 1e3)
 
 
 def split_plans(text: str) -> list[str]:

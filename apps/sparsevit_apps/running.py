@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsevit_runtime import Counts, Model, Outlet, Result, Session, Sink, Source, Tracking, draw_result
+from sparsevit_runtime import Counts, Model, Outlet, Result, Session, Sink, Source, Tracking, draw_result, probe_image
 from sparsevit_runtime.errors import SinkError, SourceError, SourceLostError
 from sparsevit_runtime.live.governor import Governor
 from sparsevit_runtime.live.outlet import Pull
@@ -64,6 +64,14 @@ class RunSummary:
     def fps(self) -> float:
         """Frames per second, end to end."""
         return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+
+def warm_up(model: Model, sparsity: PlanLike | Level | None, activity: bool = False) -> float:
+    """Runs twice as the session will, and returns the second run's inference time in milliseconds."""
+    probe = probe_image(*model.input_hw, seed=0)
+    for _ in range(2):
+        result = model(probe, sparsity, activity=activity)
+    return result.timings.inference_ms
 
 
 def playback_fps(source: Source, inference_ms: float) -> float | None:

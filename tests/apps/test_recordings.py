@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 
 import tiny
+from mjpeg_camera import FRAME_S, CameraServer
 from played import boxes, play
 from sparsevit_apps.console import file_size
 from sparsevit_apps.outputs import Outputs
@@ -33,55 +33,12 @@ from sparsevit_runtime.sources.capture import opencv_has
 pytestmark = pytest.mark.timed
 needs_http = pytest.mark.skipif(not opencv_has("FFMPEG"), reason="this OpenCV has no FFmpeg to read http streams")
 
-FRAME_S = 0.05
 PLACES = ("out.mp4", "out.jsonl", "shots/")
 
 
-class Server(ThreadingHTTPServer):
-    """A network camera that sends JPEGs of noise, twenty a second, until it is gone."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Camera)
-        self.gone = threading.Event()
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/live"
-
-    def leave(self) -> None:
-        """Nothing answers any more."""
-        self.gone.set()
-        self.shutdown()
-        self.server_close()
-
-
-class Camera(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        noise = np.random.default_rng(0)
-        while not self.server.gone.is_set():
-            jpeg = cv2.imencode(".jpg", noise.integers(0, 255, (48, 64, 3), np.uint8))[1].tobytes()
-            part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg)
-            try:
-                self.wfile.write(part)
-            except OSError:
-                return
-            time.sleep(FRAME_S)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def camera() -> Iterator[Server]:
-    server = Server()
+def camera() -> Iterator[CameraServer]:
+    server = CameraServer()
     yield server
     server.leave()
 
@@ -172,7 +129,7 @@ def start(tmp_path, environment) -> Iterator[Callable[..., Run]]:
 @pytest.fixture(scope="module")
 def lost(tmp_path_factory, environment) -> Iterator[Run]:
     """A run whose camera goes away for good. It takes a while to give up: the other tests run meanwhile."""
-    server = Server()
+    server = CameraServer()
     run = Run(tmp_path_factory.mktemp("lost"), server.url, environment)
     run.wait_for(30)
     server.leave()

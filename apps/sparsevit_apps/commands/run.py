@@ -85,7 +85,7 @@ def run(
 
     from ..console import print_error, progress_bar
     from ..outputs import Outputs, check_positional, default_output
-    from ..running import playback_fps
+    from ..running import playback_fps, warm_up
     from ..served import tell_addresses
 
     reconnect = options.parse_reconnect(max_reconnect, timeout_ms)
@@ -103,7 +103,7 @@ def run(
             raise PlanError(f"there is no stage {stage}; {loaded.card.name} has the stages 0 to {stages - 1}")
         with progress_bar() as progress:
             governor = None if target is None else _govern(loaded, target, levels, activity, progress)
-        rate = partial(playback_fps, inference_ms=_warm_up(loaded, sparsity, activity))
+        rate = partial(playback_fps, inference_ms=warm_up(loaded, sparsity, activity))
         targets = opened.enter_context(
             Outputs(places, len(sources), named=bool(outputs), overwrite=overwrite, limit=frames)
         )
@@ -238,16 +238,6 @@ def _run_feeds(model: Model, feeds: list[tuple[Source, list[Sink]]], progress: P
 def _short(name: str, length: int = 24) -> str:
     """The end of a source's name, which tells most: a path's file."""
     return name if len(name) <= length else f"...{name[-length:]}"
-
-
-def _warm_up(model: Model, sparsity: str | None, activity: bool) -> float:
-    """Runs twice as the stream will, and returns the second run's inference time in milliseconds."""
-    from sparsevit_runtime import probe_image
-
-    probe = probe_image(*model.input_hw, seed=0)
-    for _ in range(2):
-        result = model(probe, sparsity, activity=activity)
-    return result.timings.inference_ms
 
 
 def _print_summary(model: Model, run: _Run, *, to_stderr: bool) -> None:

@@ -6,10 +6,10 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from sparsevit_runtime import Model, Outlet, Reconnect, Sink, Source, load, probe_image
+from sparsevit_runtime import Model, Outlet, Reconnect, Sink, Source, load
 from sparsevit_runtime.errors import SinkError, SparseViTError
 from sparsevit_runtime.live.feeds import open_feed
 from sparsevit_runtime.live.governor import Governor, Target
@@ -41,14 +41,6 @@ def level_of(model: Model, sparsity: SparsityLike | None) -> Level:
         PlanError: it does not fit the model.
     """
     return model.level(list(sparsity) if isinstance(sparsity, tuple) else sparsity)
-
-
-def warm_up(model: Model, level: Level | None) -> float:
-    """Runs twice as the service will, and returns the second run's inference time in milliseconds."""
-    probe = probe_image(*model.input_hw, seed=0)
-    for _ in range(2):
-        result = model(probe, level)
-    return result.timings.inference_ms
 
 
 def check_levels(model: Model, config: ServiceConfig) -> None:
@@ -93,9 +85,7 @@ def open_sources(config: ServiceConfig) -> dict[str, Source]:
 
 def _rule(max_reconnect: int | None, timeout_ms: float | None) -> Reconnect:
     rule = Reconnect(attempts=max_reconnect, before_first=max_reconnect != 0)
-    if timeout_ms is None:
-        return rule
-    return replace(rule, open_timeout_s=timeout_ms / 1e3, read_timeout_s=timeout_ms / 1e3)
+    return rule if timeout_ms is None else rule.within(timeout_ms / 1e3)
 
 
 @dataclass(frozen=True)

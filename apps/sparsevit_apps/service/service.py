@@ -17,6 +17,7 @@ from sparsevit_runtime.errors import SourceError, SourceLostError, SparseViTErro
 from sparsevit_runtime.live.governor import Governor
 from sparsevit_runtime.live.states import SessionState, SourceState, Status
 
+from ..running import warm_up
 from ..signals import Terminated
 from . import parts
 from .config import GovernorConfig, ModelConfig, ServiceConfig, load_config
@@ -137,7 +138,7 @@ class Service:
     def _begin(self, config: ServiceConfig, model: Model, kept: list[parts.OpenSink]) -> _Running:
         governor = self._governor(config, model)
         level = None if governor is not None else parts.level_of(model, config.model.sparsity)
-        inference_ms = parts.warm_up(model, governor.level if governor is not None else level)
+        inference_ms = warm_up(model, governor.level if governor is not None else level)
         self._signals.patient = True
         sources = parts.open_sources(config)
         session: Session | None = None

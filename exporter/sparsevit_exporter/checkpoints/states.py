@@ -38,9 +38,9 @@ def check_plain(key: str, tensor: Tensor) -> None:
     raise CheckpointError(f"{key} {what}; {advice}")
 
 
-#: Types of weights, and of the index buffers and masks that come with them.
 #: Letters of a key that a message shows.
 _LONGEST = 120
+#: Types of weights, and of the index buffers and masks that come with them.
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PLAIN = frozenset((*_FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool))
 

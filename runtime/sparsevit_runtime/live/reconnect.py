@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..sources.base import Timeouts
 
@@ -44,6 +44,10 @@ class Reconnect:
     def timeouts(self) -> Timeouts:
         """Limits for the driver itself, which is to give up before it is left."""
         return Timeouts(_DRIVERS_SHARE * self.open_timeout_s, _DRIVERS_SHARE * self.read_timeout_s)
+
+    def within(self, timeout_s: float) -> Reconnect:
+        """The same with one limit for opening and for each frame, seconds."""
+        return replace(self, open_timeout_s=timeout_s, read_timeout_s=timeout_s)
 
     def wait_s(self, attempt: int) -> float:
         """Seconds before an attempt, counted from 1."""

@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from ..errors import SinkError
-from ..files import write_error
 from .base import Sink, StopStream
-from .parts import KEPT, Parts, Rotation
+from .parts import Parts, Rotation
+from .recording import RecordingSink
 from .timeline import Timeline
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _UNTIMED_FPS = 25.0
 
 
-class JsonLinesSink(Sink):
+class JsonLinesSink(RecordingSink):
     """Writes `result.to_dict()` a line.
 
     A part is written under a temporary name until it is complete. Of a live source it is written under its own name,
@@ -63,10 +63,6 @@ class JsonLinesSink(Sink):
         if not live:
             self._begin(0)
 
-    @property
-    def written(self) -> tuple[str, ...]:
-        return self._parts.written
-
     def write(self, result: Result, image: np.ndarray | None = None) -> None:
         if self._closed:
             raise SinkError(f"{self.name} is closed; open a new sink")
@@ -93,18 +89,6 @@ class JsonLinesSink(Sink):
             self._complete()
         except OSError as error:
             raise self._failed(error) from error
-
-    def abort(self) -> None:
-        """Removes the part that is not complete; of a live source it is completed and kept."""
-        if self._closed:
-            return
-        if not self._live:
-            self._give_up()
-            return
-        try:
-            self.close()
-        except SinkError as error:
-            _log.warning("%s", error)
 
     def _begin(self, at_ns: int) -> BinaryIO:
         try:
@@ -133,11 +117,6 @@ class JsonLinesSink(Sink):
             with suppress(OSError):
                 file.close()
         self._parts.give_up()
-
-    def _failed(self, error: OSError) -> SinkError:
-        part = self._parts.current
-        self._give_up()
-        return write_error(part, error, KEPT) if self._live and part is not None else write_error(self.name, error)
 
 
 class JsonLinesPipe(Sink):

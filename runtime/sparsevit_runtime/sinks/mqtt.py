@@ -98,10 +98,15 @@ def read_mqtt(uri: str) -> MqttOptions:
 
 def check_mqtt(uri: str) -> None:
     """Raises what `open_mqtt` does, as far as nothing has to be opened for it."""
-    read_mqtt(uri)
+    _checked(uri)
+
+
+def _checked(uri: str) -> MqttOptions:
+    options = read_mqtt(uri)
     require("paho")
     if not hasattr(require("paho.mqtt.client"), "CallbackAPIVersion"):
         raise MissingDependencyError(f"{missing('paho')}: the one that is there is older than 2", name="paho")
+    return options
 
 
 def open_mqtt(uri: str) -> OutgoingSink:
@@ -111,8 +116,7 @@ def open_mqtt(uri: str) -> OutgoingSink:
         SinkError: the address has another form, or its spool cannot be used.
         MissingDependencyError: the extra `mqtt` is not installed.
     """
-    check_mqtt(uri)
-    options = read_mqtt(uri)
+    options = _checked(uri)
     return OutgoingSink(options.name, MqttSender(options), Spool(options.spool, options.spool_bytes))
 
 

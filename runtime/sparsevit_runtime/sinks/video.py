@@ -11,10 +11,10 @@ import numpy as np
 
 from ..errors import SinkError
 from ..files import resolve_links, write_error
-from .base import Sink
 from .encoders import OPENCV_CODECS, Encoder, open_encoder
-from .parts import KEPT, Parts, Rotation
+from .parts import Parts, Rotation
 from .paths import part_path
+from .recording import RecordingSink
 from .timeline import Timeline
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ LOWEST_FPS, HIGHEST_FPS = 0.01, 1000.0
 _UNSAFE_PART_S = 10.0
 
 
-class VideoSink(Sink):
+class VideoSink(RecordingSink):
     """Writes a video that plays as fast as things happened: a picture is shown when its frame was taken, by its
     result's `timestamp_ns`, and stands until the next. The last one stands as long as those before on average.
 
@@ -103,10 +103,6 @@ class VideoSink(Sink):
             )
             self._parts.rotation = self._parts.rotation.at_most(_UNSAFE_PART_S)
 
-    @property
-    def written(self) -> tuple[str, ...]:
-        return self._parts.written
-
     def write(self, result: Result, image: np.ndarray | None = None) -> None:
         image = self._checked(image)
         if self._closed:
@@ -140,18 +136,6 @@ class VideoSink(Sink):
         except OSError as error:
             raise self._failed(error) from error
 
-    def abort(self) -> None:
-        """Removes the part that is not complete; of a live source it is completed and kept."""
-        if self._closed:
-            return
-        if not self._live:
-            self._give_up()
-            return
-        try:
-            self.close()
-        except SinkError as error:
-            _log.warning("%s", error)
-
     def _open(self, path: Path, size_wh: tuple[int, int]) -> Encoder:
         try:
             return open_encoder(path, size_wh, self._fps, self._live)
@@ -179,13 +163,6 @@ class VideoSink(Sink):
             self._encoder.abort()
             self._encoder = None
         self._parts.give_up()
-
-    def _failed(self, error: OSError) -> SinkError:
-        part = self._parts.current
-        self._give_up()
-        if not self._live or part is None:
-            return write_error(self.name, error)
-        return write_error(part, error, KEPT)
 
     def _check_complete(self) -> None:
         """OpenCV reports no error when the disk fills up; a video that cannot be read back tells."""

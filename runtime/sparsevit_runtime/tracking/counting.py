@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -20,7 +21,11 @@ from .places import Place, in_pixels
 _CLEAR = 0.05
 
 
-class PlaceCounter(ABC):
+#: What is remembered of an object.
+_Seen = TypeVar("_Seen")
+
+
+class PlaceCounter(ABC, Generic[_Seen]):
     """Counts at one place of one source. Threads: one."""
 
     def __init__(self, place: Place, names: Sequence[str]) -> None:
@@ -32,6 +37,7 @@ class PlaceCounter(ABC):
         self._place, self._names = place, names
         self._into: Counter[str] = Counter()
         self._out: Counter[str] = Counter()
+        self._seen: dict[int, _Seen] = {}  # by the object's number
 
     def update(
         self, xyxy: np.ndarray, class_id: np.ndarray, ids: np.ndarray, alive: np.ndarray, image_wh: tuple[int, int]
@@ -46,7 +52,8 @@ class PlaceCounter(ABC):
             image_wh: width and height of the frame.
         """
         points = in_pixels(self._place, image_wh)
-        self._forget(set(alive.tolist()))
+        for number in self._seen.keys() - set(alive.tolist()):
+            del self._seen[number]
         for box, c, number in zip(xyxy.astype(float), class_id, ids):
             ground = (float(box[0] + box[2]) / 2, float(box[3]))
             clear = _CLEAR * float(box[2] - box[0] + box[3] - box[1]) / 2
@@ -55,12 +62,9 @@ class PlaceCounter(ABC):
             self._place.name, self._place.kind, points, dict(self._into), dict(self._out), dict(self._inside())
         )
 
-    @abstractmethod
     def reset(self) -> None:
         """Forgets the objects, and not what was counted."""
-
-    @abstractmethod
-    def _forget(self, alive: set[int]) -> None: ...
+        self._seen.clear()
 
     @abstractmethod
     def _see(
@@ -76,19 +80,8 @@ class PlaceCounter(ABC):
         return Counter()
 
 
-class LineCounter(PlaceCounter):
-    """Counts crossings of a line."""
-
-    def __init__(self, place: Place, names: Sequence[str]) -> None:
-        super().__init__(place, names)
-        self._last: dict[int, tuple[float, float]] = {}  # where each was last clear of the line
-
-    def reset(self) -> None:
-        self._last.clear()
-
-    def _forget(self, alive: set[int]) -> None:
-        for number in self._last.keys() - alive:
-            del self._last[number]
+class LineCounter(PlaceCounter[tuple[float, float]]):
+    """Counts crossings of a line. Of an object it remembers where it was last clear of the line."""
 
     def _see(
         self,
@@ -103,26 +96,16 @@ class LineCounter(PlaceCounter):
         side = _side(start, end, ground)
         if abs(side) / length < clear:
             return
-        last, self._last[number] = self._last.get(number), ground
+        last, self._seen[number] = self._seen.get(number), ground
         if last is None or (_side(start, end, last) < 0) == (side < 0):
             return
         if _side(last, ground, start) * _side(last, ground, end) <= 0:  # not beyond the line's ends
             (self._into if side < 0 else self._out)[name] += 1
 
 
-class ZoneCounter(PlaceCounter):
-    """Counts who comes into a zone and leaves it, and who is there."""
-
-    def __init__(self, place: Place, names: Sequence[str]) -> None:
-        super().__init__(place, names)
-        self._is_in: dict[int, tuple[bool, str]] = {}
-
-    def reset(self) -> None:
-        self._is_in.clear()
-
-    def _forget(self, alive: set[int]) -> None:
-        for number in self._is_in.keys() - alive:
-            del self._is_in[number]
+class ZoneCounter(PlaceCounter[tuple[bool, str]]):
+    """Counts who comes into a zone and leaves it, and who is there. Of an object it remembers whether it was inside,
+    and its class."""
 
     def _see(
         self,
@@ -133,20 +116,20 @@ class ZoneCounter(PlaceCounter):
         points: tuple[tuple[float, float], ...],
     ) -> None:
         distance = cv2.pointPolygonTest(np.array(points, np.float32), ground, True)  # above 0 inside
-        was = self._is_in.get(number)
+        was = self._seen.get(number)
         if was is not None and abs(distance) < clear:
             return
-        self._is_in[number] = distance >= 0, name
+        self._seen[number] = distance >= 0, name
         if was is not None and was[0] != (distance >= 0):
             (self._into if distance >= 0 else self._out)[name] += 1
 
     def _inside(self) -> Counter[str]:
-        return Counter(name for is_in, name in self._is_in.values() if is_in)
+        return Counter(name for is_in, name in self._seen.values() if is_in)
 
 
-def counter_of(place: Place, names: Sequence[str]) -> PlaceCounter:
+def counter_of(place: Place, names: Sequence[str]) -> PlaceCounter[Any]:
     """What counts at a place."""
-    return (LineCounter if place.kind == "line" else ZoneCounter)(place, names)
+    return LineCounter(place, names) if place.kind == "line" else ZoneCounter(place, names)
 
 
 def _side(start: tuple[float, float], end: tuple[float, float], point: tuple[float, float]) -> float:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -83,7 +83,7 @@ class Following:
         self._tracking = tracking
         self._tracker = ByteTracker(threshold, tracking.lost_s)
         self._source = source
-        self._counters: list[PlaceCounter] | None = None
+        self._counters: list[PlaceCounter[Any]] | None = None
         self._before: _Moment | None = None
         self._periods: deque[float] = deque(maxlen=_PERIODS)
 

@@ -5,66 +5,73 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..arguments import as_number, as_text
 from ..errors import ArgumentError
 from ..texts import shown
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 #: No frame has more pixels in a row or column.
 _FARTHEST = 1e5
 _LONGEST_NAME = 40
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+")
 
 
 @dataclass(frozen=True)
-class CountLine:
-    """A line. Whoever crosses it to the left, seen from the first point to the second, goes in; the others go out.
+class Place:
+    """Where is counted: base of `CountLine` and `CountZone`.
 
     Attributes:
-        xy: numbers x1, y1, x2, y2, from the upper left corner: shares of the frame where none is above 1, else pixels.
-        name: name in results; ``line 1``, ``line 2`` and so on when empty.
+        xy: numbers x, y, x, y, ... from the upper left corner: shares of the frame where none is above 1, else pixels.
+        name: name in results; the kind and a number, such as ``line 1``, when empty.
     """
 
     xy: Sequence[float]
     name: str = ""
 
-    kind: ClassVar[str] = "line"
-    usage: ClassVar[str] = "x1,y1,x2,y2 and, after a comma, name=... as in 0,0.5,1,0.5,name=gate"
+    kind: ClassVar[str]
+    usage: ClassVar[str]
+    fewest: ClassVar[int]
+    most: ClassVar[int]
 
     def __post_init__(self) -> None:
-        _check(self, 2, 2)
+        numbers = tuple(as_number(value, f"a coordinate of the {self.kind}", 0, _FARTHEST) for value in self.xy)
+        if len(numbers) % 2 or not self.fewest <= len(numbers) // 2 <= self.most:
+            raise ArgumentError(f"{len(numbers)} numbers make no {self.kind} to count at; give {self.usage}")
+        points = set(zip(numbers[::2], numbers[1::2]))
+        if len(points) < self.fewest:
+            raise ArgumentError(f"the {self.kind} has fewer than {self.fewest} different points; give {self.usage}")
+        name = as_text(self.name, "the name of a place")
+        if len(name) > _LONGEST_NAME or not name.isprintable():
+            raise ArgumentError(f"the name {shown(name)} is not of 1 to {_LONGEST_NAME} printable characters")
+        object.__setattr__(self, "xy", numbers)
 
     @classmethod
-    def parse(cls, text: str) -> CountLine:
-        """A line from ``0,0.5,1,0.5`` or ``0,0.5,1,0.5,name=gate``. Raises ArgumentError."""
-        return cls(*_split(text, cls))
+    def parse(cls, text: str) -> Self:
+        """A place from a text, see `usage`. Raises ArgumentError."""
+        numbers, _, name = as_text(text, f"a {cls.kind}").partition("name=")
+        parts = [part.strip() for part in numbers.strip().rstrip(",").split(",")]
+        if not all(map(_NUMBER.fullmatch, parts)):
+            raise ArgumentError(f"{shown(text)} is no {cls.kind} to count at; give {cls.usage}")
+        return cls([float(part) for part in parts], name.strip())
 
 
-@dataclass(frozen=True)
-class CountZone:
-    """A polygon.
+class CountLine(Place):
+    """A line from (x1, y1) to (x2, y2). Whoever crosses it to the left, seen from the first point to the second, goes
+    in; the others go out. ``CountLine.parse("0,0.5,1,0.5,name=gate")`` reads one."""
 
-    Attributes:
-        xy: numbers x, y, x, y, x, y, ... of three corners or more, as in `CountLine`.
-        name: name in results; ``zone 1``, ``zone 2`` and so on when empty.
-    """
-
-    xy: Sequence[float]
-    name: str = ""
-
-    kind: ClassVar[str] = "zone"
-    usage: ClassVar[str] = "x,y of three corners or more and, after a comma, name=... as in 0,0,0.5,0,0.5,1,name=left"
-
-    def __post_init__(self) -> None:
-        _check(self, 3, 1000)
-
-    @classmethod
-    def parse(cls, text: str) -> CountZone:
-        """A zone from ``0,0,0.5,0,0.5,1`` or ``0,0,0.5,0,0.5,1,name=left``. Raises ArgumentError."""
-        return cls(*_split(text, cls))
+    kind, fewest, most = "line", 2, 2
+    usage = "x1,y1,x2,y2 and, after a comma, name=... as in 0,0.5,1,0.5,name=gate"
 
 
-Place = CountLine | CountZone
+class CountZone(Place):
+    """A polygon of three corners or more. ``CountZone.parse("0,0,0.5,0,0.5,1,name=left")`` reads one."""
+
+    kind, fewest, most = "zone", 3, 1000
+    usage = "x,y of three corners or more and, after a comma, name=... as in 0,0,0.5,0,0.5,1,name=left"
 
 
 def named(places: Sequence[Place]) -> list[Place]:
@@ -90,24 +97,3 @@ def in_pixels(place: Place, image_wh: tuple[int, int]) -> tuple[tuple[float, flo
     """Points (x, y) of a place in a frame of that width and height."""
     width, height = image_wh if max(place.xy) <= 1 else (1, 1)
     return tuple((x * width, y * height) for x, y in zip(place.xy[::2], place.xy[1::2]))
-
-
-def _split(text: str, kind: type[Place]) -> tuple[list[float], str]:
-    numbers, _, name = as_text(text, f"a {kind.kind}").partition("name=")
-    parts = [part.strip() for part in numbers.strip().rstrip(",").split(",")]
-    if not all(re.fullmatch(r"[0-9]*\.?[0-9]+", part) for part in parts):
-        raise ArgumentError(f"{shown(text)} is no {kind.kind} to count at; give {kind.usage}")
-    return [float(part) for part in parts], name.strip()
-
-
-def _check(place: Place, fewest: int, most: int) -> None:
-    numbers = tuple(as_number(value, f"a coordinate of the {place.kind}", 0, _FARTHEST) for value in place.xy)
-    if len(numbers) % 2 or not fewest <= len(numbers) // 2 <= most:
-        raise ArgumentError(f"{len(numbers)} numbers make no {place.kind} to count at; give {place.usage}")
-    points = set(zip(numbers[::2], numbers[1::2]))
-    if len(points) < fewest:
-        raise ArgumentError(f"the {place.kind} has fewer than {fewest} different points; give {place.usage}")
-    name = as_text(place.name, "the name of a place")
-    if len(name) > _LONGEST_NAME or not name.isprintable():
-        raise ArgumentError(f"the name {shown(name)} is not of 1 to {_LONGEST_NAME} printable characters")
-    object.__setattr__(place, "xy", numbers)
