@@ -80,6 +80,12 @@ class Watched:
             assert time.monotonic() < until, f"{self.states}, {self.session.sources}, {self.session.error}"
             time.sleep(0.01)
 
+    def wait_past_the_burst(self):
+        """Waits for frames at the camera's pace: what the opening held back comes at once, 40 frames at times."""
+        self.wait_for(1)
+        time.sleep(1.5)
+        self.wait_for(10)
+
     def wait_for_loss(self, cause, timeout_s=10.0):
         """Does something to the camera, and waits until the source is lost, from now on."""
         until, seen = time.monotonic() + timeout_s, len(self.states)
@@ -128,7 +134,7 @@ def test_a_camera_that_is_killed_and_started_again(watch, start, port, kind):
     before = len(watched.frames)
     assert watched.counts.reconnects == 0
     start("camera_server.py", kind, port)
-    watched.wait_for(40)
+    watched.wait_past_the_burst()
     counts = watched.finish()
     assert counts.reconnects == 1
     codes = [code for _, code, _ in watched.frames]
@@ -136,7 +142,7 @@ def test_a_camera_that_is_killed_and_started_again(watch, start, port, kind):
     back_ns = watched.frames[before][2]
     late = [age_ms(code, ns) for _, code, ns in watched.frames[before:] if ns > back_ns + 1e9]
     # In a transport stream a frame ends where the next begins, and two decoding threads hold one more.
-    assert late and sorted(late)[len(late) // 2] < (4 if kind == "ts" else 2) * PERIOD_MS
+    assert len(late) >= 10 and sorted(late)[len(late) // 2] < (4 if kind == "ts" else 2) * PERIOD_MS
 
 
 def test_a_camera_that_falls_silent_is_stalled_then_lost_then_back(watch, start, port):
@@ -190,7 +196,7 @@ def test_an_rtsp_server_that_is_killed_and_started_again(watch, start, port, cod
     watched.wait_for_loss(server.kill)
     before = len(watched.frames)
     start("rtsp_server.py", port, coded_clip, "me:s3cr#t")
-    watched.wait_for(60)
+    watched.wait_past_the_burst()
     assert watched.finish().reconnects == 1
     for part in (watched.frames[:before], watched.frames[before:]):
         codes = [code for _, code, _ in part]
@@ -199,7 +205,7 @@ def test_an_rtsp_server_that_is_killed_and_started_again(watch, start, port, cod
     part = watched.frames[before:]
     lags = [ns / 1e6 - PERIOD_MS * code for _, code, ns in part]
     late = [lag - min(lags) for lag, (_, _, ns) in zip(lags, part) if ns > part[0][2] + 5e8]
-    assert late and sorted(late)[len(late) // 2] < 2 * PERIOD_MS
+    assert len(late) >= 10 and sorted(late)[len(late) // 2] < 2 * PERIOD_MS
 
 
 @needs_rtsp
