@@ -1,6 +1,6 @@
 """Makes the README's picture: one frame, with the answer at the left and the windows computed at the right.
 
-    python benchmarks/picture.py person-bicycle-car-detection.gif --frame 34
+SOURCE is a recording, as person-bicycle-car-detection.gif of the Intel sample videos, frame 34.
 """
 
 from __future__ import annotations

@@ -41,6 +41,8 @@ class Outlet:
         name: name in messages and metrics.
         essential: its failure ends the session.
         error: error that it failed with; None while it works.
+        paused: whether results pass by it. May be set from any thread, of one that `may_pause`; holds from the next
+            result on, with which the sink completes its files.
     """
 
     _patience_s: float | None
@@ -84,9 +86,11 @@ class Outlet:
         self.essential = essential
         self._sink = target if isinstance(target, Sink) else None
         self.error: Exception | None = None
+        self.paused = False
         self._pictures = bool(pictures)
         self._sources = None if sources is None else frozenset(sources)
-        self._deliveries: Channel[Delivery] = Channel(_AHEAD) if may_block else Channel(1, replace=True)
+        # None: one that passed by while it was paused.
+        self._deliveries: Channel[Delivery | None] = Channel(_AHEAD) if may_block else Channel(1, replace=True)
         self._written = 0
         self._thread: threading.Thread | None = None
 
@@ -95,6 +99,11 @@ class Outlet:
         error = "" if self.error is None else str(self.error)
         held, dropped = (0, 0) if self._sink is None else (self._sink.waiting, self._sink.dropped)
         return OutletMetrics(self._written, self._deliveries.replaced, len(self._deliveries) + held, error, dropped)
+
+    @property
+    def may_pause(self) -> bool:
+        """Whether it is a recording that may be stopped and go on later."""
+        return self._sink is not None and self._sink.may_pause
 
     def start(self, on_end: Callable[[Outlet], None], on_stop: Callable[[], None]) -> bool:
         """Begins to take results.
@@ -116,7 +125,7 @@ class Outlet:
         if self._sources is not None and delivery.result.source not in self._sources:
             return
         with suppress(Closed):
-            self._deliveries.put(delivery)
+            self._deliveries.put(None if self.paused else delivery)
 
     def close(self, error: Exception | None = None) -> None:
         """No more results, for whatever reason. Those held are still written."""
@@ -137,9 +146,7 @@ class Outlet:
     def _run(self, on_end: Callable[[Outlet], None], on_stop: Callable[[], None]) -> None:
         try:
             while True:
-                delivery = self._deliveries.get()
-                self._write(delivery.result, delivery.picture() if self._pictures else None)
-                self._written += 1
+                self._take(self._deliveries.get())
         except Closed:
             pass
         except StopStream:
@@ -151,6 +158,13 @@ class Outlet:
         finally:
             self._deliveries.abandon()
             on_end(self)
+
+    def _take(self, delivery: Delivery | None) -> None:
+        if delivery is not None:
+            self._write(delivery.result, delivery.picture() if self._pictures else None)
+            self._written += 1
+        elif self._sink is not None:
+            self._sink.pause()  # nothing but the first time
 
 
 class Pull(Outlet, Iterator[Delivery]):
@@ -181,7 +195,8 @@ class Pull(Outlet, Iterator[Delivery]):
         if self._over:
             raise StopIteration
         try:
-            delivery = self._deliveries.get()
+            while (delivery := self._deliveries.get()) is None:
+                pass
         except Closed:
             self._over = True
             raise StopIteration from None

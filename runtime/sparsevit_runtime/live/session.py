@@ -31,6 +31,7 @@ from .inference import Answer, Inference
 from .metrics import OutletMetrics, SessionMetrics
 from .outlet import Outlet
 from .reconnect import Reconnect
+from .recorder import Recorder
 from .requests import Requests
 from .scheduler import Scheduler
 from .states import SessionState, SourceState, Status, Tracker
@@ -62,6 +63,9 @@ class Session:
     Threads: a capture per source, inference, decoding, and one per outlet; a live source has a driver's besides. The
     handle may be used from any thread, from an outlet's, too. No thread waits for a driver: one that hangs is left
     behind.
+
+    Attributes:
+        recorder: what stops and starts the recorded videos of live sources; None where there are none.
     """
 
     def __init__(
@@ -118,6 +122,7 @@ class Session:
         self._requests = Requests(runner, level, governor, activity, least)
         self._draws_activity, self._draw = activity, draw
         self._outlets = tuple(outlets)
+        self.recorder = Recorder.of(self._outlets)
         self._scheduler: Scheduler[PreparedFrame] = Scheduler(limit, limit_each=limit_each)
         self._answers: Channel[Answer] = Channel(0)
         self._captures = self._open(sources, reconnect)

@@ -40,6 +40,11 @@ class Sink(ABC):
     main_thread: bool = False
 
     @property
+    def may_pause(self) -> bool:
+        """Whether it is a recording that may be stopped and go on later, in files of its own."""
+        return False
+
+    @property
     def written(self) -> tuple[str, ...]:
         """Names of the files or folders that hold what was written, oldest first."""
         return (self.name,)
@@ -74,6 +79,13 @@ class Sink(ABC):
             SinkError: it cannot be written; `DiskFullError` where there is no room.
             FrameError: the image is not a frame.
             StopStream: the person watching asked to stop.
+        """
+
+    def pause(self) -> None:  # noqa: B027 - nothing to complete
+        """Completes the files that were written; the next result begins a new one. Of those that `may_pause`.
+
+        Raises:
+            SinkError: they cannot be completed.
         """
 
     @abstractmethod

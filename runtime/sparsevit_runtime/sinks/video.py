@@ -123,18 +123,26 @@ class VideoSink(RecordingSink):
             raise
         self._last_ns = at_ns
 
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
+    @property
+    def may_pause(self) -> bool:
+        """A live source goes on without; of a file nobody would want a part alone."""
+        return self._live
+
+    def pause(self) -> None:
         if self._encoder is None:
-            if not self.written:
-                _log.warning("%s: no frame was written, so there is no video", self.name)
             return
         try:
             self._complete(self._encoder)
         except OSError as error:
             raise self._failed(error) from error
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self.pause()
+        if not self.written:
+            _log.warning("%s: no frame was written, so there is no video", self.name)
 
     def _open(self, path: Path, size_wh: tuple[int, int]) -> Encoder:
         try:

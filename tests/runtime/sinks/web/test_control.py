@@ -3,6 +3,7 @@ import socket
 import time
 from contextlib import ExitStack
 
+import cv2
 import numpy as np
 import pytest
 from prometheus_client import generate_latest
@@ -11,6 +12,8 @@ from websockets.sync.client import connect
 
 from runtime.sinks.web.conftest import wait_for
 from sparsevit_runtime.live.governor import Governor, Target
+from sparsevit_runtime.live.outlet import Outlet
+from sparsevit_runtime.sinks import open_sink
 from sparsevit_runtime.sinks.web.collector import registry_of
 from sparsevit_runtime.sinks.web.control import Control, kept_by_stage
 from sparsevit_runtime.sinks.web.figures import Figures
@@ -18,17 +21,6 @@ from sparsevit_runtime.tasks.counts import Counts
 from sparsevit_runtime.tasks.detection import Detections
 
 pytestmark = pytest.mark.timed
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.active = False
-
-    def start(self) -> None:
-        self.active = True
-
-    def stop(self) -> None:
-        self.active = False
 
 
 def newest(page) -> dict:
@@ -141,15 +133,19 @@ def test_a_governor_is_shown_and_a_level_set_by_hand_switches_it_off(serve, make
     wait_for(lambda: served.results[-1].window_share >= 0.5)
 
 
-def test_a_recorder_is_shown_where_there_is_one(serve):
-    served = serve()
-    state = served.state()
-    assert state["governor"] is None and state["recording"] is None
-    recorder = served.session.recorder = Recorder()
-    status, _, body = served.ask("/api/recording", {"active": True})
-    assert status == 200 and recorder.active and json.loads(body)["recording"] == {"active": True}
-    served.ask("/api/recording", {"active": False})
-    assert not recorder.active
+def test_videos_are_stopped_and_go_on_from_the_page(serve, tmp_path):
+    assert serve().state()["recording"] is None
+    with open_sink(tmp_path / "a.mp4", live=True) as video:
+        served = serve(outlets=[Outlet(video)])
+        assert served.state()["recording"] == {"active": True} and served.state()["governor"] is None
+        wait_for(lambda: served.session.metrics.outlets[video.name].written)
+        status, _, body = served.ask("/api/recording", {"active": False})
+        assert status == 200 and json.loads(body)["recording"] == {"active": False}
+        wait_for(lambda: cv2.VideoCapture(video.name).read()[0])  # it plays
+        assert served.ask("/api/recording", {"active": True})[0] == 200
+        wait_for(lambda: len(video.written) == 2)
+        served.session.close()
+    assert cv2.VideoCapture(str(tmp_path / "a-0002.mp4")).read()[0]
 
 
 def test_too_many_pages_are_refused(serve):
