@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -192,12 +193,19 @@ def parse_tracking(track: bool, lines: list[str] | None, zones: list[str] | None
     """
     if not lines and not zones:
         return track
-    from sparsevit_runtime import CountLine, CountZone, Tracking
-
     try:
-        return Tracking(count=[*map(CountLine.parse, lines or ()), *map(CountZone.parse, zones or ())])
+        return tracking_at(lines or (), zones or ())
     except ArgumentError as error:
         raise typer.BadParameter(str(error), param_hint="--count-line, --count-zone") from error
+
+
+def tracking_at(lines: Iterable[str], zones: Iterable[str], *, lost_s: float | None = None) -> Tracking:
+    """A `Tracking` with places to count at, from texts. Raises ArgumentError: a line or zone is none, or two have one
+    name."""
+    from sparsevit_runtime import CountLine, CountZone, Tracking
+
+    tracking = Tracking(count=[*map(CountLine.parse, lines), *map(CountZone.parse, zones)])
+    return tracking if lost_s is None else replace(tracking, lost_s=lost_s)
 
 
 def parse_duration(text: str) -> float:

@@ -151,6 +151,17 @@ def test_files_run_to_their_end_each_into_its_own_video(serve, tmp_path):
     assert run.messages()[-1] == "all sources have ended"
 
 
+def test_objects_are_tracked_and_counted(serve):
+    run = serve(
+        '[model]\nname = "road-users"\n[sources.a]\nuri = "synthetic://street?size=640x480&frames=8"\n'
+        '[sinks.all]\nuri = "all.jsonl"\n[tracking]\ncount_lines = ["0,0.6,1,0.6,name=gate"]\n'
+    )
+    assert run.end() == 0
+    lines = run.lines("all.jsonl")
+    assert [each["counts"][0]["name"] for each in lines] == ["gate"] * 8
+    assert any(found["track_id"] for found in lines[-1]["objects"])
+
+
 @needs_http
 def test_a_changed_level_is_set_a_broken_file_changes_nothing_and_sigterm_completes(serve, camera, tmp_path):
     text = (

@@ -16,6 +16,7 @@ from sparsevit_apps.service.logs import JsonFormatter
 from sparsevit_apps.service.parts import open_sinks, open_sources
 from sparsevit_apps.service.service import Signals
 from sparsevit_apps.signals import Terminated
+from sparsevit_runtime import Tracking
 from sparsevit_runtime.errors import ConfigError, SinkError
 
 ROOT = Path(__file__).parents[2]
@@ -57,12 +58,24 @@ def test_what_nobody_says_is_the_bundled_model_for_ever(written):
     assert config.model.file == "street-scenes"
     assert config.sources["front"].max_reconnect is None
     assert not config.governor.has_target
+    assert config.tracking is None
+
+
+def test_objects_are_tracked_and_counted_where_a_table_says_so(written):
+    assert load_config(written(SOURCE + SINK + "[tracking]\n")).tracking.tracking == Tracking()
+    places = 'count_lines = ["0,0.5,1,0.5,name=gate"]\ncount_zones = ["0,0,1,0,1,1"]\nlost_s = 3\n'
+    tracking = load_config(written(SOURCE + SINK + "[tracking]\n" + places)).tracking.tracking
+    assert tracking.lost_s == 3
+    assert [(place.kind, place.name) for place in tracking.count] == [("line", "gate"), ("zone", "zone 1")]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[modl]\n", "modl is an unknown key; did you mean 'model'? accepted: model, sources, sinks, governor"),
+        ("[modl]\n", "modl is an unknown key; did you mean 'model'? accepted: model, sources, sinks, governor, "),
+        ("[tracking]\ncount_line = []\n", "tracking.count_line is an unknown key; did you mean 'count_lines'?"),
+        ("[tracking]\ncount_lines = ['0,0,1']\n", "tracking: 3 numbers make no line to count at"),
+        ("[tracking]\nlost_s = -1\n", "tracking.lost_s is -1; accepted: greater than or equal to 0"),
         ("[model]\nsparsty = 0.5\n", "model.sparsty is an unknown key; did you mean 'sparsity'?"),
         ("[model]\nthreads = 0\n", "model.threads is 0; accepted: greater than or equal to 1"),
         ("[model]\nbackend = 'tensort'\n", "model.backend is 'tensort'; accepted: 'auto', 'onnxruntime' or 'tensorrt'"),

@@ -8,11 +8,11 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sparsevit_runtime.errors import ConfigError, SparseViTError
+from sparsevit_runtime.errors import ArgumentError, ConfigError, SparseViTError
 from sparsevit_runtime.runner import DEFAULT_THRESHOLD
 from sparsevit_runtime.sinks import check_sink, folder_of
 from sparsevit_runtime.sinks.images import PICTURE_SUFFIXES
@@ -21,9 +21,11 @@ from sparsevit_runtime.sources import may_be_live
 from sparsevit_runtime.sources.addresses import hide_password
 from sparsevit_runtime.texts import printable, shown
 
-from ..options import DEFAULT_MODEL
+from ..options import DEFAULT_MODEL, tracking_at
 from ..outputs import place_of
 
+if TYPE_CHECKING:
+    from sparsevit_runtime import Tracking
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -141,13 +143,37 @@ class GovernorConfig(_Part):
         return self.target_ms is not None or self.target_fps is not None
 
 
+class TrackingConfig(_Part):
+    """Objects that keep their numbers from frame to frame, where the model finds objects.
+
+    Attributes:
+        lost_s: seconds for which an object that is not seen keeps its number.
+        count_lines, count_zones: places where objects are counted, as the command line takes them.
+    """
+
+    lost_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 1.0
+    count_lines: tuple[str, ...] = ()
+    count_zones: tuple[str, ...] = ()
+
+    @field_validator("count_lines", "count_zones", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @property
+    def tracking(self) -> Tracking:
+        """Raises ArgumentError: a line or zone is none, or two have one name."""
+        return tracking_at(self.count_lines, self.count_zones, lost_s=self.lost_s)
+
+
 class ServiceConfig(_Part):
-    """All of it."""
+    """All of it. Without `tracking` nothing is tracked."""
 
     model: ModelConfig = ModelConfig()
     sources: dict[_Name, SourceConfig] = Field(min_length=1)
     sinks: dict[_Name, SinkConfig] = Field(min_length=1)
     governor: GovernorConfig = GovernorConfig()
+    tracking: TrackingConfig | None = None
 
     def sources_of(self, sink: SinkConfig) -> tuple[str, ...]:
         """Names of the sources whose results a sink takes."""
@@ -163,6 +189,7 @@ _TABLES: dict[str, type[_Part]] = {
     "sources": SourceConfig,
     "sinks": SinkConfig,
     "governor": GovernorConfig,
+    "tracking": TrackingConfig,
 }
 
 
@@ -264,6 +291,11 @@ def _check(config: ServiceConfig) -> None:
         raise ConfigError("model.sparsity and a governor's target, which chooses it, are both given; leave one out")
     if config.governor.levels is not None and not config.governor.has_target:
         raise ConfigError("governor.levels has no target; add target_ms or target_fps")
+    if config.tracking is not None:
+        try:
+            config.tracking.tracking  # noqa: B018 - its check
+        except ArgumentError as error:
+            raise ConfigError(f"tracking: {error}") from error
     live: dict[str, bool] = {}
     for name, source in config.sources.items():
         try:

@@ -153,6 +153,7 @@ class Service:
                 threshold=config.model.threshold,
                 governor=governor,
                 max_age_ms=config.governor.max_age_ms,
+                track=False if config.tracking is None else config.tracking.tracking,
             )
             for each in sinks:
                 each.sink.attach(session)
