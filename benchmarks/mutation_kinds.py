@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -129,12 +130,14 @@ class Kinds:
             path.unlink()
 
     def uri(self, dice: random.Random) -> None:
-        """Addresses and names of sources and sinks. Nothing outside this machine is asked."""
+        """Addresses and names of sources and sinks. Nothing outside this machine is asked, and nothing outside the
+        current folder written."""
         text = change_text(dice.choice(TEXTS), dice)
         if "://" in text and not text.startswith(("synthetic", "sample", "csi", "null", "display")):
             text = text.partition("://")[0] + "://127.0.0.1:1/" + text[-20:]
         if dice.random() < 0.5:
-            open_sink(text).close()
+            outside = text.startswith(("/", "~")) or ".." in text
+            open_sink(text.replace("..", ".").lstrip("/~") if outside and not os.path.exists(text) else text).close()
         else:
             open_source(text).close()
 

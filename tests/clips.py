@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from time_code import SIZE_WH, draw_code
+
 MILLISECONDS = Fraction(1, 1000)
 
 
@@ -57,4 +59,18 @@ def damage(path: Path, zeros: int = 1200) -> Path:
     middle = (start + len(data)) // 2
     data[middle : middle + zeros] = bytes(zeros)
     path.write_bytes(data)
+    return path
+
+
+def write_coded_clip(path: Path, frames: int, fps: float = 25) -> Path:
+    """H.264 whose frames say their numbers, with a key frame a second. Needs PyAV."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=round(fps))
+        stream.width, stream.height, stream.pix_fmt = *SIZE_WH, "yuv420p"
+        stream.options = {"g": str(round(fps)), "bf": "0", "preset": "ultrafast"}
+        for i in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(draw_code(i), "bgr24")))
+        container.mux(stream.encode(None))
     return path

@@ -38,6 +38,20 @@ def printable_json(text: str) -> str:
     return _SUSPECT.sub(escape, text)
 
 
+#: What to do about a name for which `is_unicode` is false.
+RENAME = "its name holds bytes that are no UTF-8; rename it: convmv -f latin1 -t utf8 --notest NAME"
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text may be given to libraries. A file's name may hold any bytes; Python makes half characters of those
+    that are no UTF-8, and OpenCV ends the process over them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def shown(value: object, length: int = 80) -> str:
     """A wrong value for a message: as Python writes it, cut short."""
     try:

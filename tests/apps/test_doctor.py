@@ -30,6 +30,18 @@ def by_name(report: DoctorReport) -> dict:
     return {f.name: f for f in report.findings}
 
 
+def test_what_reads_the_cameras_of_a_jetson(doctor):
+    found = by_name(doctor()[0])
+    for name in ("hardware decoder", "csi sensors"):
+        assert found[name].area == "capture" and found[name].status == "missing" and found[name].advice
+    assert "nvv4l2decoder" in found["hardware decoder"].value and "FFmpeg" in found["hardware decoder"].value
+    assert "nvarguscamerasrc" in found["csi sensors"].value
+    system = by_name(doctor(before="sys.path.append('/usr/lib/python3/dist-packages')")[0])
+    if system["pipelines"].status == "missing":
+        pytest.skip("this Python has no PyGObject: apt install python3-gi gir1.2-gst-rtsp-server-1.0")
+    assert system["pipelines"].value.startswith("GStreamer")
+
+
 def test_table(sparsevit):
     said = sparsevit("doctor")
     assert said.code == 0, said.err

@@ -41,6 +41,7 @@ def examine() -> DoctorReport:
         *_opencv(),
         *_onnxruntime(machine),
         *_accelerators(machine),
+        *_capture(machine),
         *_devices(),
         *_models(),
         *_extras(),
@@ -166,7 +167,9 @@ def opencv_features(build: str) -> Iterator[Finding]:
         name="gstreamer",
         status="ok" if has["GStreamer"] else "missing",
         value="yes" if has["GStreamer"] else "no",
-        advice="" if has["GStreamer"] else f"only csi:// cameras of a Jetson need it: {system}",
+        advice=""
+        if has["GStreamer"]
+        else f"a Jetson's csi:// and decoder are used through PyGObject then, or {system}",
     )
     gui = re.search(r"^\s*GUI:\s*(\S+)", build, re.M)
     toolkit = gui[1] if gui else "NONE"
@@ -245,6 +248,49 @@ def _accelerators(machine: MachineInfo) -> Iterator[Finding]:
         value=tensorrt or "neither its Python module nor libnvinfer found",
         advice="" if tensorrt or not gpu else "Jetson: sudo apt install tensorrt python3-libnvinfer (never from pip)",
     )
+
+
+def _capture(machine: MachineInfo) -> Iterator[Finding]:
+    """What reads cameras and streams on a Jetson: its own OpenCV, or PyGObject beside any other."""
+    area = "capture"
+    try:
+        from sparsevit_runtime.sources import gstreamer
+    except MissingDependencyError:  # OpenCV, which has been told
+        return
+    host = gstreamer.gstreamer_host()
+    yield Finding(
+        area=area,
+        name="pipelines",
+        status="ok" if host else "missing",
+        value={"opencv": "GStreamer in OpenCV", "gi": "GStreamer through PyGObject", "": "no GStreamer"}[host],
+        advice="" if host else f"only a Jetson's csi:// and hardware decoder need them: {gstreamer.GET_PYGOBJECT}",
+    )
+    for name, elements, without in (
+        ("hardware decoder", (gstreamer.HARDWARE_DECODER, gstreamer.HARDWARE_CONVERTER), "rtsp is decoded by FFmpeg"),
+        ("csi sensors", (gstreamer.CSI_SOURCE, gstreamer.HARDWARE_CONVERTER), "no csi:// cameras"),
+    ):
+        absent = [element for element in elements if not gstreamer.has_element(element)]
+        there = bool(host) and not absent
+        yield Finding(
+            area=area,
+            name=name,
+            status="ok" if there else "missing",
+            value=elements[0] if there else f"lacks {', '.join(absent or ['a host for pipelines'])}: {without}",
+            advice=""
+            if there
+            else "sudo apt install nvidia-l4t-gstreamer gstreamer1.0-tools"
+            if machine.jetson
+            else "only a Jetson has it",
+        )
+    hidden = sorted(glob.glob("/usr/lib/python3*/dist-packages/cv2*"))
+    if machine.jetson and hidden and host != "opencv":
+        yield Finding(
+            area=area,
+            name="JetPack's OpenCV",
+            status="warn",
+            value=f"hidden by another one: {hidden[0]} is not used",
+            advice="it has GStreamer: pip uninstall opencv-python opencv-python-headless",
+        )
 
 
 def _devices() -> Iterator[Finding]:

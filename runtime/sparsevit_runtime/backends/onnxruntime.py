@@ -15,6 +15,7 @@ from ..contract import BATCH, IMAGE, KEEP, TensorSpec
 from ..dependencies import require
 from ..errors import BackendError, CardError, ModelError
 from ..graph.onnx_file import read_onnx
+from ..texts import RENAME, is_unicode, shown
 from .base import Backend, Capabilities, DeviceInfo, Outputs
 from .onnxruntime_layers import named_graph, time_layers
 
@@ -144,6 +145,8 @@ def _open_session(ort: ModuleType, path: Path, threads: int | None, providers: l
         raise BackendError(f"threads is {threads}; give at least 1, or leave it out for one per physical core")
     if not path.is_file():
         raise ModelError(f"no model file {path}; check the path, or make one with `sparsevit export`")
+    if not is_unicode(str(path)):
+        raise ModelError(f"cannot open {shown(str(path))}: {RENAME}")
     options = _session_options(ort, threads)
     if _CUDA in providers and _mixes_up_shapes(path):
         options.enable_mem_reuse = False

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..dependencies import missing, require
 from ..errors import MissingDependencyError, SinkError
+from ..texts import is_unicode
 from .forwarder import UnreachableError
 from .options import choice, read_options
 from .outgoing import SPOOL_OPTIONS, OutgoingSink, spool_folder
@@ -77,7 +78,7 @@ def read_mqtt(uri: str) -> MqttOptions:
         raise SinkError(f"the {scheme} address is not valid; accepted: {_FORM}") from None
     topic = unquote(parts.path.removeprefix("/"))
     name = f"{scheme}://{host}:{port}/{topic}"
-    wrong = not topic or topic.startswith("$") or any(letter in topic for letter in "+#\0")
+    wrong = not topic or not is_unicode(topic) or topic.startswith("$") or any(letter in topic for letter in "+#\0")
     if scheme not in SCHEMES or not host or parts.fragment or wrong or len(topic.encode()) > _LONGEST_TOPIC:
         raise SinkError(f"the {scheme} address has no host, or no topic that may be published to; accepted: {_FORM}")
     options = read_options(f"{name}?{parts.query}" if parts.query else name, _OPTIONS, _FORM)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import SinkError
 from ..files import resolve_links, write_error
+from ..texts import RENAME, is_unicode, shown
 from .encoders import OPENCV_CODECS, Encoder, open_encoder
 from .parts import Parts, Rotation
 from .paths import part_path
@@ -54,8 +55,8 @@ class VideoSink(RecordingSink):
         rotation: limits of a part.
 
     Raises:
-        SinkError: the folder is missing or cannot be written, the file may not be replaced, the rate is out of range,
-            or OpenCV has no encoder.
+        SinkError: the folder is missing or cannot be written, the file may not be replaced, its name is no Unicode, the
+            rate is out of range, or OpenCV has no encoder.
     """
 
     needs_image = True
@@ -72,6 +73,8 @@ class VideoSink(RecordingSink):
         rotation: Rotation | None = None,
     ):
         self.name = str(path)
+        if not is_unicode(self.name):
+            raise SinkError(f"cannot write {shown(self.name)}: {RENAME}")
         self._live = live
         self._fps = DEFAULT_FPS if fps is None else float(fps)
         if not LOWEST_FPS <= self._fps <= HIGHEST_FPS:

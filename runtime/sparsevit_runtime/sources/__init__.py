@@ -73,7 +73,7 @@ def _open_uri(scheme: str, uri: str, timeouts: Timeouts | None) -> Source:
     if scheme == "sample":
         return open_sample(uri)
     if scheme == "csi":
-        return open_csi(uri)
+        return open_csi(uri, timeouts)
     if scheme in _STREAMS:
         timeouts = timeouts or Timeouts()
         return NetworkSource(uri, timeouts.open_ms, timeouts.read_ms)

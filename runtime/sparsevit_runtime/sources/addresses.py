@@ -6,6 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from ..errors import PermanentSourceError
+from ..texts import is_unicode
 
 #: What an address starts with, also where a slash was forgotten.
 _HEAD = re.compile(r"[a-z][a-z0-9+.-]*://|(?:https?|rtsps?|rtmp|srt|tcp|udp):/?", re.IGNORECASE)
@@ -36,6 +37,8 @@ def check_url(url: str) -> None:
         parts = urlsplit(url)
         _ = parts.port
         problem = "a # stands before the @" if "@" in parts.fragment and "@" not in parts.netloc else ""
+        if not is_unicode(url):
+            problem = "it holds bytes that are no UTF-8; write each as %XX"
     except ValueError as error:
         problem = str(error).partition(" as ")[0]  # the rest repeats what may be a password
     if problem:

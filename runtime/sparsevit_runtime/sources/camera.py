@@ -10,9 +10,10 @@ import sys
 import cv2
 
 from ..errors import PermanentSourceError, SourceError
-from .base import Frame, Source
-from .capture import Capture, opencv_has
+from .base import Frame, Source, Timeouts
+from .capture import Capture, CaptureLike, opencv_has
 from .clock import WallClock
+from .gstreamer import CSI_SOURCE, GET_PYGOBJECT, csi_pipeline, gstreamer_host, has_element, open_pipeline
 from .options import parse_number, parse_size, split_options
 from .pictures import Pictures
 
@@ -36,7 +37,7 @@ class CameraSource(Source):
 
     live = True
 
-    def __init__(self, capture: Capture, name: str, advice: str):
+    def __init__(self, capture: CaptureLike, name: str, advice: str):
         self.name = name
         self._advice = advice
         self._closed = False
@@ -113,35 +114,28 @@ def open_camera(uri: str) -> CameraSource:
     return CameraSource(capture, device if on_linux else f"camera {index}", advice)
 
 
-def csi_pipeline(sensor: int, size_wh: tuple[int, int], fps: int, flip: int) -> str:
-    """GStreamer pipeline of a Jetson's CSI sensor that ends in BGR frames and drops old ones."""
-    width, height = size_wh
-    return (
-        f"nvarguscamerasrc sensor-id={sensor} ! "
-        f"video/x-raw(memory:NVMM), width={width}, height={height}, framerate={fps}/1, format=NV12 ! "
-        f"nvvidconv flip-method={flip} ! video/x-raw, format=BGRx ! videoconvert ! video/x-raw, format=BGR ! "
-        "appsink drop=true max-buffers=1 sync=false"
-    )
-
-
-def open_csi(uri: str) -> CameraSource:
+def open_csi(uri: str, timeouts: Timeouts | None = None) -> CameraSource:
     """Opens ``csi://N``, with options ``?size=WxH&fps=F&flip=M``; 1280x720 at 30 by default.
 
     Raises:
-        SourceError: OpenCV has no GStreamer, an unknown option, or no frame comes.
+        SourceError: there is no GStreamer, or not the element for these sensors, an unknown option, or no frame comes.
     """
     head, options = split_options(uri, ("size", "fps", "flip"), _CSI_USAGE)
     sensor = parse_number(uri, "sensor", head.partition("://")[2].strip("/") or "0", 0, 15, _CSI_USAGE, whole=True)
     size = parse_size(uri, options.get("size", "1280x720"), 16, 16384, _CSI_USAGE)
     fps = parse_number(uri, "fps", options.get("fps", "30"), 1, 240, _CSI_USAGE, whole=True)
     flip = parse_number(uri, "flip", options.get("flip", "0"), 0, 7, _CSI_USAGE, whole=True)
-    if not opencv_has("GStreamer"):
+    if not gstreamer_host():
         raise PermanentSourceError(
-            f"{uri!r} needs an OpenCV with GStreamer, and this one ({cv2.__version__}) has none. On a Jetson use "
-            "JetPack's (sudo apt install libopencv-python), in an environment made with --system-site-packages and "
-            "without opencv from pip"
+            f"{uri!r} needs GStreamer, and neither this OpenCV ({cv2.__version__}) nor PyGObject brings it. On a "
+            f"Jetson: {GET_PYGOBJECT}"
         )
-    capture = Capture(csi_pipeline(int(sensor), size, int(fps), int(flip)), cv2.CAP_GSTREAMER)
+    if has_element(CSI_SOURCE) is False:
+        raise PermanentSourceError(
+            f"{uri!r} needs GStreamer's {CSI_SOURCE}, which this machine has not. On a Jetson: sudo apt install "
+            "nvidia-l4t-gstreamer; elsewhere there are no CSI cameras that it could read"
+        )
+    capture = open_pipeline(csi_pipeline(int(sensor), size, int(fps), int(flip)), timeouts or Timeouts())
     advice = (
         "check the ribbon cable and that the sensor is configured (sudo /opt/nvidia/jetson-io/jetson-io.py), ask for a "
         "mode it has (v4l2-ctl --list-formats-ext), and restart its service: sudo systemctl restart nvargus-daemon"

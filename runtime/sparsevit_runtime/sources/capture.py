@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from ..errors import SourceError
+from ..errors import PermanentSourceError, SourceError
+from ..texts import RENAME, is_unicode, shown
 from .addresses import hide_password
 from .base import Timeouts
 from .clock import media_ns
@@ -53,6 +55,17 @@ class Picture:
     media_ns: int | None
 
 
+class CaptureLike(Protocol):
+    """What gives pictures: read by one thread, closed by any."""
+
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def fps(self) -> float | None: ...
+    def read(self) -> Picture | None: ...
+    def close(self) -> None: ...
+
+
 class Capture:
     """A VideoCapture behind a lock. Reading and closing release the GIL and may happen in two threads.
 
@@ -62,11 +75,14 @@ class Capture:
         settings: pairs of property and value, flat, that take effect while opening.
 
     Raises:
+        PermanentSourceError: the target is no Unicode.
         SourceError: OpenCV does not take the target at all.
     """
 
     def __init__(self, target: str | int, backend: int = cv2.CAP_ANY, settings: tuple[int, ...] = ()):
         self._lock = threading.Lock()
+        if isinstance(target, str) and not is_unicode(target):
+            raise PermanentSourceError(f"cannot open {shown(hide_password(target))}: {RENAME}")
         try:
             self._capture = cv2.VideoCapture(target, backend, list(settings))
         except cv2.error as error:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from ..errors import SourceError
+import logging
+import os
+
+from ..errors import PermanentSourceError, SourceError
 from .addresses import check_url, hide_password
 from .base import Frame, Source, Timeouts
-from .capture import open_url
+from .capture import CaptureLike, open_url
 from .clock import WallClock
+from .gstreamer import PipelineCapture, decodes_in_hardware, open_pipeline, stream_pipeline
 from .pictures import Pictures
 from .rtsp import diagnose
 
+_log = logging.getLogger(__name__)
+
+#: Names what decodes RTSP: auto takes GStreamer where that has a Jetson's hardware decoder, else FFmpeg.
+DECODER_VARIABLE = "SPARSEVIT_DECODER"
+_DECODERS = ("auto", "ffmpeg", "gstreamer")
 #: Pictures in a row that do not decode, while the link is there; joining between two key frames takes some.
 _MOST_FAILURES = 500
 #: A rate that a live stream states is believed up to here; above, it is the tick of a clock.
@@ -39,11 +48,11 @@ class NetworkSource(Source):
         self.name = hide_password(url)
         self._clock = WallClock()
         self._closed = False
-        capture = open_url(url, timeouts, live=True)
-        self._pictures = Pictures(
-            capture, self.name, most_failures=_MOST_FAILURES, longest_s=timeouts.read_s, live=True
-        )
-        self._pending = self._pictures.read()
+        capture = self._open(url, timeouts, _wanted_decoder(url))
+        if self._pending is None and isinstance(capture, PipelineCapture) and capture.cannot_decode:
+            _log.warning("%s: GStreamer cannot decode it (%s); FFmpeg is tried", self.name, capture.error)
+            capture.close()
+            capture = self._open(url, timeouts, "ffmpeg")
         if self._pending is None:
             opened = capture.is_open
             capture.close()
@@ -58,6 +67,19 @@ class NetworkSource(Source):
         height, width = self._pending[1].image.shape[:2]
         self.size_wh = (width, height)
         self.fps = capture.fps if (capture.fps or 0) <= _HIGHEST_FPS else None
+
+    def _open(self, url: str, timeouts: Timeouts, decoder: str) -> CaptureLike:
+        """Opens the stream, and reads the first picture."""
+        capture: CaptureLike
+        if decoder == "gstreamer":
+            capture = open_pipeline(stream_pipeline(url, timeouts), timeouts)
+        else:
+            capture = open_url(url, timeouts, live=True)
+        self._pictures = Pictures(
+            capture, self.name, most_failures=_MOST_FAILURES, longest_s=timeouts.read_s, live=True
+        )
+        self._pending = self._pictures.read()
+        return capture
 
     def read(self) -> Frame | None:
         if self._closed:
@@ -77,3 +99,19 @@ class NetworkSource(Source):
         self._closed = True
         self._pictures.close()
         self._pictures.damage.finish()
+
+
+def _wanted_decoder(url: str) -> str:
+    """``ffmpeg`` or ``gstreamer``.
+
+    Raises:
+        PermanentSourceError: the variable names neither.
+    """
+    wanted = os.environ.get(DECODER_VARIABLE) or "auto"
+    if wanted not in _DECODERS:
+        raise PermanentSourceError(f"{DECODER_VARIABLE} is {wanted!r}; accepted: {', '.join(_DECODERS)}")
+    if not url.lower().startswith(("rtsp://", "rtsps://")):
+        return "ffmpeg"
+    if wanted == "auto":
+        return "gstreamer" if decodes_in_hardware() else "ffmpeg"
+    return wanted

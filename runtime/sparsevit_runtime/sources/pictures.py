@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from .capture import Capture, Picture
+from .capture import CaptureLike, Picture
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Pictures:
     """
 
     def __init__(
-        self, capture: Capture, name: str, *, most_failures: int, longest_s: float, expected: int = 0, live: bool
+        self, capture: CaptureLike, name: str, *, most_failures: int, longest_s: float, expected: int = 0, live: bool
     ) -> None:
         """
         Args:

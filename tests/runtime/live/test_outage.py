@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from clips import write_coded_clip
 from sparsevit_runtime.errors import PermanentSourceError
 from sparsevit_runtime.live.feeds import open_feed
 from sparsevit_runtime.live.outlet import Outlet
@@ -21,7 +22,7 @@ from sparsevit_runtime.live.reconnect import Reconnect
 from sparsevit_runtime.live.session import Session
 from sparsevit_runtime.live.states import SourceState
 from sparsevit_runtime.sources.capture import opencv_has
-from time_code import SIZE_WH, age_ms, draw_code, read_code
+from time_code import SIZE_WH, age_ms, read_code
 
 pytestmark = [
     pytest.mark.timed,
@@ -175,16 +176,8 @@ needs_rtsp = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def coded_clip(tmp_path_factory):
     """A minute of H.264 whose frames say their numbers."""
-    av = pytest.importorskip("av", reason="PyAV writes the clip")
-    path = tmp_path_factory.mktemp("rtsp") / "code.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=1000 // PERIOD_MS)
-        stream.width, stream.height, stream.pix_fmt = *SIZE_WH, "yuv420p"
-        stream.options = {"g": "25", "bf": "0", "preset": "ultrafast"}
-        for i in range(1500):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(draw_code(i), "bgr24")))
-        container.mux(stream.encode(None))
-    return path
+    pytest.importorskip("av", reason="PyAV writes the clip")
+    return write_coded_clip(tmp_path_factory.mktemp("rtsp") / "code.mp4", frames=1500, fps=1000 / PERIOD_MS)
 
 
 @needs_rtsp

@@ -8,8 +8,9 @@ import pytest
 
 from sparsevit_runtime.errors import SourceError
 from sparsevit_runtime.sources import open_source
-from sparsevit_runtime.sources.camera import CameraSource, csi_pipeline
+from sparsevit_runtime.sources.camera import CameraSource
 from sparsevit_runtime.sources.capture import Capture, opencv_has
+from sparsevit_runtime.sources.gstreamer import csi_pipeline, gstreamer_host
 
 
 @pytest.fixture
@@ -83,7 +84,12 @@ def test_bad_camera_uris_list_what_is_accepted(uri):
 
 def test_the_csi_pipeline():
     pipeline = csi_pipeline(1, (1920, 1080), 60, 2)
-    for part in ("sensor-id=1 ", "width=1920, height=1080, framerate=60/1", "flip-method=2", "appsink drop=true"):
+    for part in (
+        "sensor-id=1 ",
+        "width=1920, height=1080, framerate=60/1",
+        "flip-method=2",
+        "appsink name=frames drop=true",
+    ):
         assert part in pipeline
     assert "memory:NVMM" in pipeline
 
@@ -96,8 +102,7 @@ def test_bad_csi_uris_list_what_is_accepted(uri):
 
 @pytest.mark.skipif(os.path.exists("/dev/nvhost-vi"), reason="this machine may have a CSI camera")
 def test_csi_without_sensor_or_gstreamer_says_what_to_do():
-    advice = "nvargus-daemon" if opencv_has("GStreamer") else "libopencv-python"
-    with pytest.raises(SourceError, match=advice):
+    with pytest.raises(SourceError, match="nvidia-l4t-gstreamer" if gstreamer_host() else "python3-gi"):
         open_source("csi://0")
 
 
