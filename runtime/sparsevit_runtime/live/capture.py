@@ -109,8 +109,12 @@ class Capture:
 
     @property
     def metrics(self) -> SourceMetrics:
-        reconnects = getattr(self.source, "reconnects", 0)
-        return replace(self.counters.snapshot(), reconnects=reconnects, damaged=self.source.damaged)
+        return replace(
+            self.counters.snapshot(),
+            reconnects=getattr(self.source, "reconnects", 0),
+            reconnect_reasons=getattr(self.source, "reconnect_reasons", {}),
+            damaged=self.source.damaged,
+        )
 
     def start(self) -> None:
         self._thread.start()

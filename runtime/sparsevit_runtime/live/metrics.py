@@ -53,6 +53,8 @@ class SourceMetrics:
         last_frame_ns: wall clock at which the newest frame came, nanoseconds; None before the first.
         stages: times by stage: `capture`, `preprocess`, `inference`, `postprocess`, and `latency`, from the frame's
             arrival until its result is handed out.
+        reconnect_reasons: `reconnects` by what was wrong before: ``silent``, nothing came in time, or ``broke``; empty
+            for a source that nobody supervises.
         damaged: frames that did not decode; they are in none of the other counts, and their indices are left out.
     """
 
@@ -64,6 +66,7 @@ class SourceMetrics:
     last_frame_ns: int | None = None
     stages: Mapping[str, StageTime] = field(default_factory=dict)
     damaged: int = 0
+    reconnect_reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def in_flight(self) -> int:
@@ -125,7 +128,6 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._captured = self._processed = self._dropped = self._failed = 0
-        self._reconnects = 0
         self._last_frame_ns: int | None = None
         self._stages: dict[str, StageTime] = {}
         self._sealed = False
@@ -164,11 +166,6 @@ class Counters:
         with self._lock:
             self._failed += 1
 
-    def reconnect(self, times: int) -> None:
-        """The source has come back, so often in all."""
-        with self._lock:
-            self._reconnects = times
-
     def seal(self) -> None:
         """Makes the counts final: a driver may still come back with a frame, and nobody is there to take it."""
         with self._lock:
@@ -177,6 +174,6 @@ class Counters:
     def snapshot(self) -> SourceMetrics:
         with self._lock:
             return SourceMetrics(
-                self._captured, self._processed, self._dropped, self._failed, self._reconnects, self._last_frame_ns,
-                dict(self._stages),
+                self._captured, self._processed, self._dropped, self._failed, last_frame_ns=self._last_frame_ns,
+                stages=dict(self._stages),
             )  # fmt: skip

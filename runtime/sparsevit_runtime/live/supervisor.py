@@ -18,6 +18,9 @@ from .states import SourceState, Tracker
 
 _log = logging.getLogger(__name__)
 
+#: Why a source was lost: nothing came in time, or an error.
+SILENT, BROKE = "silent", "broke"
+
 
 class Supervisor(Source):
     """A live source whose `read` and `close` return, whatever its driver does.
@@ -65,6 +68,8 @@ class Supervisor(Source):
         self._closing = self._over = self._returning = False
         self._attempts = 0
         self._returns = self._next_index = self._offset = 0
+        self._lost_by = BROKE
+        self._returns_after = {SILENT: 0, BROKE: 0}
         self._damaged_before = 0
         self._source = first
         if first is not None:
@@ -74,6 +79,11 @@ class Supervisor(Source):
     def reconnects(self) -> int:
         """Times the source came back, by itself or opened anew."""
         return self._returns + getattr(self._source, "reconnects", 0)
+
+    @property
+    def reconnect_reasons(self) -> dict[str, int]:
+        """`reconnects` by what was wrong before: ``silent``, nothing came in time; ``broke``, an error."""
+        return {**self._returns_after, BROKE: self.reconnects - self._returns_after[SILENT]}
 
     def read(self) -> Frame | None:
         """The next frame, or None at the end of the stream or after `close`.
@@ -160,6 +170,7 @@ class Supervisor(Source):
         if self._returning:
             self._returning = False
             self._returns += 1
+            self._returns_after[self._lost_by] += 1
         self._enter(SourceState.LIVE)
         frame = replace(frame, index=frame.index + self._offset) if self._offset else frame
         self._next_index = frame.index + 1
@@ -189,17 +200,18 @@ class Supervisor(Source):
         opening = self.tracker.status.state is SourceState.CONNECTING
         if policy is not None and spent >= (policy.open_timeout_s if opening else policy.read_timeout_s):
             what = "opening it took" if opening else "no frame for"
-            self._lose(driver, SourceError(f"{self.name}: {what} more than {spent:.1f} s"))
+            self._lose(driver, SourceError(f"{self.name}: {what} more than {spent:.1f} s"), SILENT)
         elif spent >= min(limits):
             self._enter(SourceState.STALLED, f"no frame for {spent:.1f} s")
 
-    def _lose(self, driver: Driver, error: Exception) -> None:
+    def _lose(self, driver: Driver, error: Exception, reason: str = BROKE) -> None:
         """Leaves a driver that broke or hangs. Raises the error when nothing is opened anew."""
         self._driver = None
         driver.leave()
         if self._closing:
             return
         self._attempts += 1
+        self._lost_by = reason if self._attempts == 1 else self._lost_by  # an outage begins only once
         given_up = self._gives_up(error)
         self._returning, self._over = self._next_index > 0, given_up
         self._enter(SourceState.LOST, hide_passwords(" ".join(str(error).split())))

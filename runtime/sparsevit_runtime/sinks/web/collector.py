@@ -22,16 +22,18 @@ from .protocol import LiveSession, SourceLike
 _OUTCOMES = ("captured", "processed", "dropped", "failed")
 
 
-def registry_of(control: Control, figures: Figures, viewers: Callable[[], int]) -> CollectorRegistry:
+def registry_of(control: Control, figures: Figures, viewers: Callable[[], int], device: Collector) -> CollectorRegistry:
     """A registry of one sink's own.
 
     Args:
         control: session that is measured.
         figures: ages of its frames.
         viewers: tells how many look.
+        device: readings of the machine.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_SessionCollector(control, figures, viewers))
+    registry.register(device)
     return registry
 
 
@@ -118,7 +120,11 @@ def _frames(counts: Mapping[str, SourceLike]) -> Iterator[Metric]:
     damaged = CounterMetricFamily(
         "sparsevit_frames_damaged", "Frames that did not decode, in none of the other counts.", labels=["source"]
     )
-    returns = CounterMetricFamily("sparsevit_source_reconnects", "Times a source came back.", labels=["source"])
+    returns = CounterMetricFamily(
+        "sparsevit_source_reconnects",
+        "Times a source came back, after it was silent or broke.",
+        labels=["source", "reason"],
+    )
     newest = GaugeMetricFamily(
         "sparsevit_source_last_frame_timestamp_seconds", "Wall clock when the newest frame came.", labels=["source"]
     )
@@ -127,7 +133,8 @@ def _frames(counts: Mapping[str, SourceLike]) -> Iterator[Metric]:
             frames.add_metric([source, outcome], getattr(each, outcome))
         flight.add_metric([source], each.in_flight)
         damaged.add_metric([source], getattr(each, "damaged", 0))
-        returns.add_metric([source], each.reconnects)
+        for reason, times in getattr(each, "reconnect_reasons", {"broke": each.reconnects}).items():
+            returns.add_metric([source, reason], times)
         if each.last_frame_ns is not None:
             newest.add_metric([source], each.last_frame_ns / 1e9)
     yield from (frames, flight, damaged, returns, newest)

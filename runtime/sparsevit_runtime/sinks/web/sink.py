@@ -14,6 +14,7 @@ from ..base import Sink
 from .app import Endpoints
 from .collector import registry_of
 from .control import Control
+from .device import DeviceCollector
 from .figures import Figures
 from .guard import Guard
 from .options import WebOptions
@@ -68,7 +69,8 @@ class WebSink(Sink):
             on_windows=self._control.ask_for_windows,
         )
         connections = Connections(_MOST_CONNECTIONS)
-        registry = registry_of(self._control, self._figures, lambda: self._endpoints.viewers)
+        self._device = DeviceCollector()
+        registry = registry_of(self._control, self._figures, lambda: self._endpoints.viewers, self._device)
         self._endpoints = Endpoints(self._control, self._pictures, registry, connections, patience_s)
         self._server = WebServer(listener, Guard(self._endpoints.app, options, port), connections)
         self._closed = False
@@ -106,6 +108,7 @@ class WebSink(Sink):
         self._closed = True
         self._pictures.close()
         self._server.close()
+        self._device.close()
 
     def abort(self) -> None:
         self.close()

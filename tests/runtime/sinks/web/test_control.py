@@ -16,6 +16,7 @@ from sparsevit_runtime.live.outlet import Outlet
 from sparsevit_runtime.sinks import open_sink
 from sparsevit_runtime.sinks.web.collector import registry_of
 from sparsevit_runtime.sinks.web.control import Control, kept_by_stage
+from sparsevit_runtime.sinks.web.device import DeviceCollector
 from sparsevit_runtime.sinks.web.figures import Figures
 from sparsevit_runtime.tasks.counts import Counts
 from sparsevit_runtime.tasks.detection import Detections
@@ -165,7 +166,7 @@ def test_what_was_counted_is_in_the_state_and_the_metrics():
     found = dict(zip(("xyxy", "confidence", "class_id"), nothing))
     figures.take("front", Detections(image_wh=(10, 10), names=("car", "tree"), counts=(counts,), **found))
     assert figures.say("front")["counts"] == [counts.to_dict()]
-    metrics = generate_latest(registry_of(Control(figures), figures, lambda: 0)).decode()
+    metrics = generate_latest(registry_of(Control(figures), figures, lambda: 0, DeviceCollector())).decode()
     for direction, name, count in (("in", "car", 3), ("in", "tree", 1), ("out", "car", 2)):
         labels = f'class="{name}",direction="{direction}",line="gate",source="front"'
         assert any(

@@ -58,7 +58,7 @@ def test_metrics_tell_what_the_session_knows(serve):
     assert found["sparsevit_viewers"] == {(): 1}
     states = found["sparsevit_source_state"]
     assert states["front", "live"] == 1 and sum(states.values()) == 1 and len(states) == 6
-    assert found["sparsevit_source_reconnects_total"] == {("front",): 0}
+    assert found["sparsevit_source_reconnects_total"] == {("broke", "front"): 0, ("silent", "front"): 0}
     assert abs(found["sparsevit_source_last_frame_timestamp_seconds"][("front",)] - time.time()) < 5
     assert {stage for (stage,) in found["sparsevit_stage_seconds_count"]} >= {"inference", "latency"}
     assert 0 < found["sparsevit_stage_seconds_sum"][("inference",)] < 60
