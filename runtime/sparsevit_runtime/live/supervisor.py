@@ -211,7 +211,8 @@ class Supervisor(Source):
         if self._closing:
             return
         self._attempts += 1
-        self._lost_by = reason if self._attempts == 1 else self._lost_by  # an outage begins only once
+        if self._attempts == 1:  # an outage begins once; many drivers end a silence with an error of their own
+            self._lost_by = SILENT if self.tracker.status.state is SourceState.STALLED else reason
         given_up = self._gives_up(error)
         self._returning, self._over = self._next_index > 0, given_up
         self._enter(SourceState.LOST, hide_passwords(" ".join(str(error).split())))
