@@ -45,6 +45,10 @@ class PermanentSourceError(SourceError):
     """A source that cannot be opened however often it is tried: a wrong address, option or password."""
 
 
+class SourceSilentError(SourceError):
+    """A source that is there, and from which nothing came in time."""
+
+
 class SourceNotFoundError(PermanentSourceError):
     """A server that has nothing at an address. Where something was before, it may be there again later."""
 

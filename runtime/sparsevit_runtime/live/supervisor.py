@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..errors import PermanentSourceError, SourceError, SourceNotFoundError
+from ..errors import PermanentSourceError, SourceError, SourceNotFoundError, SourceSilentError
 from ..sources.addresses import hide_passwords
 from ..sources.base import Frame, Source
 from .channel import Closed, Empty
@@ -200,19 +200,20 @@ class Supervisor(Source):
         opening = self.tracker.status.state is SourceState.CONNECTING
         if policy is not None and spent >= (policy.open_timeout_s if opening else policy.read_timeout_s):
             what = "opening it took" if opening else "no frame for"
-            self._lose(driver, SourceError(f"{self.name}: {what} more than {spent:.1f} s"), SILENT)
+            self._lose(driver, SourceSilentError(f"{self.name}: {what} more than {spent:.1f} s"))
         elif spent >= min(limits):
             self._enter(SourceState.STALLED, f"no frame for {spent:.1f} s")
 
-    def _lose(self, driver: Driver, error: Exception, reason: str = BROKE) -> None:
+    def _lose(self, driver: Driver, error: Exception) -> None:
         """Leaves a driver that broke or hangs. Raises the error when nothing is opened anew."""
         self._driver = None
         driver.leave()
         if self._closing:
             return
         self._attempts += 1
-        if self._attempts == 1:  # an outage begins once; many drivers end a silence with an error of their own
-            self._lost_by = SILENT if self.tracker.status.state is SourceState.STALLED else reason
+        if self._attempts == 1:  # an outage begins once
+            stalled = self.tracker.status.state is SourceState.STALLED  # many drivers end a silence by an error
+            self._lost_by = SILENT if stalled or isinstance(error, SourceSilentError) else BROKE
         given_up = self._gives_up(error)
         self._returning, self._over = self._next_index > 0, given_up
         self._enter(SourceState.LOST, hide_passwords(" ".join(str(error).split())))

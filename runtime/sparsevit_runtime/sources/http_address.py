@@ -25,7 +25,7 @@ from urllib.request import (
     build_opener,
 )
 
-from ..errors import PermanentSourceError, SourceError, SourceNotFoundError
+from ..errors import PermanentSourceError, SourceError, SourceNotFoundError, SourceSilentError
 from .addresses import check_url, hide_password, hide_passwords
 from .base import Timeouts
 from .rtsp import say_refused, say_unreached
@@ -112,7 +112,11 @@ class HttpAnswer:
         except AttributeError:  # as http.client says when it is closed in another thread
             return b""
         except (OSError, http.client.HTTPException, ValueError) as error:
-            what = "nothing came in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+            if isinstance(error, TimeoutError):
+                raise SourceSilentError(
+                    f"{self.name} broke off (nothing came in time); check the camera and the network"
+                ) from error
+            what = str(error) or type(error).__name__
             raise SourceError(f"{self.name} broke off ({what}); check the camera and the network") from error
 
 

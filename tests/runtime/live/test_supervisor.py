@@ -65,7 +65,7 @@ def test_a_source_that_is_open_already_is_read_first_and_closed_unread(supervise
 
 @pytest.mark.parametrize("device", [Device([3, "hang"], [4]), Device([3, OSError("bus reset")], [4])])
 def test_a_driver_that_hangs_or_breaks_is_left_and_the_source_opened_anew(supervise, device, caplog):
-    supervisor = supervise(device, QUICK, stalled_after_s=0.01)
+    supervisor = supervise(device, replace(QUICK, read_timeout_s=0.5), stalled_after_s=0.2)
     frames = list(supervisor)
     assert [f.index for f in frames] == list(range(7))
     assert all(frame.image is image for frame, image in zip(frames, device.given)) and len(device.given) == 7
