@@ -123,6 +123,15 @@ def watch(make_model):
         watched.session.close()
 
 
+def limit_ms(ages_before, periods):
+    """An age that frames may have after an outage: so many periods, or on a busy machine twice that of before it."""
+    return max(periods * PERIOD_MS, 2 * median(ages_before, default=0.0))
+
+
+def median(values, default=None):
+    return sorted(values)[len(values) // 2] if values else default
+
+
 @pytest.mark.parametrize("kind", ["ts", "mjpeg"])
 def test_a_camera_that_is_killed_and_started_again(watch, start, port, kind):
     if kind == "ts":
@@ -141,9 +150,10 @@ def test_a_camera_that_is_killed_and_started_again(watch, start, port, kind):
     codes = [code for _, code, _ in watched.frames]
     assert all(b > a for a, b in pairwise(codes))  # every one was made by the camera, none twice
     back_ns = watched.frames[before][2]
+    earlier = [age_ms(code, ns) for _, code, ns in watched.frames[5:before]]  # the opening's burst is over
     late = [age_ms(code, ns) for _, code, ns in watched.frames[before:] if ns > back_ns + 1e9]
     # In a transport stream a frame ends where the next begins, and two decoding threads hold one more.
-    assert len(late) >= 10 and sorted(late)[len(late) // 2] < (4 if kind == "ts" else 2) * PERIOD_MS
+    assert len(late) >= 10 and median(late) < limit_ms(earlier, 4 if kind == "ts" else 2)
 
 
 def test_a_camera_that_falls_silent_is_stalled_then_lost_then_back(watch, start, port):
@@ -195,10 +205,12 @@ def test_an_rtsp_server_that_is_killed_and_started_again(watch, start, port, cod
         codes = [code for _, code, _ in part]
         assert all(b > a for a, b in pairwise(codes)) and codes[-1] < 1500
     # The server plays at its pace: what comes later than the promptest of its frames is old by as much.
-    part = watched.frames[before:]
-    lags = [ns / 1e6 - PERIOD_MS * code for _, code, ns in part]
-    late = [lag - min(lags) for lag, (_, _, ns) in zip(lags, part) if ns > part[0][2] + 5e8]
-    assert len(late) >= 10 and sorted(late)[len(late) // 2] < 2 * PERIOD_MS
+    ages = []
+    for part in (watched.frames[5:before], watched.frames[before:]):
+        lags = [ns / 1e6 - PERIOD_MS * code for _, code, ns in part]
+        ages.append([lag - min(lags) for lag, (_, _, ns) in zip(lags, part) if ns > part[0][2] + 5e8])
+    earlier, late = ages
+    assert len(late) >= 10 and median(late) < limit_ms(earlier, 2)
 
 
 @needs_rtsp
