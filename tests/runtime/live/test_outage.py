@@ -124,8 +124,10 @@ def watch(make_model):
 
 
 def limit_ms(ages_before, periods):
-    """An age that frames may have after an outage: so many periods, or on a busy machine twice that of before it."""
-    return max(periods * PERIOD_MS, 2 * median(ages_before, default=0.0))
+    """An age that frames may have after an outage: so many periods, or any below a second on a machine that is too busy
+    for that before it."""
+    wanted = periods * PERIOD_MS
+    return wanted if median(ages_before, default=0.0) < wanted else 1000
 
 
 def median(values, default=None):
@@ -148,7 +150,7 @@ def test_a_camera_that_is_killed_and_started_again(watch, start, port, kind):
     counts = watched.finish()
     assert counts.reconnects == 1 and counts.reconnect_reasons == {"silent": 0, "broke": 1}
     codes = [code for _, code, _ in watched.frames]
-    assert all(b > a for a, b in pairwise(codes))  # every one was made by the camera, none twice
+    assert codes == sorted(set(codes))  # every one was made by the camera, none twice
     back_ns = watched.frames[before][2]
     earlier = [age_ms(code, ns) for _, code, ns in watched.frames[5:before]]  # the opening's burst is over
     late = [age_ms(code, ns) for _, code, ns in watched.frames[before:] if ns > back_ns + 1e9]
