@@ -19,15 +19,13 @@ FPS = 25
 
 def ticks() -> Iterator[int]:
     """Numbers from 0, one a frame period; like a camera it makes up for none that it missed."""
-    start, number = time.monotonic(), 0
+    due, number = time.monotonic(), 0
     while True:
         yield number
         number += 1
-        late = time.monotonic() - start - number / FPS
-        if late > 0:
-            start += late
-        else:
-            time.sleep(-late)
+        now = time.monotonic()
+        due = max(due + 1 / FPS, now + 0.5 / FPS)
+        time.sleep(due - now)
 
 
 def serve_ts(port: int) -> None:
