@@ -29,6 +29,7 @@ def card_document(
     hw: tuple[int, int] = (32, 48),
     fixed: tuple[tuple[float, ...], ...] | None = None,
     layout: str = "camera",
+    resize: str = "letterbox",
 ) -> dict:
     """The card of a tiny model, as a dictionary to alter."""
     return {
@@ -40,6 +41,7 @@ def card_document(
             "height": hw[0],
             "width": hw[1],
             "layout": layout,
+            "resize": resize,
             "mean": [100.0, 110.0, 120.0],
             "std": [50.0, 60.0, 70.0],
         },
@@ -80,9 +82,11 @@ def write_model(
     stride: int = 4,
     fixed: tuple[tuple[float, ...], ...] | None = None,
     layout: str = "camera",
+    resize: str = "letterbox",
     boxes: list[tuple[float, float, float, float]] = (),
     scores: list[float] = (),
     classes: list[int] = (),
+    masks: np.ndarray | None = None,
     card: str | None = None,
     drop_output: str | None = None,
     fails: bool = False,
@@ -93,12 +97,13 @@ def write_model(
     Args:
         stride: input pixels per label.
         boxes, scores, classes: what a detector answers for every image, in input pixels.
+        masks: (N, h, w) probabilities over each box, for the task of instances.
         card: other text for the metadata; an empty one leaves the card out.
         drop_output: an output the graph lacks although the card promises it.
         fails: every run breaks inside the graph.
         matrix: a 3x3 matrix comes with each frame; its upper left value is added to the labels.
     """
-    document = card_document(task, hw, fixed, layout)
+    document = card_document(task, hw, fixed, layout, resize)
     if matrix:
         document["inputs"] = [{"name": MATRIX, "dtype": "float32", "shape": [3, 3]}]
     parsed = ModelCard.model_validate(document)
@@ -112,7 +117,7 @@ def write_model(
         blue = graph.add("Unsqueeze", grey, graph.ints(3))
         image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, *hw])
     grey = graph.add("Unsqueeze", grey, graph.ints(1))  # (B, 1, H, W)
-    outputs = _answers(graph, task, hw, stride, blue, grey, fixed, boxes, scores, classes, fails)
+    outputs = _answers(graph, task, hw, stride, blue, grey, fixed, boxes, scores, classes, masks, fails)
     for i, stage in enumerate(parsed.stages):
         for parity, prefix in enumerate(("windows", "shifted_windows")):
             longest = stage.windows
@@ -153,7 +158,7 @@ def _add_matrix(graph: _Graph) -> None:
     graph.add("Cast", whole, out="labels", to=TensorProto.UINT8)
 
 
-def _answers(graph, task, hw, stride, blue, grey, fixed, boxes, scores, classes, fails) -> list[tuple]:
+def _answers(graph, task, hw, stride, blue, grey, fixed, boxes, scores, classes, masks, fails) -> list[tuple]:
     if task == "segmentation":
         picked = graph.add(
             "Slice",
@@ -171,14 +176,17 @@ def _answers(graph, task, hw, stride, blue, grey, fixed, boxes, scores, classes,
             label = graph.add("Where", none, graph.constant(7, np.int32), label)
         graph.add("Cast", label, out="labels", to=TensorProto.UINT8)
         return [("labels", TensorProto.UINT8, ["batch", hw[0] // stride, hw[1] // stride])]
-    if task == "detection":
+    if task in ("detection", "instances"):
         batch = graph.add("Shape", "image", start=0, end=1)
         found = []
-        for name, values, dtype, kind, tail in (
+        answers = [
             ("boxes", boxes, np.float32, TensorProto.FLOAT, (4,)),
             ("scores", scores, np.float32, TensorProto.FLOAT, ()),
             ("classes", classes, np.int64, TensorProto.INT64, ()),
-        ):
+        ]
+        if task == "instances":
+            answers.append(("masks", masks, np.float32, TensorProto.FLOAT, masks.shape[1:]))
+        for name, values, dtype, kind, tail in answers:
             value = graph.constant(np.array(values).reshape(1, len(boxes), *tail), dtype)
             size = graph.add("Concat", batch, graph.ints(*([1] * (1 + len(tail)))), axis=0)
             graph.add("Expand", value, size, out=name)

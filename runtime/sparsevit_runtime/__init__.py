@@ -31,11 +31,13 @@ _HOME = {
     "Tracking": "tracking",
     "CountLine": "tracking",
     "CountZone": "tracking",
+    "Instances": "tasks.instances",
     "Segmentation": "tasks.segmentation",
     "Features": "tasks.backbone",
     "Timings": "tasks.results",
     "WindowActivity": "windows.activity",
     "Letterbox": "images.letterbox",
+    "Stretch": "images.stretch",
     "ModelCard": "card",
     "Plan": "windows.plan",
     "Level": "windows.level",
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
     from .errors import SparseViTError as SparseViTError
     from .images.letterbox import Letterbox as Letterbox
     from .images.probe import probe_image as probe_image
+    from .images.stretch import Stretch as Stretch
     from .live.outlet import Outlet as Outlet
     from .live.reconnect import Reconnect as Reconnect
     from .live.session import Session as Session
@@ -116,6 +119,7 @@ if TYPE_CHECKING:
     from .tasks.backbone import Features as Features
     from .tasks.counts import Counts as Counts
     from .tasks.detection import Detections as Detections
+    from .tasks.instances import Instances as Instances
     from .tasks.results import Result as Result
     from .tasks.results import Timings as Timings
     from .tasks.segmentation import Segmentation as Segmentation

@@ -44,6 +44,8 @@ class InputCard(_Part):
     Attributes:
         height, width: pixels.
         layout: ``camera`` is (B, H, W, 3) uint8 BGR; ``normalized`` is (B, 3, H, W) float32 RGB, already normalised.
+        resize: way from a frame to the input: ``letterbox`` keeps the aspect and fills the rest with grey, ``stretch``
+            scales each axis by itself.
         mean, std: RGB normalisation folded into the weights (``camera``) or expected of the caller (``normalized``).
         pad_value: grey level of letterbox borders.
     """
@@ -51,6 +53,7 @@ class InputCard(_Part):
     height: _Pixels
     width: _Pixels
     layout: Literal["camera", "normalized"] = "camera"
+    resize: Literal["letterbox", "stretch"] = "letterbox"
     mean: tuple[_Finite, _Finite, _Finite]
     std: tuple[_Positive, _Positive, _Positive]
     pad_value: _Byte = 114
@@ -209,7 +212,9 @@ class ModelCard(_Part):
         return tuple(c.name for c in self.classes)
 
     def to_json(self) -> str:
-        left_out: Any = None if self.inputs else {"inputs"}  # so that earlier versions read what they can run
+        left_out: Any = {} if self.inputs else {"inputs": True}  # so that earlier versions read what they can run
+        if self.input.resize == "letterbox":
+            left_out["input"] = {"resize"}
         return self.model_dump_json(exclude=left_out)
 
     @classmethod

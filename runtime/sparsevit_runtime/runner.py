@@ -16,7 +16,8 @@ from .contract import IMAGE, KEEP, TensorSpec, zero_inputs
 from .errors import ArgumentError, FrameError
 from .images.device_frames import DeviceFrame, is_device_frame, read_device_frame
 from .images.frames import FrameLike, check_frame
-from .images.letterbox import Letterbox
+from .images.placement import Placement
+from .images.placing import place_frame
 from .stage_times import StageTimes
 from .tasks import Result, Timings
 from .texts import shown
@@ -59,7 +60,7 @@ class PlacedFrame:
     """
 
     frame: DeviceFrame | np.ndarray
-    letterbox: Letterbox
+    letterbox: Placement
     on_gpu: bool
     inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -129,9 +130,9 @@ class Runner:
                     'model with backend="tensorrt", or copy the frame to a numpy array'
                 )
             on_device = read_device_frame(frame)
-            return PlacedFrame(on_device, Letterbox(on_device.wh, self.input_hw), True, extra)
+            return PlacedFrame(on_device, place_frame(on_device.wh, self.card.input), True, extra)
         image = check_frame(frame)
-        letterbox = Letterbox((image.shape[1], image.shape[0]), self.input_hw)
+        letterbox = place_frame((image.shape[1], image.shape[0]), self.card.input)
         return PlacedFrame(image, letterbox, self.backend.prefers_gpu_letterbox([image]), extra)
 
     def new_buffer(self, batch: int = 1) -> np.ndarray:
@@ -307,7 +308,7 @@ def check_share(name: str, value: object) -> float:
     return number
 
 
-def _frames(placed: Sequence[PlacedFrame]) -> tuple[list[DeviceFrame | np.ndarray], list[Letterbox]]:
+def _frames(placed: Sequence[PlacedFrame]) -> tuple[list[DeviceFrame | np.ndarray], list[Placement]]:
     return [each.frame for each in placed], [each.letterbox for each in placed]
 
 

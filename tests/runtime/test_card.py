@@ -20,6 +20,14 @@ def test_a_card_survives_json():
     assert ModelCard.from_json(card.to_json()) == card
 
 
+def test_earlier_versions_read_a_card_of_letterboxed_frames_and_refuse_one_of_stretched_ones():
+    """A field that they do not know is an error to them."""
+    stretched = ModelCard.model_validate(tiny.card_document(resize="stretch"))
+    assert ModelCard.from_json(stretched.to_json()) == stretched
+    assert json.loads(stretched.to_json())["input"]["resize"] == "stretch"
+    assert "resize" not in json.loads(ModelCard.model_validate(tiny.card_document()).to_json())["input"]
+
+
 def test_what_the_card_tells():
     card = ModelCard.model_validate(tiny.card_document())
     assert card.class_names == tiny.CLASSES
@@ -34,6 +42,7 @@ def test_what_the_card_tells():
         ({"schema_version": 0}, "schema_version"),
         ({"task": "Kara oke"}, "task"),
         ({"precision": "fp4"}, "precision"),
+        ({"input.resize": "crop"}, "input.resize"),
         ({"input": {"height": 0, "width": 4, "mean": [0, 0, 0], "std": [1, 1, 1]}}, "input.height"),
         ({"surprise": 1}, "surprise"),
         ({"windows": {"window_size": 7, "depths": []}}, "windows.depths"),

@@ -5,7 +5,8 @@ import pytest
 
 from sparsevit_runtime.draw import draw_activity, draw_detections, draw_result, draw_segmentation
 from sparsevit_runtime.errors import FrameError, PlanError
-from sparsevit_runtime.images.letterbox import LabelGrid, Letterbox
+from sparsevit_runtime.images.letterbox import Letterbox
+from sparsevit_runtime.images.placement import LabelGrid
 from sparsevit_runtime.tasks.backbone import Features
 from sparsevit_runtime.tasks.counts import Counts
 from sparsevit_runtime.tasks.detection import Detections

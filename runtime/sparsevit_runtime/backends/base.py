@@ -15,7 +15,7 @@ from ..card import ModelCard
 from ..contract import IMAGE, GraphContract
 from ..errors import BackendError, FrameError
 from ..images.device_frames import DeviceFrame
-from ..images.letterbox import Letterbox
+from ..images.placement import Placement
 from ..stage_times import StageTimes
 from ..tasks import Task, task_of
 
@@ -132,7 +132,7 @@ class Backend(ABC):
     def run_frames(
         self,
         frames: Sequence[DeviceFrame | np.ndarray],
-        letterboxes: Sequence[Letterbox],
+        letterboxes: Sequence[Placement],
         feeds: Feeds,
         outputs: Sequence[str],
     ) -> Outputs:
@@ -205,7 +205,7 @@ class Backend(ABC):
     def _run_frames(
         self,
         frames: Sequence[DeviceFrame | np.ndarray],
-        letterboxes: Sequence[Letterbox],
+        letterboxes: Sequence[Placement],
         feeds: dict[str, np.ndarray],
         outputs: tuple[str, ...],
     ) -> Outputs:
@@ -260,7 +260,7 @@ class QueueHooks(ABC):
     def submit_frames(
         self,
         frames: Sequence[DeviceFrame | np.ndarray],
-        letterboxes: Sequence[Letterbox],
+        letterboxes: Sequence[Placement],
         feeds: dict[str, np.ndarray],
         outputs: tuple[str, ...],
     ) -> Any: ...
@@ -292,7 +292,7 @@ class RunQueue:
     def submit_frames(
         self,
         frames: Sequence[DeviceFrame | np.ndarray],
-        letterboxes: Sequence[Letterbox],
+        letterboxes: Sequence[Placement],
         feeds: Feeds,
         outputs: Sequence[str],
     ) -> Any:

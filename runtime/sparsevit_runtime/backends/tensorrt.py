@@ -13,7 +13,7 @@ import numpy as np
 from ..cuda import CudaRuntime, DeviceView, Stream, open_cuda
 from ..errors import BackendError, FrameError
 from ..images.device_frames import DeviceFrame
-from ..images.letterbox import Letterbox
+from ..images.placement import Placement
 from ..stage_times import StageTimes
 from ..tensorrt import BuildOptions, EngineCard, build_cached
 from ..tensorrt.context import EngineContext, Ticket
@@ -117,7 +117,7 @@ class TensorRtBackend(Backend):
     def _prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
         """Never where the kernel is missing, which is logged once."""
         limit = self.large_frame_pixels
-        if limit is None or self.card.input.layout != "camera":
+        if limit is None or self.card.input.layout != "camera" or self.card.input.resize != "letterbox":
             return False
         if max(frame.shape[0] * frame.shape[1] for frame in frames) <= limit:
             return False
@@ -132,7 +132,7 @@ class TensorRtBackend(Backend):
     def _run_frames(
         self,
         frames: Sequence[DeviceFrame | np.ndarray],
-        letterboxes: Sequence[Letterbox],
+        letterboxes: Sequence[Placement],
         feeds: dict[str, np.ndarray],
         outputs: tuple[str, ...],
     ) -> Outputs:
@@ -187,13 +187,18 @@ class TensorRtBackend(Backend):
         self,
         context: EngineContext,
         frames: Sequence[DeviceFrame | np.ndarray],
-        letterboxes: Sequence[Letterbox],
+        letterboxes: Sequence[Placement],
         feeds: dict[str, np.ndarray],
         outputs: tuple[str, ...],
     ) -> Ticket:
         if self.card.input.layout != "camera":
             raise FrameError(
                 f"{self.path.name} takes normalised images; frames on the GPU need an export of camera layout"
+            )
+        if self.card.input.resize != "letterbox":
+            raise FrameError(
+                f"{self.path.name} takes stretched frames, which the GPU does not scale; copy the frame to a numpy "
+                "array"
             )
         for frame in frames:
             if isinstance(frame, DeviceFrame):
@@ -262,7 +267,7 @@ class _Queue(QueueHooks):
     def submit_frames(
         self,
         frames: Sequence[DeviceFrame | np.ndarray],
-        letterboxes: Sequence[Letterbox],
+        letterboxes: Sequence[Placement],
         feeds: dict[str, np.ndarray],
         outputs: tuple[str, ...],
     ) -> Ticket:

@@ -7,6 +7,7 @@ from ..errors import CardError
 from .backbone import BackboneTask
 from .base import Task
 from .detection import DetectionTask
+from .instances import InstancesTask
 from .results import Result, Timings
 from .segmentation import SegmentationTask
 
@@ -46,5 +47,5 @@ def task_of(card: ModelCard) -> Task:
     return task
 
 
-for _task in (SegmentationTask, DetectionTask, BackboneTask):
+for _task in (SegmentationTask, DetectionTask, BackboneTask, InstancesTask):
     register(_task)

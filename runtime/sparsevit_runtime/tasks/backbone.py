@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..contract import BATCH, TensorSpec
-from ..images.letterbox import Letterbox
+from ..images.placement import Placement
 from .base import Task
 from .results import Result, expect, expect_size
 
@@ -64,5 +64,5 @@ class BackboneTask(Task):
             for i, stage in enumerate(self.card.stages)
         )
 
-    def decode(self, answers: Mapping[str, np.ndarray], letterbox: Letterbox, threshold: float) -> dict[str, Any]:
+    def decode(self, answers: Mapping[str, np.ndarray], letterbox: Placement, threshold: float) -> dict[str, Any]:
         return {"maps": tuple(answers[spec.name] for spec in self.answers)}

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..agreement import Limits, TensorAgreement, compare_values
 from ..contract import GraphContract, TensorSpec
-from ..images.letterbox import Letterbox
+from ..images.placement import Placement
 from .results import Result
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Task(ABC):
         """Outputs of the graph that answer the task; beside them it has the window orders."""
 
     @abstractmethod
-    def decode(self, answers: Mapping[str, np.ndarray], letterbox: Letterbox, threshold: float) -> dict[str, Any]:
+    def decode(self, answers: Mapping[str, np.ndarray], letterbox: Placement, threshold: float) -> dict[str, Any]:
         """What a run says about one frame.
 
         Args:

@@ -16,7 +16,7 @@ from ..contract import BATCH, TensorSpec
 from ..dependencies import require
 from ..errors import ArgumentError, SelectionError
 from ..images.annotate import check_picture, line_width, write_tag
-from ..images.letterbox import Letterbox
+from ..images.placement import Placement
 from .base import Task
 from .counts import Counts, draw_counts
 from .palette import class_palette, hues
@@ -33,6 +33,7 @@ from .results import (
 
 if TYPE_CHECKING:
     import supervision
+    from typing_extensions import Self
 
     from ..card import ModelCard
 
@@ -113,7 +114,7 @@ class Detections(Result):
         """Whether nothing was found."""
         return len(self) == 0
 
-    def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | np.ndarray) -> Detections:
+    def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | np.ndarray) -> Self:
         """The result with some of its objects only.
 
         Args:
@@ -122,18 +123,20 @@ class Detections(Result):
         Raises:
             SelectionError: there is no such object, the mask is of another length, or it is no index.
         """
-        chosen = self._chosen(index)
-        return replace(
-            self,
-            xyxy=self.xyxy[chosen],
-            confidence=self.confidence[chosen],
-            class_id=self.class_id[chosen],
-            track_ids=None if self.track_ids is None else self.track_ids[chosen],
-        )
+        return replace(self, **self._parts(self._chosen(index)))
 
     def __iter__(self) -> Iterator[Detection]:
         for box, score, c, track in zip(self.xyxy, self.confidence, self.class_id, self._tracks()):
             yield Detection(box, float(score), int(c), self.names[c], track)
+
+    def _parts(self, chosen: slice | np.ndarray) -> dict[str, Any]:
+        """The arrays of some of the objects."""
+        return {
+            "xyxy": self.xyxy[chosen],
+            "confidence": self.confidence[chosen],
+            "class_id": self.class_id[chosen],
+            "track_ids": None if self.track_ids is None else self.track_ids[chosen],
+        }
 
     def _tracks(self) -> list[int | None]:
         """The number of each object, None for none."""
@@ -267,7 +270,7 @@ class DetectionTask(Task):
             TensorSpec.of("classes", np.int64, BATCH, "detections"),
         )
 
-    def decode(self, answers: Mapping[str, np.ndarray], letterbox: Letterbox, threshold: float) -> dict[str, Any]:
+    def decode(self, answers: Mapping[str, np.ndarray], letterbox: Placement, threshold: float) -> dict[str, Any]:
         scores, boxes = answers["scores"], letterbox.boxes_to_frame(answers["boxes"])
         visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # some lie wholly in the borders
         chosen = visible & (scores >= threshold)

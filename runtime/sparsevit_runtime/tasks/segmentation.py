@@ -16,7 +16,7 @@ from ..contract import BATCH, TensorSpec
 from ..dependencies import require
 from ..errors import SinkError
 from ..images.annotate import Entry, check_picture, write_panel
-from ..images.letterbox import LabelGrid, Letterbox
+from ..images.placement import LabelGrid, Placement
 from ..images.scratch import Scratch
 from .base import Task
 from .masks import encode_mask
@@ -211,7 +211,7 @@ class SegmentationTask(Task):
     def answers(self) -> tuple[TensorSpec, ...]:
         return (TensorSpec.of("labels", np.uint8, BATCH, "label_rows", "label_columns"),)
 
-    def decode(self, answers: Mapping[str, np.ndarray], letterbox: Letterbox, threshold: float) -> dict[str, Any]:
+    def decode(self, answers: Mapping[str, np.ndarray], letterbox: Placement, threshold: float) -> dict[str, Any]:
         labels = answers["labels"]
         return {
             "label_map": letterbox.map_to_frame(labels),

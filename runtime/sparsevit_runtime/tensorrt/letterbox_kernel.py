@@ -8,7 +8,7 @@ from pathlib import Path
 from ..cuda import DeviceView
 from ..errors import BackendError, BuildError
 from ..images.device_frames import DeviceFrame
-from ..images.letterbox import Letterbox
+from ..images.placement import Placement
 from .plugin_library import find_plugins_to_run
 
 
@@ -27,7 +27,7 @@ class LetterboxCall(ctypes.Structure):
 
 
 def letterbox_call(
-    frame: DeviceFrame, letterbox: Letterbox, image: DeviceView, sample: int, pad_value: int
+    frame: DeviceFrame, letterbox: Placement, image: DeviceView, sample: int, pad_value: int
 ) -> LetterboxCall:
     """What the kernel is told to write a frame into one sample of a batch (B, h, w, 3) uint8."""
     return LetterboxCall(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import PlanError
-from ..images.letterbox import Letterbox
+from ..images.placement import Placement
 from .geometry import PATCH_SIZE, StageGeometry
 from .plan import Plan, kept_windows
 
@@ -87,14 +87,14 @@ class WindowActivity:
     """
 
     stages: tuple[StageActivity, ...]
-    letterbox: Letterbox
+    letterbox: Placement
 
     @classmethod
     def from_orders(
         cls,
         orders: Mapping[str, np.ndarray],
         stages: Sequence[StageGeometry],
-        letterbox: Letterbox,
+        letterbox: Placement,
         keep: Sequence[int] | np.ndarray | None = None,
         fixed: Plan | None = None,
     ) -> WindowActivity:
