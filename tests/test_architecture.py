@@ -126,7 +126,7 @@ def test_the_engine_layer_knows_no_backend():
     assert not wrong
 
 
-@pytest.mark.parametrize("task", ["segmentation", "detection"])
+@pytest.mark.parametrize("task", ["segmentation", "detection", "instances"])
 @pytest.mark.parametrize(("folder", "package"), FLOORS)
 def test_a_task_is_named_in_one_file_a_package(folder, package, task):
     files = [path for path in modules(folder, package) if f'"{task}"' in path.read_text()]

@@ -54,6 +54,7 @@ _HOME = {
     "draw_result": "draw",
     "draw_segmentation": "draw",
     "draw_detections": "draw",
+    "draw_instances": "draw",
     "draw_activity": "draw",
     "SparseViTError": "errors",
     "ArgumentError": "errors",
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from .card import ModelCard as ModelCard
     from .draw import draw_activity as draw_activity
     from .draw import draw_detections as draw_detections
+    from .draw import draw_instances as draw_instances
     from .draw import draw_result as draw_result
     from .draw import draw_segmentation as draw_segmentation
     from .errors import ArgumentError as ArgumentError

@@ -177,12 +177,21 @@ class Detections(Result):
         return "detections"
 
     def _formats(self) -> dict[str, Callable[[], bytes]]:
-        return {".json": lambda: (json.dumps(self.to_dict()) + "\n").encode(), ".npz": self._npz}
+        return {".json": lambda: (json.dumps(self._json()) + "\n").encode(), ".npz": self._npz}
+
+    def _json(self) -> dict[str, Any]:
+        """What `save` writes as .json."""
+        return self.to_dict()
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """What `save` writes as .npz."""
+        arrays = {"xyxy": self.xyxy, "confidence": self.confidence, "class_id": self.class_id}
+        return arrays if self.track_ids is None else arrays | {"track_ids": self.track_ids}
 
     def _npz(self) -> bytes:
         data = io.BytesIO()
-        tracks: dict[str, Any] = {} if self.track_ids is None else {"track_ids": self.track_ids}
-        np.savez(data, xyxy=self.xyxy, confidence=self.confidence, class_id=self.class_id, **tracks)
+        arrays: dict[str, Any] = self._arrays()
+        np.savez(data, **arrays)
         return data.getvalue()
 
     def to_supervision(self) -> supervision.Detections:
@@ -192,9 +201,13 @@ class Detections(Result):
         Raises:
             MissingDependencyError: supervision is not installed.
         """
+        return self._for_supervision()
+
+    def _for_supervision(self, masks: np.ndarray | None = None) -> supervision.Detections:
         names = np.array([self.names[c] for c in self.class_id], dtype=str)
         found: supervision.Detections = require("supervision").Detections(
             xyxy=self.xyxy,
+            mask=masks,
             confidence=self.confidence,
             class_id=self.class_id,
             tracker_id=self.track_ids,
@@ -315,7 +328,7 @@ def draw_detections(image: np.ndarray, result: Detections) -> np.ndarray:
     colors = [(int(r), int(g), int(b)) for r, g, b in palette]
     of_classes = supervision.ColorPalette(colors=[supervision.Color(*color) for color in colors])
     annotator = supervision.BoxAnnotator(color=of_classes, thickness=line_width(canvas))
-    canvas = np.asarray(annotator.annotate(canvas, result.to_supervision()))
+    canvas = np.asarray(annotator.annotate(canvas, result._for_supervision()))
     for found in reversed(list(result)):  # the best on top
         number = "" if found.track_id is None else f" #{found.track_id}"
         text = f"{found.name}{number} {found.confidence:.2f}"

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import cv2
 import numpy as np
 
+from ..arguments import as_number
 from ..contract import BATCH, TensorSpec
-from ..errors import SelectionError
+from ..errors import SelectionError, SinkError
+from ..images.annotate import check_picture, line_width
 from ..images.placement import Placement
 from .base import Task
-from .detection import Detections
-from .palette import class_palette
+from .detection import Detections, draw_detections
+from .masks import encode_mask
+from .palette import OPACITY, class_palette, hues
 from .pasting import MASK_THRESHOLD, Patch, paste, patch_of
-from .results import Result, expect
+from .results import CategoryIds, Result, expect, expect_result
+from .segmentation import COCO_MASK
+from .tinting import outline_object, tint_object
 
 if TYPE_CHECKING:
+    import supervision
+
     from ..card import ModelCard
 
 
@@ -26,7 +34,10 @@ class Instances(Detections):
     """Objects found, best first, each with its mask.
 
     They are counted, selected, walked through and tracked as `Detections` are. A mask is kept as the model gave it, a
-    few probabilities over its box, and made for the frame's pixels when it is asked for: `mask`, `mask_stack`.
+    few probabilities over its box, and made for the frame's pixels when it is asked for: `mask`, `mask_stack`, `masks`.
+
+    `save` writes .json (`to_dict` and `masks`), .npz (the arrays of `Detections`, `grids` and `grid_xyxy`) and .png
+    (16-bit grey: 0 where nothing is, else the number of the object, from 1, the better one where two are).
 
     Attributes:
         grids: (N, h, w) float32 probability that a place in the box is of the object.
@@ -71,6 +82,43 @@ class Instances(Detections):
             masks[i, patch.rows, patch.columns] = part
         return masks
 
+    def masks(self, form: str = "rle") -> list[dict[str, Any]]:
+        """See `Result.masks`: one per object, in their order. `bbox` is around the mask's pixels; 0, 0, 0, 0 where
+        it has none."""
+        width, height = self.image_wh
+        encode_mask(np.zeros((1, 1), bool), form)  # a wrong form is one also where there is nothing
+        return [
+            {
+                "class_id": int(c),
+                "name": self.names[c],
+                "area": int(part.sum()),
+                "bbox": _bounds(patch, part),
+                COCO_MASK: encode_mask(part, form, xy=(patch.x, patch.y), image_hw=(height, width)),
+            }
+            for c, (patch, part) in zip(self.class_id, self._patches())
+        ]
+
+    def to_supervision(self) -> supervision.Detections:
+        """As `Detections.to_supervision`, with `mask_stack` as its `mask`."""
+        return self._for_supervision(self.mask_stack())
+
+    def to_coco(
+        self, image_id: int | str | None = None, category_ids: CategoryIds | None = None, *, masks: str = "rle"
+    ) -> list[dict[str, Any]]:
+        """COCO records: those of `Detections.to_coco`, with `segmentation` and its `area` in pixels.
+
+        Args:
+            image_id: image id of this frame; `frame_index` when None.
+            category_ids: COCO category of each class; class + 1 when None.
+            masks: form of the masks, see `Result.masks`.
+
+        Raises:
+            ArgumentError: no id, a class without a category, or another form of masks.
+        """
+        boxes = super(Instances, self).to_coco(image_id, category_ids)
+        told = self.masks(masks)
+        return [box | {key: each[key] for key in (COCO_MASK, "area")} for box, each in zip(boxes, told)]
+
     def _patches(self) -> Iterator[tuple[Patch, np.ndarray]]:
         return (self.mask_patch(i) for i in range(len(self)))
 
@@ -91,6 +139,34 @@ class Instances(Detections):
 
     def _what(self) -> str:
         return "instances"
+
+    def _formats(self) -> dict[str, Callable[[], bytes]]:
+        return {**super(Instances, self)._formats(), ".png": self._png}
+
+    def _json(self) -> dict[str, Any]:
+        return self.to_dict() | {"masks": self.masks()}
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return super(Instances, self)._arrays() | {"grids": self.grids, "grid_xyxy": self.grid_xyxy}
+
+    def _png(self) -> bytes:
+        width, height = self.image_wh
+        numbers = np.zeros((height, width), np.uint16)
+        for i in reversed(range(len(self))):  # the best on top
+            patch, part = self.mask_patch(i)
+            numbers[patch.rows, patch.columns][part] = i + 1
+        done, data = cv2.imencode(".png", numbers)
+        if not done:
+            raise SinkError("OpenCV cannot encode PNG; install an OpenCV build with PNG, or save as .npz")
+        return bytes(data.tobytes())
+
+    def draw_answer(self, image: np.ndarray) -> np.ndarray:
+        """See `Result.draw_answer`.
+
+        Raises:
+            MissingDependencyError: supervision is not installed.
+        """
+        return draw_instances(image, self)
 
 
 class InstancesTask(Task):
@@ -126,3 +202,45 @@ class InstancesTask(Task):
             "names": self.card.class_names,
             "palette": self._palette,
         }
+
+
+def draw_instances(image: np.ndarray, result: Instances, *, opacity: float = OPACITY) -> np.ndarray:
+    """Tints every object's pixels with the colour of its class, with smooth edges and an outline, and draws what
+    `draw_detections` draws.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        result: result of that frame.
+        opacity: opacity of the tint, 0 to 1.
+
+    Returns:
+        A new image.
+
+    Raises:
+        FrameError: not a frame, or not of the result's size.
+        ArgumentError: not the result of an instance segmentation, or the opacity is not one.
+        MissingDependencyError: supervision is not installed.
+    """
+    expect_result(result, Instances)
+    opacity = as_number(opacity, "opacity", 0, 1)
+    image = check_picture(image, result.image_wh)
+    canvas = image.copy()
+    palette = hues(len(result.names)) if result.palette is None else result.palette
+    for i in reversed(range(len(result))):  # the best on top
+        patch, probabilities = result._pasted(i)
+        if not probabilities.size:
+            continue
+        red, green, blue = (int(channel) for channel in palette[result.class_id[i]])
+        part = canvas[patch.rows, patch.columns]
+        tint_object(part, image[patch.rows, patch.columns], probabilities, (blue, green, red), opacity)
+        outline_object(part, probabilities >= MASK_THRESHOLD, (blue, green, red), line_width(canvas))
+    return draw_detections(canvas, result)
+
+
+def _bounds(patch: Patch, part: np.ndarray) -> list[int]:
+    """x, y, width, height around the pixels of a part of a mask."""
+    rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+    if not rows.size:
+        return [0, 0, 0, 0]
+    x, y = int(columns[0]), int(rows[0])
+    return [patch.x + x, patch.y + y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1]

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
 import pickle
+import tracemalloc
 
+import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as coco
 
 import tiny
-from sparsevit_runtime.errors import SelectionError
+from sparsevit_runtime.errors import ArgumentError, SelectionError, SinkError
 from sparsevit_runtime.model import load
-from sparsevit_runtime.tasks.instances import Instances
+from sparsevit_runtime.tasks.instances import Instances, draw_instances
 
 NAMES = ("road", "car", "tree")
 
@@ -106,3 +110,126 @@ def test_a_model_answers_in_the_pixels_of_the_frame(tmp_path, resize):
         assert result.xyxy.tolist() == [[12, 24, 84, 72], [0, 0, 24, 96]]
         assert result.grid_xyxy.tolist() == [[12, 24, 84, 72], [-24, 0, 24, 96]]  # a mask reaches into the border
     assert result.mask(1).sum() == result.xyxy[1, 2] * 96
+
+
+@pytest.mark.parametrize("form", ["rle", "counts", "polygons"])
+def test_masks_for_json(form):
+    result = instances()
+    told = json.loads(json.dumps(result.masks(form)))
+    assert [each["name"] for each in told] == ["car", "tree"]
+    for each, mask in zip(told, result.mask_stack()):
+        packed = coco.frPyObjects(each["segmentation"], 60, 100) if form != "rle" else each["segmentation"]
+        drawn = coco.decode(packed)
+        np.testing.assert_array_equal(drawn if form != "polygons" else drawn[..., 0], mask)
+        assert each["area"] == mask.sum() == coco.area(coco.encode(np.asfortranarray(mask.view(np.uint8))))
+        assert each["bbox"] == coco.toBbox(coco.encode(np.asfortranarray(mask.view(np.uint8)))).tolist()
+    with pytest.raises(ArgumentError, match="a mask is written as"):
+        instances(0).masks("png")
+
+
+def test_a_mask_without_a_pixel():
+    result = instances(1, grids=np.zeros((1, 28, 28), np.float32))
+    (told,) = result.masks()
+    assert told["area"] == 0 and told["bbox"] == [0, 0, 0, 0] and not coco.decode(told["segmentation"]).any()
+    assert not result.mask(0).any() and result.masks("polygons")[0]["segmentation"] == []
+
+
+def test_instances_in_coco_form():
+    assert instances(0).to_coco(7) == []
+    first, second = instances().to_coco(7, category_ids=[10, 20, 30])
+    assert first["image_id"] == 7 and first["category_id"] == 20 and first["bbox"] == [10, 5, 20.5, 20]
+    assert first["score"] == pytest.approx(0.9) and second["category_id"] == 30
+    np.testing.assert_array_equal(coco.decode(first["segmentation"]), instances().mask(0))
+    assert first["area"] == instances().mask(0).sum()
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_instances_for_supervision(count):
+    found = instances(count, track_ids=np.arange(count)).to_supervision()
+    np.testing.assert_array_equal(found.mask, instances(count).mask_stack())
+    assert found.data["class_name"].tolist() == ["car", "tree"][:count]
+    assert found.tracker_id.tolist() == list(range(count))
+
+
+def test_instances_are_saved(tmp_path):
+    result = instances(track_ids=np.array([4, -1]))
+    for name in ("r.json", "r.npz", "r.png"):
+        result.save(tmp_path / name)
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert told == result.to_dict() | {"masks": result.masks()} and told["objects"][0]["track_id"] == 4
+    with np.load(tmp_path / "r.npz") as arrays:
+        for name in ("xyxy", "confidence", "class_id", "track_ids", "grids", "grid_xyxy"):
+            np.testing.assert_array_equal(arrays[name], getattr(result, name))
+    numbers = cv2.imread(str(tmp_path / "r.png"), cv2.IMREAD_UNCHANGED)
+    assert numbers.dtype == np.uint16
+    first, second = result.mask_stack()
+    np.testing.assert_array_equal(numbers, np.where(first, 1, np.where(second, 2, 0)))
+    with pytest.raises(SinkError, match=r"instances can be saved as \.json or \.npz or \.png"):
+        result.save(tmp_path / "r.xml")
+
+
+def test_print_tells_them_in_a_line():
+    assert "2 objects (1 car, 1 tree)" in str(instances()) and str(instances(0)).startswith(
+        "Instances of a frame, 100x60"
+    )
+
+
+def many(count: int, image_wh: tuple[int, int]) -> Instances:
+    boxes = np.tile(np.array([[0, 0, *image_wh]], np.float32), (count, 1))
+    return instances(
+        image_wh=image_wh,
+        xyxy=boxes,
+        grid_xyxy=boxes,
+        confidence=np.linspace(0.9, 0.1, count, dtype=np.float32),
+        class_id=np.zeros(count, np.int64),
+        grids=np.repeat(disc()[None], count, axis=0),
+    )
+
+
+def test_a_hundred_masks_of_a_large_frame_take_the_memory_of_few():
+    """Boolean masks of all would take 830 MB."""
+    result = many(100, (3840, 2160))[::10]
+    tracemalloc.start()
+    records = result.to_coco(1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(records) == 10 and peak < 300e6
+    assert records[0]["area"] == pytest.approx(np.pi * 0.4**2 * 3840 * 2160, rel=0.01)
+
+
+def test_a_hundred_objects():
+    result = many(100, (64, 48))
+    assert result.mask_stack().shape == (100, 48, 64) and len(result.masks()) == len(result.to_coco(0)) == 100
+
+
+def test_the_tint_is_that_of_the_class_and_ends_at_the_mask():
+    palette = np.array([[9, 9, 9], [200, 0, 100], [0, 200, 0]], np.uint8)
+    boxes = np.array([[40, 40, 240, 200]], np.float32)
+    result = instances(1, image_wh=(320, 240), xyxy=boxes, grid_xyxy=boxes, palette=palette)
+    image = np.random.RandomState(0).randint(60, 200, (240, 320, 3)).astype(np.uint8)
+    before = image.copy()
+    drawn = draw_instances(image, result, opacity=0.25)
+    np.testing.assert_array_equal(image, before)
+    mask = result.mask(0).view(np.uint8)
+    inside, outside = cv2.erode(mask, np.ones((9, 9))) > 0, cv2.dilate(mask, np.ones((9, 9))) == 0
+    assert np.abs(drawn[inside] - (0.75 * image[inside] + 0.25 * palette[1, ::-1])).max() <= 1.5
+    outside[35:206, 35:246] &= False
+    outside[:40] = False  # box and tag
+    assert (drawn[outside] == image[outside]).all() and inside.sum() > 10000 and outside.sum() > 10000
+
+
+def test_the_better_object_is_drawn_over_the_others():
+    palette = np.array([[9, 9, 9], [255, 0, 0], [0, 0, 255]], np.uint8)
+    boxes = np.array([[60, 60, 260, 220], [20, 30, 300, 230]], np.float32)
+    result = instances(2, image_wh=(320, 240), xyxy=boxes, grid_xyxy=boxes, palette=palette)
+    drawn = draw_instances(np.zeros((240, 320, 3), np.uint8), result)
+    assert np.abs(drawn[140, 160].astype(int) - [0, 0, 128]).max() <= 1  # red alone, BGR
+    assert np.abs(drawn[140, 64].astype(int) - [128, 0, 0]).max() <= 1
+
+
+@pytest.mark.parametrize("box", [(5, 5, 5, 20), (3, 3, 3.5, 3.5), (-30, -30, -10, -10), (-9, 50, 400, 900)], ids=str)
+def test_masks_of_no_room_are_drawn(box):
+    boxes = np.array([box], np.float32)
+    result = instances(1, grid_xyxy=boxes, xyxy=boxes.clip(0, 60))
+    assert draw_instances(np.zeros((60, 100, 3), np.uint8), result).shape == (60, 100, 3)
+    assert result.plot(np.zeros((60, 100, 3), np.uint8)).shape == (60, 100, 3)

@@ -40,6 +40,21 @@ def test_pycocotools_reads_every_form():
         np.testing.assert_array_equal(drawn, without_holes)
 
 
+@pytest.mark.parametrize("form", ["rle", "counts", "polygons"])
+def test_a_part_is_written_as_the_whole(form):
+    """Also where it touches the frame's edges, and where a run goes on from the foot of a column at the next's head."""
+    random = np.random.RandomState(1)
+    for part in [*masks(), np.ones((9, 4), bool)]:
+        above, left, below, right = random.randint(0, 3, 4)
+        whole = np.pad(part, ((above, below), (left, right)))
+        told = encode_mask(part, form, xy=(left, above), image_hw=whole.shape)
+        assert told == encode_mask(whole, form)
+        if form == "rle":
+            packed = coco.encode(np.asfortranarray(whole.astype(np.uint8)))
+            assert told == {"size": packed["size"], "counts": packed["counts"].decode()}
+        assert encode_mask(part[:, :0], form, xy=(0, 0), image_hw=(3, 4)) == encode_mask(np.zeros((3, 4), bool), form)
+
+
 def test_a_rectangle_runs_along_its_pixels_edges():
     mask = np.zeros((10, 10), bool)
     mask[2:5, 3:7] = True
