@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..agreement import Limits, TensorAgreement, compare_share, incomparable
+from ..agreement import Limits, TensorAgreement
 from ..contract import BATCH, TensorSpec
 from ..dependencies import require
 from ..errors import ArgumentError, SelectionError
@@ -19,6 +19,7 @@ from ..images.annotate import check_picture, line_width, write_tag
 from ..images.placement import Placement
 from .base import Task
 from .counts import Counts, draw_counts
+from .found_by_both import OBJECTS, compare_objects
 from .palette import class_palette, hues
 from .results import (
     CategoryIds,
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..card import ModelCard
-
-#: Names of the graph's answers.
-_ANSWERS = ("boxes", "scores", "classes")
 
 
 class Detection(NamedTuple):
@@ -298,11 +296,11 @@ class DetectionTask(Task):
     def agreement(
         self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], limits: Limits
     ) -> list[TensorAgreement]:
-        """See `Task.agreement`. Boxes and classes are those of detections that both have, see `_compare_boxes`."""
+        """See `Task.agreement`. Boxes and classes are those of detections that both have, see `compare_objects`."""
         rows = super().agreement(ours, theirs, limits)
-        if not all(name in theirs for name in _ANSWERS):
+        if not all(name in theirs for name in OBJECTS):
             return rows
-        return [row if row.tensor == "scores" else _compare_boxes(row.tensor, ours, theirs, limits) for row in rows]
+        return [row if row.tensor == "scores" else compare_objects(row.tensor, ours, theirs, limits) for row in rows]
 
 
 def draw_detections(image: np.ndarray, result: Detections) -> np.ndarray:
@@ -335,46 +333,3 @@ def draw_detections(image: np.ndarray, result: Detections) -> np.ndarray:
         write_tag(canvas, text, (found.xyxy[0], found.xyxy[1]), colors[found.class_id][::-1])
     draw_counts(canvas, result.counts)
     return canvas
-
-
-def _compare_boxes(
-    tensor: str, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], limits: Limits
-) -> TensorAgreement:
-    """Boxes, or their classes, by the least share, of any image and either side, that the other side has too.
-
-    Boxes of nearly equal score may change places, and those of the lowest score may fall off the list, so a box is
-    looked for among the other side's boxes of its score, and may be missing where its score is about the last one's.
-
-    Args:
-        tensor: ``boxes`` or ``classes``.
-        ours, theirs: arrays by name: ``boxes`` (B, N, 4), ``scores`` (B, N) and ``classes`` (B, N).
-        limits: limits of what is accepted.
-    """
-    if (row := incomparable(tensor, ours[tensor], theirs[tensor])) is not None:
-        return row
-    share = 0.0
-    if all(ours[key].shape == theirs[key].shape for key in _ANSWERS):
-        share = min(_shares_of_both(ours, theirs, limits.same, of_classes=tensor == "classes"), default=1.0)
-    return compare_share(tensor, theirs[tensor].size, share, limits.detections)
-
-
-def _shares_of_both(
-    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], same: float, *, of_classes: bool
-) -> Iterator[float]:
-    score_step, box_step = (same * float(np.abs(theirs[key]).max(initial=0.0)) for key in ("scores", "boxes"))
-    for image in range(len(theirs["scores"])):
-        (boxes, scores, classes), (their_boxes, their_scores, their_classes) = (
-            [side[key][image].astype(np.float64) for key in _ANSWERS] for side in (ours, theirs)
-        )
-        if not scores.size:
-            continue
-        found = np.abs(scores[:, None] - their_scores[None]) <= score_step  # (N, N), ours by theirs; False for NaN
-        found &= np.abs(boxes[:, None] - their_boxes[None]).max(-1, initial=0.0) <= box_step
-        named = found & (classes[:, None] == their_classes[None])
-        last = max(scores.min(), their_scores.min()) + score_step
-        for axis, own in ((1, scores), (0, their_scores)):
-            of_both, same_class = found.any(axis), named.any(axis)
-            counted = of_both if of_classes else of_both | (own > last)
-            if not counted.any():
-                counted = np.ones_like(counted)
-            yield float((same_class if of_classes else of_both)[counted].mean())

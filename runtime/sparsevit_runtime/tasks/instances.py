@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import cv2
 import numpy as np
 
+from ..agreement import Limits, TensorAgreement
 from ..arguments import as_number
 from ..contract import BATCH, TensorSpec
 from ..errors import SelectionError, SinkError
@@ -16,6 +17,7 @@ from ..images.annotate import check_picture, line_width
 from ..images.placement import Placement
 from .base import Task
 from .detection import Detections, draw_detections
+from .found_by_both import OBJECTS, compare_masks, compare_objects
 from .masks import encode_mask
 from .palette import OPACITY, class_palette, hues
 from .pasting import MASK_THRESHOLD, Patch, paste, patch_of
@@ -202,6 +204,23 @@ class InstancesTask(Task):
             "names": self.card.class_names,
             "palette": self._palette,
         }
+
+    def agreement(
+        self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], limits: Limits
+    ) -> list[TensorAgreement]:
+        """See `Task.agreement`. Boxes, classes and masks are those of objects that both have, see `compare_objects` and
+        `compare_masks`."""
+        rows = super().agreement(ours, theirs, limits)
+        if not all(name in theirs for name in OBJECTS):
+            return rows
+        return [
+            row
+            if row.tensor == "scores"
+            else compare_masks(row.tensor, ours, theirs, limits)
+            if row.tensor == "masks"
+            else compare_objects(row.tensor, ours, theirs, limits, filled=True)
+            for row in rows
+        ]
 
 
 def draw_instances(image: np.ndarray, result: Instances, *, opacity: float = OPACITY) -> np.ndarray:
