@@ -48,6 +48,7 @@ def plot_accuracy(figures: Sequence[Evaluation], peers: Sequence[Evaluation] = (
 
     first = figures[0]
     metric = next(iter(first.figures))
+    peers = [f for f in peers if f.total_ms == f.total_ms]  # results without a time have no place
     everything = [*figures, *peers]
     points = [(f.total_ms, 100 * f.score) for f in everything]
     figure = Figure(figsize=(7.2, 4.8), dpi=140, layout="constrained")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+import detection_data
 from sparsevit_runtime import CountLine, Instances, Tracking, load, open_source
 
 STREET = "synthetic://street?size=96x64&frames=4&fps=10"
@@ -88,3 +89,21 @@ def test_a_model_of_instances_agrees_with_itself(sparsevit, model):
     told = sparsevit("check", model, "--against", model, "--json")
     assert told.code == 0, told.err
     assert all(row["problem"] is None for row in json.loads(told.out)["tensors"])
+
+
+def test_instances_are_measured_over_a_sweep_beside_results_of_another_program(sparsevit, model, tmp_path):
+    detection_data.write_coco(tmp_path / "annotations.json", tmp_path / "images", 2, (48, 32))
+    results = [
+        {"image_id": 10, "category_id": 7, "bbox": [1, 1, 9, 9], "score": 0.5, "segmentation": [[1, 1, 9, 1, 9, 9]]}
+    ]
+    (tmp_path / "theirs.json").write_text(json.dumps(results))
+    told = sparsevit(
+        "eval", model, tmp_path / "annotations.json", "--sweep", "0,0.5", "--json", tmp_path / "figures.json",
+        "--plot", tmp_path / "figures.png", "--peer", tmp_path / "theirs.json",
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    assert "mask AP on" in told.out and "box AP50" in told.out and "theirs" in told.out
+    dense, pruned, theirs = json.loads((tmp_path / "figures.json").read_text())
+    assert (dense["ratio"], pruned["ratio"]) == (0, 0.5) and dense["mask_ap"] == pruned["mask_ap"] >= 0
+    assert theirs["model"] == "theirs" and theirs["total_ms"] is None and theirs["box_ap"] == 0
+    assert (tmp_path / "figures.png").stat().st_size > 1000

@@ -6,12 +6,14 @@ import contextlib
 import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from sparsevit_runtime.dependencies import require
 
+#: What is compared: boxes, or masks.
+Compared = Literal["bbox", "segm"]
 #: Boxes per frame and least score that count.
 MOST_BOXES = 100
 LEAST_SCORE = 0.005
@@ -37,14 +39,16 @@ def average_precision(
     records: Sequence[dict],
     image_ids: Sequence[int] | None = None,
     names: Collection[str] | None = None,
+    compared: Compared = "bbox",
 ) -> AveragePrecision:
     """Scores detections.
 
     Args:
-        truth: COCO document with categories 1 to K, such as `CocoBoxes.document`.
-        records: records as `Detections.to_coco` gives them, over the same categories.
+        truth: COCO document with categories 1 to K, such as `CocoBoxes.document`; for masks `CocoInstances.document`.
+        records: records as `Detections.to_coco` gives them, over the same categories; for masks `Instances.to_coco`.
         image_ids: count these images alone; all when None.
         names: count these categories alone; all when None. The others have NaN.
+        compared: what IoU is of, in pycocotools' words.
 
     Raises:
         MissingDependencyError: pycocotools is not installed.
@@ -58,11 +62,11 @@ def average_precision(
         coco: Any = COCO()
         coco.dataset = truth
         coco.createIndex()
-        found = coco.loadRes(list(records)) if records else COCO()
+        found = coco.loadRes([dict(record) for record in records]) if records else COCO()  # it writes into them
         if not records:
             found.dataset = {"images": truth["images"], "annotations": [], "categories": truth["categories"]}
             found.createIndex()
-        run = COCOeval(coco, found, "bbox")
+        run = COCOeval(coco, found, compared)
         if image_ids is not None:
             run.params.imgIds = list(image_ids)
         run.evaluate()

@@ -36,8 +36,8 @@ def open_evaluation_data(
 
     Segmentation takes folders in CamVid layout (`SemanticFolder`), whose classes that the model does not have are void,
     or the masks of COCO JSON (`CocoMasks`), the model's first class being the background. Detection takes COCO JSON
-    (`CocoBoxes`). Categories that the model does not have are left out; classes that the data does not have are
-    `Dataset.unscored`.
+    (`CocoBoxes`), instance segmentation COCO JSON with masks (`CocoInstances`). Categories that the model does not have
+    are left out; classes that the data does not have are `Dataset.unscored`.
 
     Args:
         model: an open model.

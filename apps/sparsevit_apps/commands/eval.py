@@ -24,8 +24,9 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="Segmentation: a folder with classes.txt and SPLIT/images, SPLIT/labels (CamVid). Detection: a folder "
-            "with annotations/instances_SPLIT.json and SPLIT (COCO), or annotations.json and images.",
+            help="Segmentation: a folder with classes.txt and SPLIT/images, SPLIT/labels (CamVid). Detection "
+            "and instances: a folder with annotations/instances_SPLIT.json and SPLIT (COCO), or annotations.json and "
+            "images.",
         ),
     ],
     split: Annotated[
@@ -37,7 +38,12 @@ def evaluate(
     ] = None,
     peer: Annotated[
         list[Path] | None,
-        typer.Option("--peer", metavar="FILE", help="A YOLOX, NanoDet or FastestDet (ONNX) to compare; repeatable."),
+        typer.Option(
+            "--peer",
+            metavar="FILE",
+            help="A YOLOX, NanoDet or FastestDet (ONNX), or COCO results "
+            "(.json) of any program, to compare; repeatable.",
+        ),
     ] = None,
     classes: Annotated[
         str | None,
@@ -55,7 +61,7 @@ def evaluate(
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Measure mIoU or COCO AP through the runtime, as deployed: letterbox, graph and answer in the frame's pixels."""
+    """Measure mIoU or COCO AP through the runtime, as deployed: scaling, graph and answer in the frame's pixels."""
     from sparsevit_runtime import load
     from sparsevit_runtime.dependencies import require
     from sparsevit_runtime.files import write_atomic
@@ -80,12 +86,14 @@ def evaluate(
     from sparsevit_training.evaluate import evaluate_peer
     from sparsevit_training.evaluation_data import open_evaluation_data
     from sparsevit_training.peers import open_peer
+    from sparsevit_training.recorded_results import evaluate_results
 
     from ..accuracy_plot import plot_accuracy
     from ..console import progress_bar, say, stderr, stdout
 
     with load(model, backend, threads=threads, device=device) as loaded:
-        others = [open_peer(path, threads) for path in peer or []]
+        results = [path for path in peer or [] if path.suffix.lower() == ".json"]
+        others = [open_peer(path, threads) for path in peer or [] if path not in results]
         if any(loaded.task != other.task for other in others):
             raise typer.BadParameter(
                 f"{loaded.card.name} is a {loaded.task} model, peers are for {others[0].task}", param_hint="--peer"
@@ -101,6 +109,7 @@ def evaluate(
         with progress_bar() as progress:
             figures = measure(loaded, dataset, plans, name, progress)
             beside = [evaluate_peer(p, dataset, name, progress) for p in others]
+            beside += [evaluate_results(path, dataset, loaded.task, name) for path in results]
         note = f"{loaded.backend.name}, input {loaded.input_hw[1]}x{loaded.input_hw[0]}"
     stdout().print(_table(figures, beside, dataset))
     if json is not None:
@@ -148,8 +157,8 @@ def _table(figures: Sequence[Evaluation], peers: Sequence[Evaluation], dataset: 
     table.add_section()
     for name in first.figures:
         table.add_row(name, *(_percent(f.figures[name], 2) for f in everything), style="bold" if name == metric else "")
-    table.add_row("inference ms", *(f"{f.inference_ms:.1f}" for f in everything))
-    table.add_row("total ms", *(f"{f.total_ms:.1f}" for f in everything))
+    table.add_row("inference ms", *(_number(f.inference_ms, 1) for f in everything))
+    table.add_row("total ms", *(_number(f.total_ms, 1) for f in everything))
     frames = [f"{counted(len(dataset.skipped), 'frame')} left out"] if dataset.skipped else []
     table.caption = escape("\n".join([*frames, *dataset.notes])) or None
     table.caption_justify = "left"
@@ -157,4 +166,8 @@ def _table(figures: Sequence[Evaluation], peers: Sequence[Evaluation], dataset: 
 
 
 def _percent(value: float, digits: int) -> str:
-    return "-" if value != value else f"{100 * value:.{digits}f}"
+    return _number(100 * value, digits)
+
+
+def _number(value: float, digits: int) -> str:
+    return "-" if value != value else f"{value:.{digits}f}"

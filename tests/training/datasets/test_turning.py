@@ -5,9 +5,10 @@ import json
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from sparsevit_runtime.sources import open_source
-from sparsevit_training.datasets import CocoBoxes, CocoMasks, SemanticFolder, UnlabelledImages
+from sparsevit_training.datasets import CocoBoxes, CocoInstances, CocoMasks, SemanticFolder, UnlabelledImages
 from turned_pictures import SHOWN, turned_jpeg
 
 #: Of the pixels as stored: width 64, height 48, one bright block.
@@ -77,6 +78,8 @@ def test_truth_of_either_size_lies_on_the_object(tmp_path, stored, orientation, 
     assert (x0, y0, x1 - x0, y1 - y0) == block(bright)
     assert boxes.document["annotations"][0]["bbox"] == list(block(bright))
     np.testing.assert_array_equal(masks[0].label == 1, bright)
+    (instance,) = CocoInstances(*coco).document["annotations"]
+    np.testing.assert_array_equal(coco_mask.decode(instance["segmentation"]), bright)
     assert masks[0].image.shape[:2] == masks[0].label.shape
 
 

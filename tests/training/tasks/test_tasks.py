@@ -143,12 +143,12 @@ def test_a_new_task_refuses_data_without_its_truth(model):
             return Sample(super().__getitem__(index).image, None, str(index))
 
     tasks.register(Counting)
-    with pytest.raises(DatasetError, match="tiny is a counting model and needs something to count; plain has none"):
+    with pytest.raises(DatasetError, match="tiny is a model for counting and needs something to count; plain has none"):
         evaluate(model, Plain())
 
 
 def test_a_task_without_a_metric_is_told_with_those_that_have_one(model, tmp_path):
-    told = "no metric for a counting model; evaluate a segmentation or a detection model"
+    told = "no metric for a counting model; evaluate one for segmentation or detection or instances"
     with pytest.raises(DatasetError, match=told):
         evaluate(model, Stripes())
     with pytest.raises(DatasetError, match=told):
@@ -156,7 +156,10 @@ def test_a_task_without_a_metric_is_told_with_those_that_have_one(model, tmp_pat
     tasks.register(Counting)
     with (
         sparsevit_runtime.load(tiny.write_model(tmp_path / "b.onnx", task="backbone")) as backbone,
-        pytest.raises(DatasetError, match="for a backbone model; evaluate a segmentation or a detection or a counting"),
+        pytest.raises(
+            DatasetError,
+            match="for a backbone model; evaluate one for segmentation or detection or instances or counting",
+        ),
     ):
         evaluate(backbone, Stripes())
 

@@ -7,6 +7,7 @@ from sparsevit_runtime.progress import SILENT, Progress
 from ..recipe_parts import CocoData, SemanticFolderData, StreetData, TrainingData
 from .base import IGNORE, Boxes, ClassInfo, Dataset, Sample, SkippedSample
 from .coco import BACKGROUND, CocoBoxes, CocoMasks
+from .coco_instances import CocoInstances
 from .images import UnlabelledImages
 from .semantic_folder import SemanticFolder, read_classes
 from .street import SyntheticStreet
@@ -17,6 +18,7 @@ __all__ = [
     "Boxes",
     "ClassInfo",
     "CocoBoxes",
+    "CocoInstances",
     "CocoMasks",
     "Dataset",
     "Sample",

@@ -7,7 +7,7 @@ import copy
 import logging
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from sparsevit_runtime.progress import SILENT, Progress
 from sparsevit_runtime.tasks.segmentation import COCO_MASK
 
 from .base import IGNORE, Boxes, CachedSamples, ClassInfo, Dataset, Sample, Subset, counted
-from .coco_fields import BadObject, read_area, read_box, read_crowd
+from .coco_fields import BadObject, id_key, read_area, read_box, read_crowd
 from .coco_file import LAYOUT, CocoFile, Entry
 from .coco_masks import read_mask
 from .turning import Turn, decode_turned
@@ -142,12 +142,13 @@ class _CocoDataset(Dataset):
 
 @dataclass(frozen=True)
 class _Box:
-    """An object as evaluations count it: x, y, width, height."""
+    """An object as evaluations count it: x, y, width, height, and where masks are evaluated that, in run lengths."""
 
     box: tuple[float, float, float, float]
     kind: int
     crowd: bool
     area: float
+    mask: dict[str, Any] | None = None
 
 
 class CocoBoxes(_CocoDataset):
@@ -163,9 +164,11 @@ class CocoBoxes(_CocoDataset):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._boxes: dict[str, list[_Box]] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
         super().__init__(*arguments, **options)
         ids = [e.id for e in self._used if isinstance(e.id, int) and abs(e.id) < _LARGEST_ID]
         self.image_ids = tuple(ids if len(ids) == len(self._used) else range(1, len(self._used) + 1))
+        self._id_of = {id_key(e.id): new for e, new in zip(self._used, self.image_ids, strict=True)}
         self.document = self._relabelled()
 
     def subset(self, indices: Sequence[int]) -> CocoBoxes:
@@ -175,11 +178,22 @@ class CocoBoxes(_CocoDataset):
         part.image_ids = tuple(self.image_ids[i] for i in indices)
         return part
 
+    def own_records(self, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Records over the ids of the file as records over those of `document`; those of images and categories that are
+        not taken are left out."""
+        taken, images = [], set(self.image_ids)
+        for record in records:
+            image, kind = self._id_of.get(id_key(record["image_id"])), self._class_of.get(id_key(record["category_id"]))
+            if image in images and kind is not None:
+                taken.append({**record, "image_id": image, "category_id": kind + 1})
+        return taken
+
     def _relabelled(self) -> dict[str, Any]:
         objects: list[dict[str, Any]] = []
         images: list[dict[str, Any]] = []
         for image_id, entry in zip(self.image_ids, self._used, strict=True):
-            images.append({"id": image_id, "file_name": entry.file_name})
+            width, height = self._sizes[str(entry)]
+            images.append({"id": image_id, "file_name": entry.file_name, "width": width, "height": height})
             objects += [
                 {
                     "id": len(objects) + i,
@@ -189,6 +203,7 @@ class CocoBoxes(_CocoDataset):
                     "area": found.area,
                     "iscrowd": int(found.crowd),
                 }
+                | ({} if found.mask is None else {COCO_MASK: found.mask})
                 for i, found in enumerate(self._boxes[str(entry)], 1)
             ]
         categories = [{"id": i + 1, "name": c.name} for i, c in enumerate(self.classes)]
@@ -201,6 +216,7 @@ class CocoBoxes(_CocoDataset):
         for o, kind, crowd in self._taken(entry, faults):
             try:
                 box, clipped = read_box(o.get("bbox"), drawn_wh)
+                mask = self._mask(o, turn, drawn_wh)
             except BadObject as error:
                 faults[str(error)] += 1
                 continue
@@ -211,13 +227,18 @@ class CocoBoxes(_CocoDataset):
                 faults["listed twice"] += 1
                 continue
             turned = box if turn is None else turn.box(box, drawn_wh)
-            found[key] = _Box(turned, kind, crowd, read_area(o.get("area"), box))
+            found[key] = _Box(turned, kind, crowd, read_area(o.get("area"), box), mask)
         self._boxes[str(entry)] = list(found.values())
+        self._sizes[str(entry)] = image.shape[1], image.shape[0]
         learned = [b for b in found.values() if not b.crowd and min(b.box[2:]) >= _LEAST_SIDE]
         self._found |= {b.kind for b in found.values()}
         corners = [(x, y, x + w, y + h) for x, y, w, h in (b.box for b in learned)]
         boxes = Boxes(np.array(corners, np.float32).reshape(-1, 4), np.array([b.kind for b in learned], np.int64))
         return Sample(image, None, entry.file_name, boxes)
+
+    def _mask(self, found: dict[str, Any], turn: Turn | None, drawn_wh: tuple[int, int]) -> dict[str, Any] | None:
+        """What evaluations of masks need of an object, turned. Raises BadObject."""
+        return None
 
 
 class CocoMasks(_CocoDataset):

@@ -12,10 +12,10 @@ from .coco_fields import BadObject, is_number
 _FARTHEST = 4
 
 
-def read_mask(segmentation: Any, image_hw: tuple[int, int]) -> np.ndarray:
+def read_mask(segmentation: Any, image_hw: tuple[int, int], *, may_be_empty: bool = False) -> np.ndarray:
     """(H, W) bool of polygons or run lengths. Raises BadObject where it is neither, or no pixel is left."""
     mask = _runs_mask(segmentation, image_hw) if isinstance(segmentation, dict) else _polygons(segmentation, image_hw)
-    if not mask.any():
+    if not may_be_empty and not mask.any():
         raise BadObject("whose mask is empty")
     return mask
 

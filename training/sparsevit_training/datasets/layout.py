@@ -11,6 +11,7 @@ from sparsevit_runtime.progress import Progress
 
 from .coco import CocoBoxes, CocoMasks
 from .coco_file import CocoFile
+from .coco_instances import CocoInstances
 
 #: Splits to measure on unless one is named, the first that is there.
 DEFAULT_SPLITS = ("test", "val")
@@ -44,7 +45,7 @@ _OF_ALL = (
 #: Images that are looked for to know their folder.
 _LOOKED_FOR = 20
 
-_Coco = TypeVar("_Coco", CocoBoxes, CocoMasks)
+_Coco = TypeVar("_Coco", CocoBoxes, CocoInstances, CocoMasks)
 
 
 def open_coco(

@@ -7,6 +7,7 @@ from sparsevit_runtime.errors import DatasetError
 from ..recipe_parts import RecipeError
 from .base import Task, TrainedTask
 from .detection import DetectionTask
+from .instances import InstancesTask
 from .segmentation import SegmentationTask
 
 __all__ = ["DEFAULT", "Task", "TrainedTask", "measured_task", "register", "trained_task", "trained_tasks"]
@@ -30,7 +31,7 @@ def measured_task(name: str) -> Task:
         DatasetError: no task of that name has a metric.
     """
     if name not in _TASKS:
-        raise DatasetError(f"there is no metric for a {name} model; evaluate a {' or a '.join(_TASKS)} model")
+        raise DatasetError(f"there is no metric for a {name} model; evaluate one for {' or '.join(_TASKS)}")
     return _TASKS[name]
 
 
@@ -51,5 +52,5 @@ def trained_task(name: str) -> TrainedTask:
     return known[name]
 
 
-for _task in (SegmentationTask, DetectionTask):
+for _task in (SegmentationTask, DetectionTask, InstancesTask):
     register(_task)

@@ -55,7 +55,7 @@ class Task(ABC):
 
     def mismatch(self, model: str, dataset: Dataset, needed: str) -> DatasetError:
         """The error of data without the truth needed, such as "boxes in COCO JSON"."""
-        return DatasetError(f"{model} is a {self.name} model and needs {needed}; {dataset.name} has none")
+        return DatasetError(f"{model} is a model for {self.name} and needs {needed}; {dataset.name} has none")
 
 
 class TrainedTask(Task):

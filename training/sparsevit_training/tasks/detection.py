@@ -15,7 +15,7 @@ from ..datasets import CocoBoxes, Dataset, Sample
 from ..datasets.layout import Split, open_coco
 from ..recipe_parts import RecipeError
 from .base import TrainedTask
-from .evaluation import Evaluation, Tally
+from .evaluation import Evaluation, RecordTally, Tally
 
 if TYPE_CHECKING:
     from ..objectives.detection import DetectionObjective
@@ -77,18 +77,18 @@ class DetectionTask(TrainedTask):
         return DetectionObjective(recipe)
 
 
-class _Objects(Tally[Detections]):
+class _Objects(RecordTally[Detections]):
     def __init__(self, dataset: CocoBoxes) -> None:
+        super().__init__()
         self._dataset = dataset
         self._category_of = {c.name: i + 1 for i, c in enumerate(dataset.classes)}
-        self._records: list[dict[str, Any]] = []
 
     def add(self, index: int, sample: Sample, result: Detections) -> None:
         wanted = [self._category_of.get(name, 0) for name in result.names]
         records = result.to_coco(self._dataset.image_ids[index], wanted)
-        self._records += [r for r in records if r["category_id"]]
+        self.records += [r for r in records if r["category_id"]]
 
     def evaluation(self, **about: Any) -> DetectionEvaluation:
         data = self._dataset
-        precision = average_precision(data.document, self._records, data.image_ids, data.scored)
+        precision = average_precision(data.document, self.records, data.image_ids, data.scored)
         return DetectionEvaluation(**about, precision=precision)

@@ -30,8 +30,8 @@ class Evaluation(ABC):
         uniform: every block has that ratio.
         images: number of frames measured.
         classes: names.
-        inference_ms: median time of the graph per frame.
-        total_ms: median time per frame from letterbox to answer.
+        inference_ms: median time of the graph per frame; NaN where nobody measured it.
+        total_ms: median time per frame from letterbox to answer; NaN likewise.
     """
 
     model: str
@@ -73,8 +73,8 @@ class Evaluation(ABC):
             "images": self.images,
             **{metric_key(name): _plain(value) for name, value in self.figures.items()},
             "per_class": {c: _plain(v) for c, v in zip(self.classes, self.per_class, strict=True)},
-            "inference_ms": round(self.inference_ms, 3),
-            "total_ms": round(self.total_ms, 3),
+            "inference_ms": _plain(self.inference_ms, 3),
+            "total_ms": _plain(self.total_ms, 3),
         }
 
     def metrics(self) -> list[MetricCard]:
@@ -112,10 +112,21 @@ class Tally(ABC, Generic[_Result]):
         """
 
 
+class RecordTally(Tally[_Result]):
+    """Counts objects, as records in COCO's results format.
+
+    Attributes:
+        records: records so far, over the ids of the data's `document`.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+
 def metric_key(name: str) -> str:
     """A metric's name as keys of JSON and columns of logs have it."""
     return name.lower().replace(" ", "_")
 
 
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 5)
+def _plain(value: float, digits: int = 5) -> float | None:
+    return None if math.isnan(value) else round(value, digits)
