@@ -1,4 +1,4 @@
-"""The C ABI of plugins/kernels/letterbox/letterbox.h and its check against `Letterbox.apply`, on any memory."""
+"""The C ABI of plugins/kernels/letterbox/letterbox.h and its check against `Placement.apply`, on any memory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 from sparsevit_runtime.cuda import DeviceView
 from sparsevit_runtime.images.device_frames import DeviceFrame
 from sparsevit_runtime.images.letterbox import Letterbox
+from sparsevit_runtime.images.placement import Placement
+from sparsevit_runtime.images.stretch import Stretch
 from sparsevit_runtime.tensorrt.letterbox_kernel import LetterboxCall, letterbox_call
 from window_kernels import POISON, Buffer
 
@@ -19,12 +21,13 @@ from window_kernels import POISON, Buffer
 class Launch(Protocol):
     """A letterbox on some memory; returns the CUDA error."""
 
-    def __call__(self, call: LetterboxCall, stream: int | None = None) -> int: ...
+    def __call__(self, call: LetterboxCall, stream: int | None = None, *, stretched: bool = False) -> int: ...
 
 
 @dataclass(frozen=True)
 class LetterboxCase:
-    """One call. `gap`: bytes between rows; `offset`: bytes before the input; `batch`: its last sample is written."""
+    """One call. `gap`: bytes between rows; `offset`: bytes before the input; `batch`: its last sample is written;
+    `stretched`: over the whole input."""
 
     frame_wh: tuple[int, int]
     input_hw: tuple[int, int]
@@ -32,11 +35,15 @@ class LetterboxCase:
     offset: int = 0
     batch: int = 1
     pad_value: int = 114
+    stretched: bool = False
+
+    @property
+    def placement(self) -> Placement:
+        return (Stretch if self.stretched else Letterbox)(self.frame_wh, self.input_hw)
 
     def call(self, frame: int, target: int) -> LetterboxCall:
-        box = Letterbox(self.frame_wh, self.input_hw)
         source = DeviceFrame(frame, 3 * self.frame_wh[0] + self.gap, self.frame_wh, None, None)
-        return letterbox_call(source, box, DeviceView(target, 0), self.batch - 1, self.pad_value)
+        return letterbox_call(source, self.placement, DeviceView(target, 0), self.batch - 1, self.pad_value)
 
 
 #: Every way through the resizing: enlarged, equal, shrunk by less and more than 2, halved, by area, by whole means.
@@ -59,6 +66,21 @@ LETTERBOX_CASES = [
     LetterboxCase((135, 105), (35, 45)),  # by means of 3x3
     LetterboxCase((135, 210), (35, 45)),
     LetterboxCase((500, 375), (75, 100)),  # by means of 5x5
+    *(
+        LetterboxCase(frame_wh, input_hw, gap, offset, stretched=True)
+        for frame_wh, input_hw, gap, offset in (
+            ((1, 1), (1, 1), 0, 0),
+            ((5, 3), (40, 32), 0, 0),  # enlarged
+            ((37, 29), (61, 64), 2, 1),
+            ((32, 24), (24, 32), 0, 0),  # equal
+            ((96, 64), (32, 48), 0, 0),  # halved
+            ((96, 64), (32, 40), 0, 0),
+            ((200, 113), (128, 132), 5, 0),
+            ((500, 375), (75, 100), 0, 0),  # shrunk by 5
+            ((501, 7), (60, 61), 0, 0),
+            ((384, 216), (56, 63), 0, 0),
+        )
+    ),
 ]
 
 
@@ -72,18 +94,20 @@ def random_letterbox_cases(count: int, seed: int, largest: int = 500) -> list[Le
     def case() -> LetterboxCase:
         frame_wh, input_hw = (size(largest), size(largest)), (size(largest // 2), size(largest // 2))
         gap, offset, batch = (int(random.integers(bound)) for bound in (7, 4, 3))
-        return LetterboxCase(frame_wh, input_hw, gap, offset, batch + 1, int(random.integers(256)))
+        pad_value, stretched = int(random.integers(256)), bool(random.integers(2))
+        return LetterboxCase(frame_wh, input_hw, gap, offset, batch + 1, pad_value, stretched)
 
     return [case() for _ in range(count)]
 
 
 def bind_letterbox(library: ctypes.CDLL) -> Launch:
-    """The library's letterbox."""
-    function = library.sparsevit_letterbox
-    function.argtypes, function.restype = (ctypes.POINTER(LetterboxCall), ctypes.c_void_p), ctypes.c_int32
+    """The library's letterbox and stretch."""
+    functions = {False: library.sparsevit_letterbox, True: library.sparsevit_stretch}
+    for function in functions.values():
+        function.argtypes, function.restype = (ctypes.POINTER(LetterboxCall), ctypes.c_void_p), ctypes.c_int32
 
-    def launch(call: LetterboxCall, stream: int | None = None) -> int:
-        return int(function(ctypes.byref(call), stream))
+    def launch(call: LetterboxCall, stream: int | None = None, *, stretched: bool = False) -> int:
+        return int(functions[stretched](ctypes.byref(call), stream))
 
     return launch
 
@@ -109,10 +133,9 @@ def check_letterbox(
     nothing = np.full(case.offset + case.batch * sample + 64, POISON, np.uint8)
     expected = nothing.copy()
     end = case.offset + case.batch * sample
-    Letterbox(case.frame_wh, case.input_hw).apply(
-        frame, expected[end - sample : end].reshape(input_h, input_w, 3), case.pad_value
-    )
+    case.placement.apply(frame, expected[end - sample : end].reshape(input_h, input_w, 3), case.pad_value)
     source, target = make_buffer(rows.reshape(-1)), make_buffer(nothing)
-    assert letterbox(case.call(source.address, target.address + case.offset), stream) == 0, case
+    call = case.call(source.address, target.address + case.offset)
+    assert letterbox(call, stream, stretched=case.stretched) == 0, case
     np.testing.assert_array_equal(target.read(), expected, err_msg=str(case))
     assert source.read().tobytes() == rows.tobytes(), "the frame was written to"

@@ -49,8 +49,8 @@ class GpuImage:
 class QueuedLetterbox:
     """The letterbox kernel compiled for the host, on the simulated streams."""
 
-    def __init__(self, cuda: Cuda, library: Path) -> None:
-        self._cuda, self._kernel = cuda, LetterboxKernel(library)
+    def __init__(self, cuda: Cuda, library: Path, resize: str = "letterbox") -> None:
+        self._cuda, self._kernel = cuda, LetterboxKernel(library, resize)
 
     def queue(self, call: LetterboxCall, stream: int) -> None:
         self._cuda.stream(stream).add(lambda: self._kernel.queue(call, 0))

@@ -31,10 +31,14 @@ FRAMES = [
     LetterboxCase((1280, 720), (672, 672), gap=256),
     LetterboxCase((2048, 1024), (1024, 2048)),
     LetterboxCase((5001, 3333), (448, 673)),
+    LetterboxCase((1920, 1080), (672, 672), stretched=True),
+    LetterboxCase((3840, 2160), (672, 672), batch=2, stretched=True),
 ]
 
 
-@pytest.mark.parametrize("case", LETTERBOX_CASES + FRAMES, ids=lambda c: f"{c.frame_wh}-{c.input_hw}")
+@pytest.mark.parametrize(
+    "case", LETTERBOX_CASES + FRAMES, ids=lambda c: f"{c.frame_wh}-{c.input_hw}{'-stretched' * c.stretched}"
+)
 def test_letterbox(letterbox, seed, case):
     check_letterbox(letterbox, DeviceBuffer, case, seed)
 

@@ -119,6 +119,15 @@ bool isUsable(SparsevitLetterbox const& p)
         && p.pad_value <= 255;
 }
 
+Canvas canvasOf(SparsevitLetterbox const& p)
+{
+    int64_t const sampleBytes = int64_t{p.input_height} * p.input_width * kChannels;
+    auto* const bytes = static_cast<uint8_t*>(p.input) + p.sample * sampleBytes;
+    bool const words = (reinterpret_cast<uintptr_t>(bytes) | static_cast<uintptr_t>(p.input_width)) % 4 == 0;
+    return {bytes, p.input_width, p.input_height, p.left, p.top, p.width, p.height, static_cast<uint8_t>(p.pad_value),
+        words};
+}
+
 } // namespace
 } // namespace sparsevit
 
@@ -130,11 +139,7 @@ extern "C" int32_t sparsevit_letterbox(SparsevitLetterbox const* letterbox, cuda
         return cudaErrorInvalidValue;
     }
     SparsevitLetterbox const& p = *letterbox;
-    int64_t const sampleBytes = int64_t{p.input_height} * p.input_width * kChannels;
-    auto* const bytes = static_cast<uint8_t*>(p.input) + p.sample * sampleBytes;
-    bool const words = (reinterpret_cast<uintptr_t>(bytes) | static_cast<uintptr_t>(p.input_width)) % 4 == 0;
-    Canvas const canvas{
-        bytes, p.input_width, p.input_height, p.left, p.top, p.width, p.height, static_cast<uint8_t>(p.pad_value), words};
+    Canvas const canvas = canvasOf(p);
 
     Frame frame{static_cast<uint8_t const*>(p.frame), p.frame_pitch, 0};
     int32_t width = p.frame_width;
@@ -157,4 +162,24 @@ extern "C" int32_t sparsevit_letterbox(SparsevitLetterbox const* letterbox, cuda
         return launchHalved<MeanSampler, 0>(frame, columns, rows, canvas, stream);
     }
     return launchHalved<AreaSampler, 0>(frame, columns, rows, canvas, stream);
+}
+
+extern "C" int32_t sparsevit_stretch(SparsevitLetterbox const* stretch, cudaStream_t stream)
+{
+    using namespace sparsevit;
+    if (stretch == nullptr || !isUsable(*stretch) || stretch->width != stretch->input_width
+        || stretch->height != stretch->input_height)
+    {
+        return cudaErrorInvalidValue;
+    }
+    SparsevitLetterbox const& p = *stretch;
+    // Where both sides are halved OpenCV takes means for its bilinear: they differ in rounding.
+    int32_t const halvings = p.frame_width % 2 == 0 && p.frame_height % 2 == 0 && p.frame_width / 2 == p.width
+            && p.frame_height / 2 == p.height
+        ? 1
+        : 0;
+    Frame const frame{static_cast<uint8_t const*>(p.frame), p.frame_pitch, halvings};
+    Axis const columns{p.frame_width >> halvings, p.width};
+    Axis const rows{p.frame_height >> halvings, p.height};
+    return launchHalved<LinearSampler, 1>(frame, columns, rows, canvasOf(p), stream);
 }

@@ -35,6 +35,11 @@ typedef struct SparsevitLetterbox
 __attribute__((visibility("default"))) int32_t sparsevit_letterbox(
     SparsevitLetterbox const* letterbox, struct CUstream_st* stream);
 
+/* The same for a frame that fills the input, each axis scaled by itself and bilinearly however much it shrinks: left and
+   top are 0, width and height the input's. */
+__attribute__((visibility("default"))) int32_t sparsevit_stretch(
+    SparsevitLetterbox const* stretch, struct CUstream_st* stream);
+
 #ifdef __cplusplus
 }
 #endif

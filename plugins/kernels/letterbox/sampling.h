@@ -1,8 +1,9 @@
 // What a pixel of the scaled frame is made of: OpenCV's arithmetic, bit for bit, one pixel at a time.
 //
-// The same as sparsevit_runtime.images.letterbox: halved by 2x2 means while both sides stay at least as large as the
-// target and divide by 2, then cv2.resize with INTER_LINEAR, or INTER_AREA where a side still shrinks by more than 2. The
-// halves are computed on the way and never stored. Plain C++ as well as CUDA, so that it is tested on the host.
+// The same as sparsevit_runtime.images.letterbox and .stretch. A letterboxed frame is halved by 2x2 means while both sides stay at least as large as the
+// target and divide by 2, then cv2.resize with INTER_LINEAR, or INTER_AREA where a side still shrinks by more than 2. A
+// stretched one is halved only where OpenCV does it, at half of both sides, and else bilinear. The halves are computed on
+// the way and never stored. Plain C++ as well as CUDA, so that it is tested on the host.
 #pragma once
 
 #include "kernels/window_index.h"

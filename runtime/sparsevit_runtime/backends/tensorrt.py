@@ -117,7 +117,7 @@ class TensorRtBackend(Backend):
     def _prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
         """Never where the kernel is missing, which is logged once."""
         limit = self.large_frame_pixels
-        if limit is None or self.card.input.layout != "camera" or self.card.input.resize != "letterbox":
+        if limit is None or self.card.input.layout != "camera":
             return False
         if max(frame.shape[0] * frame.shape[1] for frame in frames) <= limit:
             return False
@@ -125,7 +125,7 @@ class TensorRtBackend(Backend):
             self._letterbox_kernel()
         except BackendError as error:
             self.large_frame_pixels = None
-            _log.warning("large frames are letterboxed by the CPU: %s", error)
+            _log.warning("large frames are scaled by the CPU: %s", error)
             return False
         return True
 
@@ -195,11 +195,6 @@ class TensorRtBackend(Backend):
             raise FrameError(
                 f"{self.path.name} takes normalised images; frames on the GPU need an export of camera layout"
             )
-        if self.card.input.resize != "letterbox":
-            raise FrameError(
-                f"{self.path.name} takes stretched frames, which the GPU does not scale; copy the frame to a numpy "
-                "array"
-            )
         for frame in frames:
             if isinstance(frame, DeviceFrame):
                 self._check_place(frame)
@@ -227,7 +222,7 @@ class TensorRtBackend(Backend):
     def _letterbox_kernel(self) -> LetterboxKernel:
         with self._lock:
             if self._letterbox is None:
-                self._letterbox = LetterboxKernel(self._opened().plugins)
+                self._letterbox = LetterboxKernel(self._opened().plugins, self.card.input.resize)
             return self._letterbox
 
     def _check_batch(self, batch: int) -> None:

@@ -131,7 +131,7 @@ def _images(
         )
         distance = np.abs(boxes[:, None] - their_boxes[None]).max(-1, initial=0.0)  # (N, M)
         found = (np.abs(scores[:, None] - their_scores[None]) <= score_step) & (distance <= box_step)  # False for NaN
-        named = found & (classes[:, None] == their_classes[None])
+        named: np.ndarray = found & (classes[:, None] == their_classes[None])
         # A list that is full ends with what had no room, another with what the graph still takes for an object.
         room = theirs["scores"].shape[1]
         ends = [float(own.min()) if 0 < len(own) == room else least for own in (scores, their_scores)]

@@ -1,15 +1,19 @@
-"""Letterboxing on the GPU, bit-equal to `Letterbox`: the kernel of plugins/kernels/letterbox/letterbox.h."""
+"""Scaling frames on the GPU, bit-equal to `Letterbox` and `Stretch`: the kernel of plugins/kernels/letterbox."""
 
 from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from typing import Literal
 
 from ..cuda import DeviceView
 from ..errors import BackendError, BuildError
 from ..images.device_frames import DeviceFrame
 from ..images.placement import Placement
 from .plugin_library import find_plugins_to_run
+
+#: What has been done to a frame, by the card's word.
+_DONE = {"letterbox": "letterboxed", "stretch": "stretched"}
 
 
 class LetterboxCall(ctypes.Structure):
@@ -50,23 +54,24 @@ def letterbox_call(
 class LetterboxKernel:
     """The library's function. Threads: safe."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, resize: Literal["letterbox", "stretch"] = "letterbox") -> None:
         """
         Args:
             path: path of the library; None for where `find_plugins_to_run` looks.
+            resize: way that frames are scaled, as the card says.
 
         Raises:
             BackendError: there is no library, or it is an older one without the kernel.
         """
         try:
             path = path or find_plugins_to_run().path
-            self._function = ctypes.CDLL(str(path)).sparsevit_letterbox
+            self._function = getattr(ctypes.CDLL(str(path)), f"sparsevit_{resize}")
         except BuildError as error:
             raise BackendError(
-                f"frames on the GPU are letterboxed by a kernel of the plugin library: {error}"
+                f"frames on the GPU are {_DONE[resize]} by a kernel of the plugin library: {error}"
             ) from error
         except (OSError, AttributeError) as error:
-            raise BackendError(f"cannot letterbox on the GPU with {path} ({error}); build the plugins again") from error
+            raise BackendError(f"cannot {resize} on the GPU with {path} ({error}); build the plugins again") from error
         self._function.argtypes = (ctypes.POINTER(LetterboxCall), ctypes.c_void_p)
         self._function.restype = ctypes.c_int32
 

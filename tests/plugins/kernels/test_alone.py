@@ -42,4 +42,5 @@ def test_every_launcher_and_the_c_abi_are_in_it(built):
     for kernel in ("Score", "Gather", "Scatter"):
         assert re.search(rf" T sparsevit::launchWindow{kernel}\(", names)
         assert re.search(rf" T sparsevit_window_{kernel.lower()}$", names, re.MULTILINE)
-    assert re.search(r" T sparsevit_letterbox$", names, re.MULTILINE)
+    for name in ("letterbox", "stretch"):
+        assert re.search(rf" T sparsevit_{name}$", names, re.MULTILINE)

@@ -19,7 +19,9 @@ def letterbox():
     return bind_letterbox(ctypes.CDLL(str(host_kernels())))
 
 
-@pytest.mark.parametrize("case", LETTERBOX_CASES, ids=lambda c: f"{c.frame_wh}-{c.input_hw}")
+@pytest.mark.parametrize(
+    "case", LETTERBOX_CASES, ids=lambda c: f"{c.frame_wh}-{c.input_hw}{'-stretched' * c.stretched}"
+)
 def test_every_case(letterbox, case):
     check_letterbox(letterbox, HostBuffer, case, seed=0)
 
@@ -63,3 +65,13 @@ def test_refused(letterbox, changes):
     for name, value in changes.items():
         setattr(call, name, value)
     assert letterbox(call) == INVALID_VALUE
+
+
+@pytest.mark.parametrize("changes", [{}, {"frame": None}, {"top": 0, "height": 15}, {"top": 0, "width": 15}], ids=str)
+def test_a_stretch_fills_the_input(letterbox, changes):
+    """What would leave a border is refused."""
+    frame, target = (HostBuffer(np.zeros(4096, np.uint8)).address for _ in range(2))
+    call = LetterboxCase((20, 10), (16, 16)).call(frame, target)
+    for name, value in changes.items():
+        setattr(call, name, value)
+    assert letterbox(call, stretched=True) == INVALID_VALUE

@@ -23,7 +23,8 @@ ALLOWED = re.compile(r"lib(c|m|dl|rt|pthread)\.so\.\d+|ld-linux.*")
 
 def test_only_the_entry_points_are_visible(plugin_library):
     symbols = [line.split()[-1] for line in run("nm", "-D", "--defined-only", plugin_library).stdout.splitlines()]
-    assert sorted(symbols) == ["getCreators", "getPluginCreators", "setLoggerFinder", "sparsevit_letterbox"]
+    entry_points = ["getCreators", "getPluginCreators", "setLoggerFinder", "sparsevit_letterbox", "sparsevit_stretch"]
+    assert sorted(symbols) == entry_points
 
 
 def test_depends_on_the_c_library_alone(plugin_library):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 import threading
 import weakref
@@ -29,6 +30,7 @@ from sparsevit_runtime.images.device_frames import read_device_frame
 from sparsevit_runtime.sources.base import Frame, Source
 from sparsevit_runtime.tensorrt.context import EngineContext
 from sparsevit_runtime.tensorrt.engine_card import sha256
+from sparsevit_runtime.tensorrt.letterbox_kernel import LetterboxKernel
 
 
 class Machine:
@@ -427,7 +429,9 @@ def letterbox_library():
 
 @pytest.fixture
 def on_gpu(machine, monkeypatch, letterbox_library):
-    monkeypatch.setattr(tensorrt, "LetterboxKernel", lambda _: QueuedLetterbox(machine.cuda, letterbox_library))
+    monkeypatch.setattr(
+        tensorrt, "LetterboxKernel", lambda _, resize: QueuedLetterbox(machine.cuda, letterbox_library, resize)
+    )
     return machine
 
 
@@ -435,7 +439,7 @@ def test_frames_are_letterboxed_by_the_library_that_the_engine_runs_with(machine
     """Also where $SPARSEVIT_PLUGINS and the package have none."""
     opened = tensorrt.open_engine
     monkeypatch.setattr(tensorrt, "open_engine", lambda *given: replace(opened(*given), plugins=letterbox_library))
-    monkeypatch.setattr(tensorrt, "LetterboxKernel", lambda path: QueuedLetterbox(machine.cuda, path))
+    monkeypatch.setattr(tensorrt, "LetterboxKernel", lambda path, resize: QueuedLetterbox(machine.cuda, path, resize))
     image = frames(machine, 1)[0]
     with load(machine.engine) as model, load(machine.model) as reference:
         same_results([model(GpuImage(machine.cuda, image))], [reference(image)])
@@ -613,7 +617,7 @@ def test_large_frames_without_the_kernel_or_of_a_normalised_model(tmp_path, monk
         model.backend.large_frame_pixels = LIMIT
         for _ in range(2):
             same_results([model(image)], [reference(image)])
-        assert caplog.text.count("large frames are letterboxed by the CPU") == 1 and "absent.so" in caplog.text
+        assert caplog.text.count("large frames are scaled by the CPU") == 1 and "absent.so" in caplog.text
     normalised = Machine(tmp_path, monkeypatch, tiny.write_model(tmp_path / "model.onnx", layout="normalized"))
     with load(normalised.engine) as model, load(normalised.model) as reference:
         model.backend.large_frame_pixels = LIMIT
@@ -628,3 +632,31 @@ def test_no_plugins_for_frames_on_the_gpu(tmp_path, monkeypatch, exported):
     monkeypatch.setenv("SPARSEVIT_PLUGINS", sys.executable)
     with load(machine.engine) as model, pytest.raises(BackendError, match="cannot letterbox on the GPU"):
         model(GpuImage(machine.cuda, frames(machine, 1)[0]))
+
+
+@pytest.mark.parametrize("size_hw", [(101, 131), (64, 96)], ids=str)
+def test_stretched_frames_are_stretched_on_the_gpu(tmp_path, monkeypatch, letterbox_library, size_hw):
+    """Never letterboxed: on the GPU already, or large frames of the host."""
+    machine = Machine(tmp_path, monkeypatch, tiny.write_model(tmp_path / "model.onnx", resize="stretch"))
+    monkeypatch.setattr(
+        tensorrt, "LetterboxKernel", lambda _, resize: QueuedLetterbox(machine.cuda, letterbox_library, resize)
+    )
+    image = np.random.RandomState(5).randint(0, 256, (*size_hw, 3)).astype(np.uint8)
+    with load(machine.engine) as model, load(machine.model) as reference:
+        wanted = reference(image)
+        same_results([model(GpuImage(machine.cuda, image))], [wanted])
+        model.backend.large_frame_pixels = 100
+        found, sent = copied(machine, model, image)
+        same_results([found], [wanted])
+        assert machine.cuda.integrated or sent >= image.nbytes
+
+
+def test_a_library_without_the_stretch_is_told(tmp_path):
+    """One of before has the letterbox alone."""
+    source = tmp_path / "old.c"
+    source.write_text("int sparsevit_letterbox(void const* call, void* stream) { return 0; }\n")
+    library = tmp_path / "old.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    LetterboxKernel(library)
+    with pytest.raises(BackendError, match="cannot stretch on the GPU with .*old.so .*build the plugins again"):
+        LetterboxKernel(library, "stretch")

@@ -168,7 +168,7 @@ class CocoBoxes(_CocoDataset):
         super().__init__(*arguments, **options)
         ids = [e.id for e in self._used if isinstance(e.id, int) and abs(e.id) < _LARGEST_ID]
         self.image_ids = tuple(ids if len(ids) == len(self._used) else range(1, len(self._used) + 1))
-        self._id_of = {id_key(e.id): new for e, new in zip(self._used, self.image_ids, strict=True)}
+        self._id_of = {str(id_key(e.id)): new for e, new in zip(self._used, self.image_ids, strict=True)}
         self.document = self._relabelled()
 
     def subset(self, indices: Sequence[int]) -> CocoBoxes:
@@ -183,7 +183,8 @@ class CocoBoxes(_CocoDataset):
         not taken are left out."""
         taken, images = [], set(self.image_ids)
         for record in records:
-            image, kind = self._id_of.get(id_key(record["image_id"])), self._class_of.get(id_key(record["category_id"]))
+            image = self._id_of.get(str(id_key(record["image_id"])))
+            kind = self._class_of.get(str(id_key(record["category_id"])))
             if image in images and kind is not None:
                 taken.append({**record, "image_id": image, "category_id": kind + 1})
         return taken
