@@ -229,7 +229,7 @@ class Model:
                 nothing. One set for each frame of a list.
 
         Returns:
-            Segmentation, Detections or Features, as the model's task is; of a list of frames a list of them.
+            Segmentation, Detections, Instances or Features, as the model's task is; of a list of frames a list of them.
 
         Raises:
             FrameError: `frame` is not a frame, an input is missing, or one is given that the model does not take.

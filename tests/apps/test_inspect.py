@@ -32,6 +32,12 @@ def test_tables(sparsevit, exported):
         "3 probe runs",
     ):
         assert expected in words, expected
+    assert "stretched" not in words
+
+
+def test_what_becomes_of_frames_is_said(sparsevit, tiny_model):
+    said = sparsevit("inspect", tiny_model(resize="stretch"))
+    assert said.code == 0 and "uint8 BGR, frames stretched" in " ".join(said.out.split())
 
 
 def test_json(sparsevit, exported):

@@ -54,6 +54,8 @@ def _header(report: InspectReport) -> list[tuple[str, str]]:
         layout = f"{size}, image (batch, {card.input.height}, {card.input.width}, 3) uint8 BGR"
     else:
         layout = f"{size}, image (batch, 3, {card.input.height}, {card.input.width}) float32 RGB, normalised"
+    if card.input.resize == "stretch":
+        layout += ", frames stretched"
     pairs = sum(stage.pairs for stage in report.stages)
     plan = f"keep, {pairs} counts, one per block pair" if card.windows.fixed is None else "frozen into the graph"
     heads = ", ".join(map(str, card.architecture.num_heads))
