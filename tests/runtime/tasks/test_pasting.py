@@ -10,8 +10,8 @@ import pytest
 
 from sparsevit_runtime.tasks.pasting import MASK_THRESHOLD, paste, patch_of
 
-#: Boxes, logits over them, and the masks that mmdet 2.28 made of these, packed along the rows; small ones, such as are cut
-#: by the frame's edge, and the one of 300 in which rounding is known to differ.
+#: Boxes, logits over them, and the masks that mmdet 2.28 made of these, packed along the rows: small ones, such as are
+#: cut by the frame's edge, and one in which rounding is known to differ.
 RECORDED = Path(__file__).with_name("pasted_by_mmdet.npz")
 FRAME_WH = (40, 30)
 BOXES = [
