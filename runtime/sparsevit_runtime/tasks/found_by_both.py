@@ -105,7 +105,7 @@ class _Image:
         for axis, own in ((1, self.scores), (0, self.their_scores)):
             if not own.size:
                 continue
-            of_both, same_class = self.found.any(axis), self.named.any(axis)
+            of_both, same_class = (np.asarray(which.any(axis)) for which in (self.found, self.named))  # (N,) or (M,)
             counted = of_both if of_classes else of_both | (own > self.last)
             if not counted.any():
                 counted = np.ones_like(counted)
@@ -131,7 +131,7 @@ def _images(
         )
         distance = np.abs(boxes[:, None] - their_boxes[None]).max(-1, initial=0.0)  # (N, M)
         found = (np.abs(scores[:, None] - their_scores[None]) <= score_step) & (distance <= box_step)  # False for NaN
-        named: np.ndarray = found & (classes[:, None] == their_classes[None])
+        named = found & (classes[:, None] == their_classes[None])
         # A list that is full ends with what had no room, another with what the graph still takes for an object.
         room = theirs["scores"].shape[1]
         ends = [float(own.min()) if 0 < len(own) == room else least for own in (scores, their_scores)]
