@@ -9,6 +9,8 @@ import numpy as np
 
 #: A pixel belongs to an object from this probability on.
 MASK_THRESHOLD = 0.5
+#: Pixels of a strip that is worked on at a time.
+_STRIP = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,20 @@ def paste(grid: np.ndarray, xyxy: np.ndarray, patch: Patch) -> np.ndarray:
         (patch.height, patch.width) float32.
     """
     x0, y0, x1, y1 = (float(v) for v in xyxy)
-    down = _weights(patch.y, patch.height, y0, y1, grid.shape[0])  # (H, h)
-    across = _weights(patch.x, patch.width, x0, x1, grid.shape[1])  # (W, w)
-    pasted: np.ndarray = (down @ grid.astype(np.float32, copy=False)) @ across.T
+    rows, columns = grid.shape
+    bordered = np.zeros((rows + 2, columns + 2), np.float32)
+    bordered[1:-1, 1:-1] = grid
+    above, below, share = _taps(patch.y, patch.height, y0, y1, rows)
+    lines = bordered[above] * (1 - share)[:, None] + bordered[below] * share[:, None]  # (H, w + 2)
+    left, right, share = _taps(patch.x, patch.width, x0, x1, columns)
+    # Products of matrices would be shorter, but wake the threads of a library that others have work for.
+    pasted = np.empty((patch.height, patch.width), np.float32)
+    step = max(1, _STRIP // max(1, patch.width))
+    for y in range(0, patch.height, step):  # strips stay in the CPU's cache
+        strip = lines[y : y + step]
+        out = np.take(strip, left, axis=1, out=pasted[y : y + step], mode="clip")
+        out *= 1 - share
+        out += strip.take(right, axis=1) * share
     return pasted
 
 
@@ -75,17 +88,13 @@ def _reach(low: float, high: float, length: int) -> tuple[int, int]:
     return first, max(first, min(math.ceil(high) + 1, length))
 
 
-def _weights(first: int, count: int, low: float, high: float, cells: int) -> np.ndarray:
-    """Along an axis, what each pixel takes of each cell, (count, cells) float32."""
-    weights = np.zeros((count, cells), np.float32)
+def _taps(first: int, count: int, low: float, high: float, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Along an axis, the two cells that each pixel lies between, numbered from 1 with a border of nothing before and
+    after them, (count,) each, and the share that the second has, float32."""
     offset = np.arange(first, first + count) + 0.5 - low
     # Of a box without extent every pixel takes the middle, as the original does.
     place = offset / (high - low) * cells - 0.5 if high != low else np.full(count, (cells - 1) / 2)
     place = place.clip(-1, cells)  # beyond there is nothing, however far
-    below = np.floor(place)
-    share = place - below
-    pixels = np.arange(count)
-    for cell, weight in ((below, 1 - share), (below + 1, share)):
-        on = (cell >= 0) & (cell < cells)
-        weights[pixels[on], cell[on].astype(np.intp)] = weight[on]
-    return weights
+    before = np.floor(place)
+    second = np.minimum(before + 2, cells + 1)
+    return (before + 1).astype(np.intp), second.astype(np.intp), (place - before).astype(np.float32)
