@@ -22,7 +22,7 @@ from rich.progress import Progress
 from sparsevit_runtime import Outlet, Session, load, open_sink, open_source
 from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.diagnostics import read_machine
-from sparsevit_runtime.images.letterbox import Letterbox
+from sparsevit_runtime.images.placing import place_frame
 from sparsevit_runtime.windows.plan import Plan
 
 
@@ -40,8 +40,8 @@ def main() -> None:
         with open_source(arguments.clip) as source:
             frames = [frame.image for _, frame in zip(range(arguments.frames), source)]
             name, size_wh = Path(source.name).name, (frames[0].shape[1], frames[0].shape[0])
-        letterbox = Letterbox(size_wh, model.input_hw)
-        images = [letterbox.apply(frame)[None] for frame in frames]
+        placement = place_frame(size_wh, model.card.input)
+        images = [placement.apply(frame, pad_value=model.card.input.pad_value)[None] for frame in frames]
         outputs = [n for n in model.backend.output_names if "windows" not in n]
 
         def bare(sparsity: float) -> np.ndarray:
