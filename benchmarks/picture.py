@@ -1,6 +1,6 @@
 """Makes the README's picture: one frame, with the answer at the left and the windows computed at the right.
 
-SOURCE is a recording, as person-bicycle-car-detection.gif of the Intel sample videos, frame 34.
+SOURCE is a recording, as store-aisle-detection.gif of the Intel sample videos, frame 61.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import typer
 from sparsevit_runtime import Timings, draw_result, load
 from sparsevit_runtime.sources import open_source
 
-PICTURE = Path(__file__).parents[1] / "docs" / "car-park.jpg"
+PICTURE = Path(__file__).parents[1] / "docs" / "store.jpg"
 
 
 def main(
