@@ -210,7 +210,7 @@ class Soak:
 
     def _take(self, result: Result, picture: np.ndarray | None) -> None:
         now = time.monotonic()
-        self.record.ages.append((now, (time.time_ns() - result.timestamp_ns) / 1e6))
+        self.record.ages.extend((now, (time.time_ns() - result.timestamp_ns) / 1e6))
         self.record.results[-1][result.source] += 1
         self._last_s[result.source], self._sizes[result.source] = now, result.image_wh
 

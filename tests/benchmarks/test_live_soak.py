@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def record(**change):
     values = {
         "rss": [(float(at), 200.0 + at / 100) for at in range(60)],
         "threads": [(10.0, "stall", 20), (20.0, "full disk", 20), (30.0, "deaf viewer", 19), (40.0, "stall", 20)],
-        "ages": [(float(at), 50.0) for at in range(60)],
+        "ages": array("d", [value for at in range(60) for value in (at, 50.0)]),
         "faults": [("stall", 10.0, 15.0), ("deaf viewer", 30.0, 35.0)],
         "effects": {"stall": 1, "deaf viewer": 1},
         "sessions": [{"a": counts, "b": counts}],
@@ -88,6 +89,6 @@ def test_counters_that_do_not_add_up_are_found(change):
 
 
 def test_ages_within_faults_do_not_count():
-    ages = [(float(at), 5000.0 if 10 <= at <= 15 else 50.0) for at in range(60)]
+    ages = array("d", [value for at in range(60) for value in (at, 5000.0 if 10 <= at <= 15 else 50.0)])
     (told,) = [check.told for check in judge(record(ages=ages), PEERS, WARM_S, 0.02) if check.name == "frame age"]
     assert "p99 50.0 ms" in told and np.isfinite(float(told.split()[1]))
