@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import DiskFullError, SinkError
+from .texts import shown
 
 #: Extended attribute of files that this program wrote: size and time of change they had then.
 _MARK = "user.sparsevit"
@@ -25,9 +26,10 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     A symbolic link stays, and what it points to is replaced.
 
     Raises:
-        SinkError: the folder is missing, or the file cannot be written; `DiskFullError` where there is no room.
+        SinkError: no file can have that name, the folder is missing, or the file cannot be written; `DiskFullError`
+            where there is no room.
     """
-    target = resolve_links(path)
+    target = resolve_links(writable_path(str(path)))
     part = target.with_name(f".{target.name[:_SHOWN]}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         part.write_bytes(data)
@@ -121,14 +123,53 @@ def expand_path(text: str) -> Path:
         ValueError: no file can have that name, or it cannot be looked at: no such user, too long, a zero byte. The
             message is the reason alone.
     """
+    path = Path(text)
     try:
-        path = Path(text).expanduser()
+        path = _expanduser(path)
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (RuntimeError, OSError, ValueError) as error:
         raise ValueError((error.strerror if isinstance(error, OSError) else None) or str(error)) from error
     return path
+
+
+def _expanduser(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user: perhaps a file whose name begins so, as a shell would pass it on
+        if path.exists():
+            return path
+        raise
+
+
+def writable_path(text: str) -> Path:
+    """The path that a text names, as `expand_path` finds it.
+
+    Raises:
+        SinkError: no file can have that name.
+    """
+    try:
+        return expand_path(text)
+    except ValueError as error:
+        raise SinkError(f"{shown(text, 80)} is no path that can be written ({error}); choose another") from error
+
+
+def read_bounded(path: str | Path, most_bytes: int) -> bytes:
+    """Content of a file or a pipe; a device would never end.
+
+    Raises:
+        OSError: it is not there, or may not be read.
+        ValueError: no file can have that name, it is a device, or larger than that.
+    """
+    path = expand_path(str(path))
+    if path.is_char_device() or path.is_block_device():
+        raise ValueError("it is a device, and no file")
+    with path.open("rb") as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise ValueError(f"it is larger than {most_bytes >> 20} MiB")
+    return data
 
 
 def resolve_links(path: str | Path) -> Path:

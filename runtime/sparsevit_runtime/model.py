@@ -16,6 +16,7 @@ from .arguments import as_path, as_text, as_whole
 from .backends import Backend, LoadOptions, open_backend
 from .card import ModelCard
 from .errors import ArgumentError, FrameError, ModelError
+from .files import expand_path
 from .images.frames import FrameLike
 from .images.probe import probe_image
 from .runner import DEFAULT_THRESHOLD, PlacedFrame, Request, Runner
@@ -50,17 +51,16 @@ def find_model(model: str | Path) -> Path:
         ArgumentError: no path and no name.
     """
     bundled = bundled_models()
-    path = as_path(model, "model")
+    name = str(as_path(model, "model"))
     try:
-        there, is_file = path.exists(), path.is_file()
-    except (OSError, ValueError) as error:  # too long, in a folder that may not be entered, a zero byte
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise ModelError(f"{shown(str(model))} is no model that can be read ({reason}); check the path") from error
-    if str(model) in bundled and not there:
-        return bundled[str(model)]
-    if not path.suffix and not is_file:
+        path = expand_path(name)
+    except ValueError as error:
+        raise ModelError(f"{shown(name)} is no model that can be read ({error}); check the path") from error
+    if name in bundled and not path.exists():
+        return bundled[name]
+    if not path.suffix and not path.is_file():
         raise ModelError(
-            f"no model {str(model)!r}: neither a file nor a bundled model (there are: {', '.join(bundled) or 'none'}); "
+            f"no model {name!r}: neither a file nor a bundled model (there are: {', '.join(bundled) or 'none'}); "
             "give the path of an .onnx file"
         )
     return path

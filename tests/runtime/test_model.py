@@ -4,7 +4,7 @@ import pytest
 import tiny
 from sparsevit_runtime.errors import BackendError, FrameError, ModelError, PlanError
 from sparsevit_runtime.images.letterbox import Letterbox
-from sparsevit_runtime.model import bundled_models, load
+from sparsevit_runtime.model import bundled_models, find_model, load
 from sparsevit_runtime.tasks.backbone import Features
 from sparsevit_runtime.tasks.detection import Detections
 from sparsevit_runtime.tasks.segmentation import Segmentation
@@ -207,11 +207,20 @@ def test_a_closed_model_says_so(make_model, frame):
         ("no-such-model", "neither a file nor a bundled model"),
         ("no/such.onnx", "no model file"),
         ("", "neither a file"),
+        ("x" * 300, "no model that can be read .File name too long"),
+        ("a\0b.onnx", "no model that can be read .embedded null byte"),
+        ("~nosuchuser/m.onnx", "no model that can be read .Could not determine home"),
     ],
 )
 def test_models_that_are_not_there(name, message):
     with pytest.raises(ModelError, match=message):
         load(name)
+
+
+def test_a_model_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tiny.write_model(tmp_path / "m.onnx")
+    assert find_model("~/m.onnx") == path
 
 
 def test_bundled_models_load_by_name():

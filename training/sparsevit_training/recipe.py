@@ -8,6 +8,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from sparsevit_runtime.files import read_bounded
+
 from . import tasks
 from .recipe_parts import (
     AugmentationRecipe,
@@ -24,6 +26,9 @@ from .recipe_parts import (
     TeacherRecipe,
     TrainingData,
 )
+
+#: No recipe is as large.
+_MOST_BYTES = 16 << 20
 
 
 class Recipe(Part):
@@ -96,7 +101,7 @@ def load_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Re
         RecipeError: unreadable, not YAML, or not a valid recipe; says which key is wrong.
     """
     try:
-        document = yaml.safe_load(Path(path).read_text())
+        document = yaml.safe_load(read_bounded(path, _MOST_BYTES).decode())
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RecipeError(f"recipe {path} is not readable YAML ({error})") from error
     if not isinstance(document, dict):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sparsevit_runtime.errors import ArgumentError, ConfigError, SparseViTError
+from sparsevit_runtime.files import read_bounded
 from sparsevit_runtime.runner import DEFAULT_THRESHOLD
 from sparsevit_runtime.sinks import check_sink, folder_of
 from sparsevit_runtime.sinks.images import PICTURE_SUFFIXES
@@ -31,6 +32,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # the same, before Python had it
 
+#: No such file is as large.
+_MOST_BYTES = 16 << 20
 #: In a sink's URI: the name of the source, one sink for each.
 SOURCE_MARK = "{source}"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -207,7 +210,7 @@ def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Serv
             and what is accepted.
     """
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, _MOST_BYTES)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(f"{shown(str(path))} cannot be read ({why}); name a file of settings") from error

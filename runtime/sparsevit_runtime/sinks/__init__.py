@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import SinkError
-from ..files import expand_path
+from ..files import writable_path
 from ..sources.addresses import hide_password
 from ..tasks.masks import MASK_FORMS
 from . import mqtt, webhook
@@ -82,7 +82,7 @@ def _understood(text: object, fps: float | None, overwrite: bool, live: bool) ->
     place, mark, _ = text.partition("?")
     if place == "-":
         return partial(JsonLinesPipe, None, **read_options(text, _MASKS, _FORMS))
-    path = _expanded(place)
+    path = writable_path(place)
     if path.is_fifo() or path.is_char_device():
         return partial(JsonLinesPipe, path, **read_options(text, _MASKS, _FORMS))
     suffix = path.suffix.lower()
@@ -140,14 +140,7 @@ def folder_of(uri: str) -> Path | None:
     place = uri.partition("?")[0]
     if "://" in uri or place == "-":
         return None
-    path = _expanded(place)
+    path = writable_path(place)
     if path.is_fifo() or path.is_char_device():
         return None
     return path if place.endswith(("/", os.sep)) or path.is_dir() or not path.suffix else None
-
-
-def _expanded(place: str) -> Path:
-    try:
-        return expand_path(place)
-    except ValueError as error:
-        raise SinkError(f"{place[:80]!r} is no path that can be written ({error}); choose another") from error

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..card import ModelCard, first_problem
 from ..errors import CardError
+from ..files import read_bounded
 from .profile import Range
 
 ENGINE_SCHEMA: Literal[1] = 1
@@ -111,13 +112,9 @@ def read_sidecar(engine: str | Path) -> EngineCard:
     """
     path = sidecar_path(engine)
     try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise CardError(
-                f"{path} is no engine card: it is larger than {_MOST_BYTES >> 20} MiB; build the engine again"
-            )
-        return EngineCard.model_validate_json(text)
+        if path.exists() and not path.is_file():  # whoever gave the engine gave this, too: a pipe would never end
+            raise ValueError("it is no file")
+        return EngineCard.model_validate_json(read_bounded(path, _MOST_BYTES))
     except OSError as error:
         raise CardError(
             f"cannot read {path} ({error.strerror or error}), the card of {Path(engine).name}; keep both files "
@@ -125,6 +122,8 @@ def read_sidecar(engine: str | Path) -> EngineCard:
         ) from error
     except ValidationError as error:
         raise CardError(f"{path} is no engine card: {first_problem(error)}; build the engine again") from error
+    except ValueError as error:
+        raise CardError(f"{path} is no engine card: {error}; build the engine again") from error
 
 
 def changes(engine: str | Path, inputs: Inputs) -> list[str]:

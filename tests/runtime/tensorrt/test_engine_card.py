@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 import tiny
@@ -96,4 +98,19 @@ def test_reading_a_missing_or_foreign_card(engine):
         read_sidecar(engine)
     sidecar_path(engine).unlink()
     with pytest.raises(CardError, match="keep both files together"):
+        read_sidecar(engine)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "loop"])
+def test_a_side_car_that_is_no_file_is_refused(engine, kind):
+    """Whoever gave the engine gave it, too: to read a pipe would never end."""
+    path = sidecar_path(engine)
+    path.unlink()
+    {
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "device": lambda: path.symlink_to("/dev/zero"),
+        "loop": lambda: path.symlink_to(path),
+    }[kind]()
+    with pytest.raises(CardError, match="m.engine.json"):
         read_sidecar(engine)

@@ -311,6 +311,12 @@ def test_errors_show_what_was_expected(tmp_path, content, message):
         CocoBoxes(path, tmp_path)
 
 
+def test_a_device_in_place_of_annotations_is_not_read(tmp_path):
+    (tmp_path / "annotations.json").symlink_to("/dev/zero")
+    with pytest.raises(DatasetError, match="not readable JSON .it is a device"):
+        CocoBoxes(tmp_path / "annotations.json", tmp_path)
+
+
 def test_unknown_categories_name_the_known(files):
     with pytest.raises(DatasetError, match=r"\['lorry'\]; it knows \['car', 'person'\]"):
         CocoBoxes(*files, ("car", "lorry"))

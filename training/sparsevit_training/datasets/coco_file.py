@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsevit_runtime.errors import DatasetError
+from sparsevit_runtime.files import read_bounded
 
 from .base import SkippedSample
 from .coco_fields import id_key, is_number
@@ -20,6 +21,8 @@ LAYOUT = (
     "category_id, bbox as x, y, width, height in pixels; for masks segmentation)"
 )
 _NEEDED = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ()}
+#: No annotations are as large; what has no end is none.
+_MOST_BYTES = 8 << 30
 #: Fields that are text; the others are ids.
 _TEXTS = ("file_name", "name")
 
@@ -127,7 +130,7 @@ class CocoFile:
 def _read(path: Path) -> dict[str, list[Any]]:
     """The three lists."""
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_bounded(path, _MOST_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not readable JSON ({str(error)[:200]}); {LAYOUT}") from error
     if not isinstance(document, dict):
