@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from sparsevit_runtime.texts import printable, shown
 from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search, serve
 from .exit_codes import ERROR, code_of
 from .signals import exit_code, stop_on_signals
+from .streams import fill_standard_streams, let_go_of_stdout
 
 #: What a write to a full, closed or abandoned stdout fails with.
 _STDOUT_ERRORS = (errno.ENOSPC, errno.EPIPE, errno.EBADF)
@@ -30,7 +32,7 @@ _EXIT_CODES = (
     "Ctrl-C, 143 by SIGTERM, 129 by SIGHUP."
 )
 #: Options of every command.
-_COMMON = ("-v", "-vv", "--verbose", "-q", "--quiet", "--debug")
+_COMMON = re.compile(r"-[vq]+|--verbose|--quiet|--debug")
 
 
 class _Group(TyperGroup):
@@ -38,8 +40,8 @@ class _Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
-        common = [text for text in args[:end] if text in _COMMON]
-        rest = [text for text in args[:end] if text not in _COMMON]
+        common = [text for text in args[:end] if _COMMON.fullmatch(text)]
+        rest = [text for text in args[:end] if not _COMMON.fullmatch(text)]
         return super().parse_args(ctx, [*common, *rest, *args[end:]])
 
     def invoke(self, ctx: Any) -> Any:
@@ -126,11 +128,7 @@ def _stdout_failed(error: OSError) -> int:
     touches files has errors of its own."""
     if error.errno not in _STDOUT_ERRORS:
         raise error
-    # Nothing more is written there, not by the interpreter at its end either.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    let_go_of_stdout()
     if error.errno != errno.EPIPE:  # whoever read has seen enough
         from .console import print_error
 
@@ -142,9 +140,8 @@ def main() -> None:
     """Runs the command line; the console script."""
     # OpenCV's own lines say nothing that an error does not say in words.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    fill_standard_streams()
     stop_on_signals()
-    if sys.stdout is None:  # closed: writing fails then as it does on a full disk
-        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115
     try:
         try:
             app(prog_name="sparsevit")

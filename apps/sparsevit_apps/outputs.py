@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sparsevit_runtime.errors import SinkError
 from sparsevit_runtime.files import is_replaceable
-from sparsevit_runtime.sinks import Sink, folder_of, open_sink
+from sparsevit_runtime.sinks import Sink, folder_of, is_stdout, open_sink
 from sparsevit_runtime.sinks.images import PICTURE_SUFFIXES
 from sparsevit_runtime.sinks.paths import check_folder
 from sparsevit_runtime.sinks.video import VIDEO_SUFFIXES
@@ -242,7 +242,7 @@ def written_files(sinks: Sequence[Sink]) -> list[Written]:
 
 def place_of(uri: str) -> Path | None:
     """The file or folder behind a URI, links followed; None for displays and the like."""
-    if "://" in uri or uri.partition("?")[0] == "-":
+    if "://" in uri or is_stdout(uri):
         return None
     try:
         return Path(uri.partition("?")[0]).expanduser().resolve()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 import sparsevit_runtime
 import tiny
+from played import play
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.errors import SparseViTError
 
@@ -218,3 +220,34 @@ def test_a_name_that_no_file_can_have_is_told_in_a_line(sparsevit, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     told = sparsevit(*(word.format(long="[" * 3000) for word in words))
     assert told.code == 1 and "too long" in " ".join(told.err.split()) and "Traceback" not in told.err
+
+
+@pytest.mark.parametrize("closed", [(2,), (0, 1), (0, 1, 2)], ids=str)
+def test_closed_streams_cost_what_they_would_have_shown(environment, tiny_model, tmp_path, closed):
+    """Files that are opened instead are not written into by whoever tells something."""
+
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    places = [str(tmp_path / name) for name in ("out.mp4", "out.jsonl")]
+    line = [sys.executable, "-m", "sparsevit_apps.cli", "run", STREET, *places, "-m", str(tiny_model())]
+    done = subprocess.run(
+        line, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, preexec_fn=close, timeout=60
+    )
+    assert done.returncode == int(1 in closed) and "Traceback" not in done.stderr
+    if 1 in closed and 2 not in closed:
+        assert done.stderr == "error: cannot write to stdout (Bad file descriptor)\n"
+    assert [json.loads(text)["frame"] for text in (tmp_path / "out.jsonl").read_text().splitlines()] == [0, 1, 2]
+    assert len(play(tmp_path / "out.mp4").times_s) == 3
+
+
+@pytest.mark.parametrize("line", ["inspect MODEL", "--help"])
+def test_a_full_stdout_is_told_in_a_line(environment, tiny_model, line):
+    words = [str(tiny_model()) if word == "MODEL" else word for word in line.split()]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sparsevit_apps.cli", *words], env=environment, stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=60,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "error: cannot write to stdout (No space left on device)\n")

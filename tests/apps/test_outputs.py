@@ -201,6 +201,15 @@ def test_a_dash_is_stdout_and_nothing_else_is_there(run, tmp_path):
     assert len(quiet.out.splitlines()) == 3 and quiet.err == ""
 
 
+@pytest.mark.parametrize(("place", "into"), [("/dev/stdout", "> lines"), ("/dev/fd/1?masks=rle", "| cat > lines")])
+def test_the_names_of_stdout_are_stdout_whatever_stands_behind_it(tiny_model, environment, tmp_path, place, into):
+    command = f"{sys.executable} -m sparsevit_apps.cli run '{STREET}' '{place}' -m {tiny_model()} {into}"
+    done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    lines = (tmp_path / "lines").read_text().splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == [0, 1, 2], done.stderr
+    assert "frames/s" in done.stderr
+
+
 @pytest.mark.parametrize(("lines", "code"), [("head -n 1", 0), ("cat > /dev/full", 1), ("true", 0)])
 def test_a_reader_that_goes_away_is_no_crash(tiny_model, environment, lines, code):
     street = "synthetic://street?size=96x64&frames=200"
@@ -246,6 +255,12 @@ def test_quiet_says_nothing_and_verbose_more(sparsevit, tiny_model, where):
     for flag, told in (("-q", ""), ("-v", "frames/s")):
         said = sparsevit(flag, *line) if where == "before" else sparsevit(*line, flag)
         assert said.code == 0 and (told in said.out if told else said.out + said.err == "")
+
+
+@pytest.mark.parametrize("flag", ["-vv", "-vvv", "-vq", "-qv"])
+def test_common_options_may_be_joined(sparsevit, tiny_model, flag):
+    said = sparsevit("run", STREET, "null://", "-m", tiny_model(), flag)
+    assert said.code == 0 and ("frames/s" in said.out) == ("q" not in flag), said
 
 
 @pytest.mark.parametrize(

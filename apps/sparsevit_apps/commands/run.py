@@ -82,6 +82,7 @@ def run(
     """
     from sparsevit_runtime import load
     from sparsevit_runtime.errors import PlanError, SinkError, SourceError
+    from sparsevit_runtime.sinks import is_stdout
 
     from ..console import print_error, progress_bar
     from ..outputs import Outputs, check_positional, default_output
@@ -152,7 +153,7 @@ def run(
     stop = runs[-1].summary.stop if runs else None
     with nullcontext() if stop is None else suppress(OSError):  # the terminal that was closed
         for done in runs:
-            _print_summary(loaded, done, to_stderr=any(place.partition("?")[0] == "-" for place in places))
+            _print_summary(loaded, done, to_stderr=any(map(is_stdout, places)))
     if stop is not None:
         raise stop
     if failed:

@@ -22,7 +22,7 @@ from .options import choice, parse_bytes, parse_count, parse_duration, read_opti
 from .parts import Rotation
 from .video import VIDEO_SUFFIXES, VideoSink
 
-__all__ = ["NullSink", "Sink", "StopStream", "check_sink", "folder_of", "open_sink"]
+__all__ = ["NullSink", "Sink", "StopStream", "check_sink", "folder_of", "is_stdout", "open_sink"]
 
 _FORMS = (
     "out.mp4, out.avi, a folder (out/, out/?format=png, out/?format=labels), a picture (out.jpg, out.png), out.jsonl "
@@ -30,6 +30,8 @@ _FORMS = (
     "webhook+https://host/path, display://, null://; videos and .jsonl in parts: out.mp4?every=10m, ?size=500MB, "
     "?every=1h&keep=24"
 )
+#: Stdout, and its names on Linux: behind these may be a file, which is not to be taken for another's.
+_STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _MASKS = {"masks": choice(*MASK_FORMS)}
 _FOLDERS = {"format": str}
 _PARTS = {"every": parse_duration, "size": parse_bytes, "keep": parse_count}
@@ -80,7 +82,7 @@ def _understood(text: object, fps: float | None, overwrite: bool, live: bool) ->
     if "://" in text:
         return _understood_address(text)
     place, mark, _ = text.partition("?")
-    if place == "-":
+    if is_stdout(text):
         return partial(JsonLinesPipe, None, **read_options(text, _MASKS, _FORMS))
     path = writable_path(place)
     if path.is_fifo() or path.is_char_device():
@@ -131,6 +133,11 @@ def _rotation(every: float | None = None, size: int | None = None, keep: int | N
     return Rotation(every, size, keep)
 
 
+def is_stdout(uri: str) -> bool:
+    """Whether a sink's URI names the process's stdout, for JSON lines."""
+    return uri.partition("?")[0] in _STDOUT
+
+
 def folder_of(uri: str) -> Path | None:
     """The folder that a sink's URI names, there or not; None for every other form.
 
@@ -138,7 +145,7 @@ def folder_of(uri: str) -> Path | None:
         SinkError: it is no path.
     """
     place = uri.partition("?")[0]
-    if "://" in uri or place == "-":
+    if "://" in uri or is_stdout(uri):
         return None
     path = writable_path(place)
     if path.is_fifo() or path.is_char_device():
