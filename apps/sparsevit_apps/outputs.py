@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Added to the name of what is read where nothing says where results go.
 _BESIDE = "_sparsevit"
+#: What names a camera.
+_CAMERA = re.compile(r"(/dev/video)?[0-9]+(\?.*)?$")
 #: Parts of a recording that are named one by one.
 _NAMED = 8
 
@@ -193,9 +195,14 @@ def check_positional(source: str, sinks: Sequence[str], overwrite: bool) -> None
     """Refuses what looks like several inputs: ``sparsevit run *.mp4`` must not write the second over the third.
 
     Raises:
-        SinkError: a place is a file that this program did not write.
+        SinkError: a place is a camera, or a file that this program did not write.
     """
     for uri in sinks:
+        if _CAMERA.match(uri):
+            raise SinkError(
+                f"{uri!r} is a camera, and stands where results go. For several cameras name the output: sparsevit run "
+                f"{source} {uri} -o out/. A folder of that name ends with a slash"
+            )
         place = place_of(uri)
         if place is not None and not is_replaceable(place, overwrite):
             if place == place_of(source):

@@ -19,7 +19,7 @@ def fill_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, mode), True)  # the lowest number that is free: this one
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 def let_go_of_stdout() -> None:

@@ -58,6 +58,14 @@ def test_several_clips_without_o_are_refused_and_stay(run, tmp_path):
     assert [clip.read_bytes() for clip in clips] == before
 
 
+@pytest.mark.parametrize("second", ["1", "/dev/video98", "1?size=640x480"])
+def test_a_second_camera_is_no_place_for_results(run, tmp_path, monkeypatch, second):
+    monkeypatch.chdir(tmp_path)
+    said = run("0", second)
+    assert said.code == 1 and "is a camera" in said.err and "-o out/" in said.err
+    assert not os.path.exists("/dev/video98") and os.listdir(tmp_path) == ["tiny.onnx"]
+
+
 def test_several_clips_become_videos_of_their_names(run, tmp_path):
     clips = [write_clip(tmp_path / f"{name}.mp4", 2 + i) for i, name in enumerate("abc")]
     said = run(*clips, "-o", f"{tmp_path}/out/", "-o", tmp_path / "all.jsonl")

@@ -295,7 +295,8 @@ def _capture(machine: MachineInfo) -> Iterator[Finding]:
 
 def _devices() -> Iterator[Finding]:
     area = "devices"
-    cameras = sorted(glob.glob("/dev/video*"), key=lambda name: (len(name), name))
+    found = (name for name in glob.glob("/dev/video*") if Path(name).is_char_device())
+    cameras = sorted(found, key=lambda name: (len(name), name))
     denied = [c for c in cameras if not os.access(c, os.R_OK | os.W_OK)]
     names = [f"{c} ({system_text(f'/sys/class/video4linux/{Path(c).name}/name') or 'unnamed'})" for c in cameras]
     yield Finding(

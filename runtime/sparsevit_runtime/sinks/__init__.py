@@ -84,6 +84,8 @@ def _understood(text: object, fps: float | None, overwrite: bool, live: bool) ->
     place, mark, _ = text.partition("?")
     if is_stdout(text):
         return partial(JsonLinesPipe, None, **read_options(text, _MASKS, _FORMS))
+    if place.startswith("/dev/video"):
+        raise SinkError(f"{text!r} is a camera, and no place for results; accepted: {_FORMS}")
     path = writable_path(place)
     if path.is_fifo() or path.is_char_device():
         return partial(JsonLinesPipe, path, **read_options(text, _MASKS, _FORMS))

@@ -34,7 +34,8 @@ def open_source(uri: str | int | os.PathLike[str], timeouts: Timeouts | None = N
 
     Args:
         uri: camera index, ``/dev/videoN``, ``csi://N``, ``rtsp://...``, ``http(s)://...``, path of a video or an
-            image, folder, glob, ``synthetic://street?size=WxH&seed=N&frames=N&fps=F`` or ``sample://``.
+            image, ``-`` (stdin) or a named pipe with one, folder, glob,
+            ``synthetic://street?size=WxH&seed=N&frames=N&fps=F`` or ``sample://``.
         timeouts: limits for what comes over a network.
 
     Raises:
@@ -49,7 +50,7 @@ def open_source(uri: str | int | os.PathLike[str], timeouts: Timeouts | None = N
     if _CAMERA.match(text):
         return open_camera(text)
     scheme, mark, _ = text.partition("://")
-    return _open_uri(scheme.lower(), text, timeouts) if mark else _open_path(text)
+    return _open_uri(scheme.lower(), text, timeouts) if mark else _open_path("/dev/stdin" if text == "-" else text)
 
 
 def may_be_live(uri: str | int | os.PathLike[str]) -> bool | None:

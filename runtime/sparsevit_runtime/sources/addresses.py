@@ -11,7 +11,7 @@ from ..texts import is_unicode
 #: What an address starts with, also where a slash was forgotten.
 _HEAD = re.compile(r"[a-z][a-z0-9+.-]*://|(?:https?|rtsps?|rtmp|srt|tcp|udp):/?", re.IGNORECASE)
 _SECRET_OPTION = re.compile(r"([?&](?:\w*pass\w*|pwd|pw|\w*token|\w*secret|\w*key|auth)=)[^&#]*", re.IGNORECASE)
-_USER = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/@]*@", re.IGNORECASE)
+_USER = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/]*@", re.IGNORECASE)
 
 
 def hide_password(url: str) -> str:
@@ -53,5 +53,7 @@ def _user_end(url: str, start: int) -> int | None:
     host = re.split(r"[/?#]", url[start:], maxsplit=1)[0]
     if "@" in host:
         return start + host.rindex("@")
-    unusual = ":" in host and "@" in url[start:]  # host and port, or user and half a password
+    before, at, _ = url[start:].rpartition("@")
+    # Host and port, or user and half a password; what stands behind a # is no address at all.
+    unusual = at and (":" in host or "#" in before or re.search(r":(?!//)", before))
     return url.rindex("@") if unusual else None

@@ -6,6 +6,7 @@ import glob
 import os
 import re
 import sys
+from pathlib import Path
 
 import cv2
 
@@ -146,12 +147,16 @@ def open_csi(uri: str, timeouts: Timeouts | None = None) -> CameraSource:
 
 
 def _devices() -> str:
-    found = sorted(glob.glob("/dev/video*"), key=lambda name: (len(name), name))
+    found = sorted(filter(_is_device, glob.glob("/dev/video*")), key=lambda name: (len(name), name))
     return ", ".join(found) or "none (no /dev/video* on this machine)"
 
 
+def _is_device(name: str) -> bool:
+    return Path(name).is_char_device()  # no folder that somebody made by mistake
+
+
 def _check_device(device: str) -> None:
-    if not os.path.exists(device):
+    if not _is_device(device):
         raise SourceError(
             f"there is no camera {device}; cameras present: {_devices()}. Plug one in (in a container, pass --device "
             f"{device}), or use a video file or synthetic://street"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import IO, Protocol
 
 import cv2
 import numpy as np
@@ -74,10 +74,15 @@ class Capture:
         backend: one of OpenCV's ``cv2.CAP_...`` numbers.
         settings: pairs of property and value, flat, that take effect while opening.
 
+    Attributes:
+        held: file that is open as long as the capture, which reads its descriptor.
+
     Raises:
         PermanentSourceError: the target is no Unicode.
         SourceError: OpenCV does not take the target at all.
     """
+
+    held: IO[bytes] | None = None
 
     def __init__(self, target: str | int, backend: int = cv2.CAP_ANY, settings: tuple[int, ...] = ()):
         self._lock = threading.Lock()
@@ -128,6 +133,8 @@ class Capture:
         """Waits for a read in progress, then gives back the device or file."""
         with self._lock:
             self._capture.release()
+            if self.held is not None:
+                self.held.close()
 
 
 @lru_cache(maxsize=1)
@@ -144,6 +151,24 @@ def open_url(url: str, timeouts: Timeouts, *, live: bool) -> Capture:
         return Capture(url)
     settings = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeouts.open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeouts.read_ms)
     return Capture(url, cv2.CAP_FFMPEG, (*settings, cv2.CAP_PROP_N_THREADS, _LIVE_THREADS) if live else settings)
+
+
+def open_pipe(path: str) -> Capture:
+    """A capture of a pipe, which may not have opened. Waits for whoever writes into it, and may be interrupted then.
+
+    Raises:
+        SourceError: it cannot be opened, or this OpenCV cannot read one.
+    """
+    if not opencv_has("FFMPEG"):
+        raise SourceError(f"{path!r} is a pipe, which this OpenCV, built without FFmpeg, does not read; name a file")
+    try:
+        # By Python: a signal is heard while it waits. And once: whoever opened it again would wait for another writer.
+        held = open(path, "rb", buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise SourceError(f"cannot open {path!r} ({error.strerror})") from error
+    capture = Capture(f"pipe:{held.fileno()}", cv2.CAP_FFMPEG)
+    capture.held = held
+    return capture
 
 
 def packet_times_ms(path: str) -> Iterator[float]:

@@ -72,7 +72,9 @@ class ImageSource(Source):
                 _log.warning("skipped %s: %s", path, error)
                 self.damaged += 1
                 continue
-            if self.frame_count != 1 and _animated(path):
+            if (pages := _pages(path)) > 1:
+                _log.warning("%s has %d pages: the first stands for it; split it to have all", path, pages)
+            elif self.frame_count != 1 and _animated(path):
                 _log.warning("%s is animated: its first frame stands for it; to have all, give it alone", path)
             return index, path, image
         return None
@@ -86,7 +88,8 @@ def open_image(path: Path) -> Source:
         MissingDependencyError: it is animated, and nothing that is installed reads that.
     """
     check_readable(path)
-    return AnimationSource(path) if _animated(path) else ImageSource(str(path), [path])
+    # What is read of a pipe is gone.
+    return AnimationSource(path) if path.is_file() and _animated(path) else ImageSource(str(path), [path])
 
 
 def open_folder(path: Path) -> ImageSource:
@@ -128,6 +131,16 @@ def open_glob(pattern: str) -> ImageSource:
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     """Orders digits by value and the rest by letters."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", str(path))]
+
+
+def _pages(path: Path) -> int:
+    """Pages of a TIFF; 1 of any other image, and where OpenCV cannot tell."""
+    if path.suffix.lower() not in (".tif", ".tiff") or not hasattr(cv2, "imcount"):
+        return 1
+    try:
+        return int(cv2.imcount(str(path)))
+    except cv2.error:
+        return 1
 
 
 def _animated(path: Path) -> bool:

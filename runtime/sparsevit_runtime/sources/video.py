@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import SourceError
 from .addresses import hide_password
 from .base import Frame, Source, Timeouts
-from .capture import Capture, open_url, opencv_has, packet_times_ms
+from .capture import Capture, open_pipe, open_url, opencv_has, packet_times_ms
 from .clock import MediaClock
 from .pictures import Pictures
 
@@ -43,7 +43,7 @@ class VideoSource(Source):
     with a warning in the log. Where a container has no times, or they go back, the nominal rate takes their place.
 
     Args:
-        target: path or http(s) URL.
+        target: path or http(s) URL. A pipe is read once, from its beginning to its end.
         name: name for messages; the target, without its password, when None.
         timeouts: limits for a URL.
         check_link: called when a video from a URL ends early; raises SourceError when the server is gone.
@@ -63,10 +63,14 @@ class VideoSource(Source):
         self._check_link = check_link
         is_url = "://" in target
         timeouts = timeouts or Timeouts()
-        capture = open_url(target, timeouts, live=False) if is_url else Capture(target)
+        is_file = os.path.isfile(target)
+        if is_url:
+            capture = open_url(target, timeouts, live=False)
+        else:
+            capture = Capture(target) if is_file else open_pipe(target)
         self.fps, self.frame_count = capture.fps, capture.frame_count
         self._announced = self.frame_count or 0
-        if not is_url:
+        if is_file:
             self._measure_rate(target)
         self._pictures = Pictures(
             capture,
@@ -79,6 +83,12 @@ class VideoSource(Source):
         self._pending = self._pictures.read()
         if self._pending is None:
             capture.close()
+            if not is_url and not is_file:
+                raise SourceError(
+                    f"cannot decode any frame of the pipe {self.name!r}; what comes through one has to be readable "
+                    "from its beginning on, as MPEG-TS, Matroska and MP4 in fragments are: "
+                    "ffmpeg -i INPUT -c copy -f mpegts -"
+                )
             raise SourceError(
                 f"cannot decode any frame of {self.name!r}; the file is damaged or incomplete, is no video, or has a "
                 f"codec this OpenCV lacks ({_decoders()}). Try playing it, or convert it: "
@@ -167,14 +177,16 @@ def open_video_file(path: Path) -> VideoSource:
         SourceError: it is empty, may not be read, or nothing in it decodes.
     """
     check_readable(path)
-    # Whole, for FFmpeg takes what stands before a colon for a protocol.
+    # Absolute, for FFmpeg takes what stands before a colon for a protocol.
     return VideoSource(str(path.absolute()), str(path))
 
 
 def check_readable(path: Path) -> None:
-    """Raises SourceError when a file is empty or may not be read."""
+    """Raises SourceError when a file is empty, may not be read, or is a device."""
     if not os.access(path, os.R_OK):
         raise SourceError(f"no permission to read {str(path)!r}; change its mode or owner: chmod a+r {path}")
+    if path.is_char_device() or path.is_block_device():
+        raise SourceError(f"{str(path)!r} is a device, and no video or image; cameras are /dev/videoN")
     if path.is_file() and path.stat().st_size == 0:
         raise SourceError(f"{str(path)!r} is empty (0 bytes); copy or download it again")
 

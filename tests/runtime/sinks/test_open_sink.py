@@ -40,6 +40,12 @@ def test_no_permission_shows_at_open_time(tmp_path):
         open_sink(tmp_path / "a.mp4")
 
 
+def test_a_camera_is_no_sink():
+    with pytest.raises(SinkError, match="is a camera"):
+        open_sink("/dev/video98")
+    assert not os.path.exists("/dev/video98")
+
+
 def test_an_existing_folder_is_a_folder_whatever_its_name(tmp_path, result_of, picture):
     (tmp_path / "a.mp4").mkdir()
     with open_sink(tmp_path / "a.mp4") as sink:

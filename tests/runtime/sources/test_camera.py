@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sparsevit_runtime.errors import SourceError
-from sparsevit_runtime.sources import open_source
+from sparsevit_runtime.sources import camera, open_source
 from sparsevit_runtime.sources.camera import CameraSource
 from sparsevit_runtime.sources.capture import Capture, opencv_has
 from sparsevit_runtime.sources.gstreamer import csi_pipeline, gstreamer_host
@@ -61,6 +61,15 @@ def test_a_missing_camera_lists_those_present(uri):
     assert not os.path.exists("/dev/video987")
     with pytest.raises(SourceError, match="no camera /dev/video987; cameras present: "):
         open_source(uri)
+
+
+def test_what_is_no_device_is_no_camera(monkeypatch, tmp_path):
+    """Such as a folder that somebody made there by mistake."""
+    (tmp_path / "video7").mkdir()
+    (tmp_path / "video8").symlink_to("/dev/null")
+    monkeypatch.setattr(camera.glob, "glob", lambda pattern: [str(tmp_path / "video7"), str(tmp_path / "video8")])
+    with pytest.raises(SourceError, match=rf"cameras present: {tmp_path}/video8\. Plug"):
+        open_source("/dev/video987")
 
 
 @pytest.mark.parametrize(

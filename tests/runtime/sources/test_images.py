@@ -166,3 +166,11 @@ def test_a_header_that_claims_too_much_costs_its_own_file(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         frames = list(open_source(tmp_path))
     assert [f.index for f in frames] == [0, 2] and "2.bmp" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(cv2, "imcount"), reason="this OpenCV counts no pages")
+def test_of_several_pages_the_first_stands_and_that_is_told(tmp_path, caplog):
+    pages = [np.full((8, 8, 3), value, np.uint8) for value in (10, 20, 30)]
+    assert cv2.imwritemulti(str(tmp_path / "a.tif"), pages)
+    assert [frame.image.max() for frame in open_source(tmp_path / "a.tif")] == [10]
+    assert "a.tif has 3 pages: the first stands for it" in caplog.text

@@ -15,8 +15,9 @@ from sparsevit_runtime.errors import PermanentSourceError, SourceError, SourceNo
 from sparsevit_runtime.live.feeds import open_feed
 from sparsevit_runtime.live.reconnect import Reconnect
 from sparsevit_runtime.sources import open_source
+from sparsevit_runtime.sources.addresses import hide_password, hide_passwords
 from sparsevit_runtime.sources.capture import opencv_has
-from sparsevit_runtime.sources.network import NetworkSource, hide_password
+from sparsevit_runtime.sources.network import NetworkSource
 
 pytestmark = pytest.mark.timed
 
@@ -192,9 +193,14 @@ def test_a_password_is_in_no_error(url):
         ("rtsp://me:p/w@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
         ("rtsp://me:1/w@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
         ("rtsp://me:p?w@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
+        ("rtsp://m#e:pw@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
+        ("rtsp://m/e:pw@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
+        ("rtsp://m?e:pw@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
+        ("rtsp://p#w@10.0.0.2/live", "rtsp://***@10.0.0.2/live"),
         ("rtsp:/me:pw@10.0.0.2/live", "rtsp:/***@10.0.0.2/live"),
         ("bogus://me:pw@10.0.0.2", "bogus://***@10.0.0.2"),
         ("http://cam/photo@2x.jpg", "http://cam/photo@2x.jpg"),
+        ("http://cam/@me/live:1", "http://cam/@me/live:1"),
         ("http://cam/video?user=me&password=p&w=3", "http://cam/video?user=me&password=***&w=3"),
         ("rtsp://[::1]:8554/live", "rtsp://[::1]:8554/live"),
         ("frames/a:b@c.mp4", "frames/a:b@c.mp4"),
@@ -202,3 +208,9 @@ def test_a_password_is_in_no_error(url):
 )
 def test_passwords_are_hidden(url, shown):
     assert hide_password(url) == shown
+
+
+@pytest.mark.parametrize("user", ["me:pw@", "me:p@w@", "m#e:pw@", "me@"])
+def test_passwords_in_others_texts_are_hidden(user):
+    told = hide_passwords(f"tried rtsp://{user}10.0.0.2/live, then http://a.b/c@2x.jpg")
+    assert told == "tried rtsp://***@10.0.0.2/live, then http://a.b/c@2x.jpg"
