@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from .errors import ArgumentError
 from .texts import shown
+
+_Kind = TypeVar("_Kind")
 
 
 def as_path(value: object, what: str) -> Path:
@@ -38,17 +41,21 @@ def as_number(value: object, what: str, low: float = -math.inf, high: float = ma
     Raises:
         ArgumentError: no number, not finite, or beyond the limits.
     """
-    if isinstance(value, np.ndarray) and value.shape == ():
-        value = value[()]
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise ArgumentError(f"{what} is a number, got {_shown(value)}")
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond all floats
-        number = math.inf
+    number = as_float(value, what)
     if not math.isfinite(number) or not low <= number <= high:
         raise ArgumentError(f"{what} is a finite number{_between(low, high)}, got {number:g}")
     return number
+
+
+def as_float(value: object, what: str) -> float:
+    """A number of Python or NumPy, whatever its value. Raises ArgumentError."""
+    value = _scalar(value)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ArgumentError(f"{what} is a number, got {_shown(value)}")
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond all floats
+        return math.inf
 
 
 def as_whole(value: object, what: str, low: int, high: int) -> int:
@@ -57,6 +64,7 @@ def as_whole(value: object, what: str, low: int, high: int) -> int:
     Raises:
         ArgumentError: no whole number, or beyond the limits.
     """
+    value = _scalar(value)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise ArgumentError(f"{what} is a whole number, got {_shown(value)}")
     if not low <= value <= high:
@@ -66,9 +74,22 @@ def as_whole(value: object, what: str, low: int, high: int) -> int:
 
 def as_flag(value: object, what: str) -> bool:
     """True or False. Raises ArgumentError."""
+    value = _scalar(value)
     if not isinstance(value, (bool, np.bool_)):
         raise ArgumentError(f"{what} is True or False, got {_shown(value)}")
     return bool(value)
+
+
+def as_kind(value: object, kind: type[_Kind] | tuple[type[_Kind], ...], what: str) -> _Kind:
+    """An object of a class. Raises ArgumentError."""
+    if not isinstance(value, kind):
+        raise ArgumentError(f"{what}, got {_shown(value)}")
+    return value
+
+
+def _scalar(value: object) -> object:
+    """What a NumPy array without dimensions holds, and any other value as it is."""
+    return value[()] if isinstance(value, np.ndarray) and value.shape == () else value
 
 
 def _between(low: float, high: float) -> str:

@@ -10,7 +10,7 @@ import sys
 import cv2
 import numpy as np
 
-from .arguments import as_whole
+from .arguments import as_kind, as_whole
 from .errors import PlanError
 from .images.annotate import Entry, check_picture, line_height, write_panel
 from .tasks.detection import draw_detections
@@ -84,7 +84,9 @@ def draw_activity(
     Raises:
         FrameError: not a frame, or not of the activity's size.
         PlanError: no such stage or block.
+        ArgumentError: no activity.
     """
+    activity = as_kind(activity, WindowActivity, "activity is the WindowActivity of a frame (activity=True)")
     image = check_picture(image, activity.letterbox.frame_wh)
     canvas = _dimmed(image, activity, stage, block)
     _outline(canvas, activity, stage, block)

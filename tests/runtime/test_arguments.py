@@ -191,6 +191,7 @@ def test_what_is_no_size(size):
 def test_checks_take_what_numpy_gives():
     assert as_number(np.float32(0.5), "x") == as_number(np.array(0.5), "x") == 0.5
     assert as_whole(np.int64(3), "x", 0, 5) == 3 and as_flag(np.True_, "x") is True
+    assert as_whole(np.array(3), "x", 0, 5) == 3 and as_flag(np.array(True), "x") is True
     assert as_path(Path("a"), "x") == as_path("a", "x") == Path("a") and as_text("a", "x") == "a"
 
 
@@ -220,3 +221,81 @@ def test_an_unknown_suffix_names_those_that_work(result, tmp_path):
 def test_what_is_no_probe_image(of):
     with pytest.raises(ArgumentError, match="whole number"):
         sparsevit.probe_image(*of)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"uri": None}, "a sink is text or a path, got NoneType"),
+        ({"uri": 5}, "a sink is text or a path, got int"),
+        ({"uri": b"x.mp4"}, "a sink is text or a path, got bytes"),
+        ({"fps": "25"}, "fps is a number, got str"),
+        ({"fps": True}, "fps is a number, got bool"),
+        ({"overwrite": "no"}, "overwrite is True or False"),
+        ({"live": None}, "live is True or False"),
+    ],
+)
+def test_what_is_no_sink(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match=message):
+        sparsevit.open_sink(**{"uri": "x.mp4", **arguments})
+
+
+@pytest.mark.parametrize("target", [None, 5, "out.mp4"])
+def test_what_is_no_target(target):
+    with pytest.raises(ArgumentError, match="target is a sink .* or a function"):
+        sparsevit.Outlet(target)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"runner": None}, "runner is that of a model"),
+        ({"outlets": 5}, "outlets is a list of `Outlet`, got int"),
+        ({"outlets": [print]}, "outlets is a list of `Outlet`"),
+        ({"outlets": sparsevit.Outlet(print)}, "outlets is a list of `Outlet`, got Outlet"),
+        ({"limit": 0}, "limit is a whole number"),
+        ({"limit_each": 2.5}, "limit_each is a whole number"),
+        ({"reconnect": 5}, "reconnect is a `Reconnect`, got int"),
+        ({"activity": "no"}, "activity is True or False"),
+        ({"max_age_ms": "x"}, "max_age_ms is a number"),
+        ({"batch": "x"}, "batch is a whole number"),
+        ({"track": 5}, "track"),
+        ({"threshold": "x"}, "threshold"),
+    ],
+)
+def test_what_is_no_session(model, arguments, message):
+    opened = []
+
+    def frames():
+        opened.append(True)
+        yield np.zeros((8, 8, 3), np.uint8)
+
+    with pytest.raises(ArgumentError, match=message):
+        sparsevit.Session(**{"runner": model.runner, "sources": frames(), **arguments})
+    assert not opened
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attempts": -1}, {"attempts": "x"}, {"attempts": 1.5}, {"jitter": 2}, {"open_timeout_s": -1},
+        {"read_timeout_s": None}, {"first_wait_s": float("nan")}, {"longest_wait_s": "x"}, {"most_hanging": 0},
+        {"before_first": 1},
+    ],
+)  # fmt: skip
+def test_what_is_no_rule_to_reconnect_by(change):
+    with pytest.raises(ArgumentError, match=next(iter(change))):
+        sparsevit.Reconnect(**change)
+
+
+@pytest.mark.parametrize("value", [None, 5, "all"])
+def test_what_is_no_activity(value):
+    with pytest.raises(ArgumentError, match="activity is the WindowActivity of a frame"):
+        sparsevit.draw_activity(np.zeros((64, 96, 3), np.uint8), value)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".json", "a\0.json", "~nosuchuser/a.json"])
+def test_a_result_is_not_saved_where_no_file_can_be(result, name):
+    with pytest.raises(SinkError, match="is no path that can be written"):
+        result.save(name)

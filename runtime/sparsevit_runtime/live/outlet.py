@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import SinkError
+from ..errors import ArgumentError, SinkError
 from ..sinks.base import Sink, StopStream
 from ..tasks import Result
 from .channel import Channel, Closed
@@ -70,7 +70,13 @@ class Outlet:
 
         Raises:
             SinkError: the sink has to be written in the main thread, which is the caller's to do (`Pull`).
+            ArgumentError: the target is neither a sink nor a function.
         """
+        if not isinstance(target, Sink) and not callable(target):
+            raise ArgumentError(
+                f"an outlet's target is a sink (`open_sink`) or a function of a result and its picture, got "
+                f"{type(target).__name__}"
+            )
         self._write: Callable[[Result, np.ndarray | None], None]
         if isinstance(target, Sink):
             if target.main_thread:

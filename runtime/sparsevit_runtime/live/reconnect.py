@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import dataclass, replace
 
+from ..arguments import as_flag, as_number, as_whole
 from ..sources.base import Timeouts
 
 #: A wait doubles with every attempt until it is as long as the policy allows; beyond this many it is.
 _MOST_DOUBLINGS = 32
 #: A driver that gives up by itself leaves no thread behind: its limits are this share of those for the watchdog.
 _DRIVERS_SHARE = 0.75
+#: Longer than anybody waits; what waits is a lock, which takes no more than some 292 years.
+_LONGEST_S = 1e9
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,16 @@ class Reconnect:
     attempts: int | None = None
     most_hanging: int = 8
     before_first: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises ArgumentError for what is no time, share or number."""
+        for name in ("open_timeout_s", "read_timeout_s", "first_wait_s", "longest_wait_s"):
+            as_number(getattr(self, name), name, 0.0, _LONGEST_S)
+        as_number(self.jitter, "jitter", 0.0, 1.0)
+        if self.attempts is not None:
+            as_whole(self.attempts, "attempts", 0, sys.maxsize)
+        as_whole(self.most_hanging, "most_hanging", 1, sys.maxsize)
+        as_flag(self.before_first, "before_first")
 
     @property
     def timeouts(self) -> Timeouts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arguments import as_number, as_whole
+from ..arguments import as_kind, as_number, as_whole
 from ..draw import draw_result
 from ..errors import SessionError, SourceError
 from ..runner import DEFAULT_THRESHOLD, Runner, check_share
@@ -109,11 +110,20 @@ class Session:
 
         Raises:
             PlanError: the level does not fit the model.
-            ArgumentError: a level and a governor, an age that is no number above 0, a batch below 1, or objects to
-                track with a model that finds none.
+            ArgumentError: an argument of another type, a level and a governor, an age that is no number above 0, a
+                batch or a limit below 1, or objects to track with a model that finds none.
             MissingDependencyError: what tracking needs is not installed.
             SourceError, FrameError: a source cannot be opened, or is none.
         """
+        runner = as_kind(runner, Runner, "runner is that of a model (`model.runner`)")
+        outlets = as_kind(outlets, (list, tuple), "outlets is a list of `Outlet`")
+        for outlet in outlets:
+            as_kind(outlet, Outlet, "outlets is a list of `Outlet`")
+        if reconnect is not None:
+            as_kind(reconnect, Reconnect, "reconnect is a `Reconnect`")
+        for name, most in (("limit", limit), ("limit_each", limit_each)):
+            if most is not None:
+                as_whole(most, name, 1, sys.maxsize)
         oldest_s = None if max_age_ms is None else as_number(max_age_ms, "max_age_ms", 1e-3, 1e9) / 1e3
         self._runner = runner
         tracking = tracking_of(track)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ..errors import SinkError
+from ..arguments import as_flag, as_float
+from ..errors import ArgumentError, SinkError
 from ..files import writable_path
 from ..sources.addresses import hide_password
 from ..tasks.masks import MASK_FORMS
@@ -60,9 +61,13 @@ def open_sink(
         SinkError: the form is unknown, the folder is missing or cannot be written, a file may not be replaced, there is
             no screen, or an address cannot be served at.
         MissingDependencyError: the form needs an extra that is not installed.
+        ArgumentError: an argument is of another type.
     """
-    text = os.fspath(uri)
-    return _understood(text, fps, overwrite, live)()
+    text = os.fspath(uri) if isinstance(uri, (str, os.PathLike)) else uri
+    if not isinstance(text, str):
+        raise ArgumentError(f"a sink is text or a path, got {type(text).__name__}; accepted: {_FORMS}")
+    fps = None if fps is None else as_float(fps, "fps")
+    return _understood(text, fps, as_flag(overwrite, "overwrite"), as_flag(live, "live"))()
 
 
 def check_sink(uri: str) -> None:

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import PlanError
+from ..arguments import as_whole
+from ..errors import ArgumentError, PlanError
 from ..files import write_atomic
 from ..texts import shown
 from .geometry import StageGeometry
@@ -27,6 +28,8 @@ PLAN_SCHEMA = 1
 _NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,4}))?\s*(%?)\s*", re.ASCII)
 #: A plan file is no larger than this.
 _MOST_BYTES = 1 << 20
+#: Blocks of a stage are no more.
+_MOST_BLOCKS = 1 << 16
 _FORMS = "a number (0.6 or 60%), a list per stage (0.6,0.6,0.4,0) or a JSON plan file"
 
 #: A number for all blocks, one number per stage, one list (per block or per pair) per stage, a plan, a plan file, or
@@ -54,7 +57,9 @@ class Plan:
     ratios: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
-        ratios = tuple(tuple(float(r) for r in stage) for stage in self.ratios)
+        if not _is_list(self.ratios):
+            raise PlanError(f"the ratios of a plan are lists, one per stage, not {shown(self.ratios)}")
+        ratios = tuple(_stage_ratios(i, stage) for i, stage in enumerate(self.ratios))
         object.__setattr__(self, "ratios", ratios)
         for i, stage in enumerate(ratios):
             for r in stage:
@@ -69,11 +74,18 @@ class Plan:
 
     @classmethod
     def dense(cls, depths: Sequence[int]) -> Plan:
+        """Every window computed. Raises ArgumentError where `depths` are no block counts."""
         return cls.uniform(0.0, depths)
 
     @classmethod
     def uniform(cls, ratio: float, depths: Sequence[int]) -> Plan:
-        return cls(tuple((ratio,) * d for d in depths))
+        """One ratio for all blocks.
+
+        Raises:
+            PlanError: it is no ratio.
+            ArgumentError: `depths` are no block counts.
+        """
+        return cls(tuple((ratio,) * d for d in _checked(depths)))
 
     @classmethod
     def parse(cls, value: PlanLike, depths: Sequence[int]) -> Plan:
@@ -87,12 +99,15 @@ class Plan:
 
         Raises:
             PlanError: the value has another form, another number of stages or blocks, or ratios out of range.
+            ArgumentError: `depths` are no block counts.
         """
+        depths = _checked(depths)
+        value = _plain(value)
         if isinstance(value, Plan):
             plan = value
         elif isinstance(value, (str, Path)):
             plan = cls._from_text(str(value), depths)
-        elif isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
+        elif _is_list(value):
             plan = cls._from_stages(value, depths)
         else:
             ratio = number_of(value)
@@ -160,11 +175,7 @@ class Plan:
             raise PlanError(f"the plan has {len(value)} stages, the model has {len(depths)}: {shown(list(value))}")
         stages = []
         for i, (stage, depth) in enumerate(zip(value, depths)):
-            several = isinstance(stage, (list, tuple)) or (isinstance(stage, np.ndarray) and stage.ndim > 0)
-            read = [number_of(r) for r in stage] if several else [number_of(stage)] * depth
-            ratios = [r for r in read if r is not None]
-            if len(ratios) < len(read):
-                raise PlanError(f"stage {i} of the plan is not a ratio or a list of ratios: {shown(stage)}")
+            ratios = list(_stage_ratios(i, _plain(stage), depth))
             pairs = -(-depth // 2)
             if len(ratios) == pairs and pairs != depth:
                 ratios = [ratios[j // 2] for j in range(depth)]
@@ -229,17 +240,50 @@ def ratio_of_text(text: str) -> float | None:
     return float(f"{mantissa}e{int(exponent or 0) - (2 if percent else 0)}")
 
 
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _plain(value: Any) -> Any:
+    """An array of another library, such as a tensor, as one of NumPy; any other value as it is."""
+    if isinstance(value, (np.ndarray, np.generic)) or not hasattr(value, "__array__"):
+        return value
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # on a GPU, or one that gradients go through
+        return value
+
+
+def _stage_ratios(index: int, stage: Any, blocks: int = 0) -> tuple[float, ...]:
+    """The ratios of a stage, or one for so many blocks. Raises PlanError."""
+    read = [number_of(ratio) for ratio in stage] if _is_list(stage) else [number_of(stage)] * blocks or [None]
+    ratios = tuple(ratio for ratio in read if ratio is not None)
+    if len(ratios) < len(read):
+        raise PlanError(f"stage {index} of the plan is not a ratio or a list of ratios: {shown(stage)}")
+    return ratios
+
+
+def _checked(depths: Sequence[int]) -> tuple[int, ...]:
+    """Blocks per stage. Raises ArgumentError."""
+    if not _is_list(depths):
+        raise ArgumentError(f"depths are the blocks of each stage, a list of whole numbers, not {shown(depths)}")
+    return tuple(as_whole(depth, "the blocks of a stage", 0, _MOST_BLOCKS) for depth in depths)
+
+
 def number_of(value: Any) -> float | None:
     """A number of any kind, also of NumPy, or the text of one; None for anything else, truth values among them."""
     if isinstance(value, str):
         return ratio_of_text(value)
-    if isinstance(value, np.ndarray) and not value.ndim:
+    value = _plain(value)
+    if isinstance(value, np.ndarray):
+        if value.ndim:
+            return None
         value = value[()]
     if isinstance(value, (bytes, bool, np.bool_, complex, np.complexfloating)) or not hasattr(value, "__float__"):
         return None
     try:
         return float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # several numbers; an integer beyond all floats
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # an integer beyond all floats; what is not whole
         return None
 
 

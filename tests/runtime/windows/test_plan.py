@@ -4,7 +4,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sparsevit_runtime.errors import PlanError
+from sparsevit_runtime.errors import ArgumentError, PlanError
 from sparsevit_runtime.windows.geometry import stage_geometries
 from sparsevit_runtime.windows.plan import Plan, dense_keep, kept_windows, validate_keep
 
@@ -58,6 +58,48 @@ def test_kept_counts_truncate_in_float64(windows, ratio, kept):
 def test_accepted_forms(value, ratios):
     assert Plan.parse(value, DEPTHS).ratios == ratios
     assert Plan.parse(Plan.parse(value, DEPTHS), DEPTHS).ratios == ratios
+
+
+class Tensor:
+    """An array of another library, as PyTorch's are."""
+
+    def __init__(self, values):
+        self._values = np.asarray(values)
+
+    def __array__(self, dtype=None, copy=None):
+        return self._values
+
+    def __float__(self):
+        return float(self._values)
+
+
+@pytest.mark.parametrize(
+    ("value", "first"), [(Tensor(0.5), 0.5), (Tensor([0.5, 0, 0, 0]), 0.5), ([Tensor(0.5), 0, 0, 0], 0.5)]
+)
+def test_tensors_are_read_as_arrays_are(value, first):
+    assert Plan.parse(value, DEPTHS).ratios[0] == (first, first)
+
+
+@pytest.mark.parametrize(
+    "value", [Tensor(True), [Tensor(True), 0, 0, 0], Tensor([True] * 4), Tensor(1j), np.array([[1]])]
+)
+def test_tensors_of_truth_values_are_no_ratios(value):
+    """As a number it would be 1: no window at all."""
+    with pytest.raises(PlanError):
+        Plan.parse(value, DEPTHS)
+
+
+@pytest.mark.parametrize("ratios", [5, None, "ab", [5], [None], ((True,),), (("much",),), [[[0.5]]], {0.5: 1}])
+def test_what_is_no_plan(ratios):
+    with pytest.raises(PlanError, match="ratios of a plan are lists|is not a ratio or a list of ratios"):
+        Plan(ratios)
+
+
+@pytest.mark.parametrize("depths", [None, 5, "ab", [None], [2.0], [True], [-1], [10**9]])
+def test_what_are_no_depths(depths):
+    for read in (Plan.dense, lambda d: Plan.uniform(0.5, d), lambda d: Plan.parse(0.5, d)):
+        with pytest.raises(ArgumentError, match="blocks of (each|a) stage"):
+            read(depths)
 
 
 @pytest.mark.parametrize(
