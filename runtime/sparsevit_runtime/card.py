@@ -24,7 +24,9 @@ CARD_KEY = "sparsevit_card"
 _Name = Annotated[str, Field(max_length=256)]
 _Text = Annotated[str, Field(max_length=65536)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# What pixels are normalised by: beyond, their float32 would be no number.
+_Mean = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+_Std = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 _Pixels = Annotated[int, Field(ge=1, le=65536)]
 _Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -54,8 +56,8 @@ class InputCard(_Part):
     width: _Pixels
     layout: Literal["camera", "normalized"] = "camera"
     resize: Literal["letterbox", "stretch"] = "letterbox"
-    mean: tuple[_Finite, _Finite, _Finite]
-    std: tuple[_Positive, _Positive, _Positive]
+    mean: tuple[_Mean, _Mean, _Mean]
+    std: tuple[_Std, _Std, _Std]
     pad_value: _Byte = 114
 
     @model_validator(mode="after")

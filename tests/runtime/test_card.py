@@ -63,6 +63,8 @@ def test_what_the_card_tells():
         ({"input.std": [1, 0, 1]}, "input.std.1"),
         ({"input.std": [1, 1, -1]}, "input.std.2"),
         ({"input.std": [1, 1, float("nan")]}, "input.std.2"),
+        ({"input.std": [1, 1e-300, 1]}, "input.std.1"),
+        ({"input.mean": [1e300, 0, 0]}, "input.mean.0"),
         ({"input.mean": [float("inf"), 0, 0]}, "input.mean.0"),
         ({"input.mean": [10**400, 0, 0]}, "input.mean.0"),
         ({"architecture.embed_dim": 0}, "architecture.embed_dim"),
@@ -96,6 +98,14 @@ def test_as_many_classes_as_labels_tell_apart():
     message = "tiny is invalid: classes: 300 of them, a model for segmentation has at most 256"
     with pytest.raises(CardError, match=message):
         task_of(ModelCard.from_json(json.dumps(document)))
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
+def test_a_model_without_classes_has_no_answers(task):
+    """Every label would be nobody's, and every box of a class that is not there."""
+    card = ModelCard.from_json(json.dumps({**tiny.card_document(task=task), "classes": []}))
+    with pytest.raises(CardError, match=f"classes: none, a model for {task} has at least 1"):
+        task_of(card)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,11 @@ def task_of(card: ModelCard) -> Task:
             f"{card.name} is invalid: classes: {len(card.classes)} of them, a model for {card.task} has at most "
             f"{task.most_classes}; export the model again"
         )
+    if len(card.classes) < task.least_classes:
+        raise CardError(
+            f"{card.name} is invalid: classes: none, a model for {card.task} has at least {task.least_classes}; export "
+            "the model again"
+        )
     return task
 
 

@@ -27,12 +27,14 @@ class Task(ABC):
     Attributes:
         name: name as model cards say it.
         result_type: class of its results, which say how they are drawn and saved.
+        least_classes: fewest classes that its answers mean anything with.
         most_classes: most classes that its answers can tell apart.
         card: card of the model.
     """
 
     name: ClassVar[str]
     result_type: ClassVar[type[Result]]
+    least_classes: ClassVar[int] = 0
     most_classes: ClassVar[int] = 65536
 
     def __init__(self, card: ModelCard) -> None:

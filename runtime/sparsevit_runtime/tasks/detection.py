@@ -268,6 +268,7 @@ class DetectionTask(Task):
 
     name: ClassVar[str] = "detection"
     result_type: ClassVar[type[Result]] = Detections
+    least_classes: ClassVar[int] = 1
 
     def __init__(self, card: ModelCard) -> None:
         super().__init__(card)

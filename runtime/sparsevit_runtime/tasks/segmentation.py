@@ -201,6 +201,7 @@ class SegmentationTask(Task):
 
     name: ClassVar[str] = "segmentation"
     result_type: ClassVar[type[Result]] = Segmentation
+    least_classes: ClassVar[int] = 1
     most_classes: ClassVar[int] = 256  # labels are uint8
 
     def __init__(self, card: ModelCard) -> None:
