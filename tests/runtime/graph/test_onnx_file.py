@@ -13,6 +13,7 @@ from external_weights import change_weights, point_to, split_weights
 from sparsevit_runtime.card import CARD_KEY
 from sparsevit_runtime.errors import CardError, ModelError
 from sparsevit_runtime.graph.onnx_file import fields, read_onnx, without_functions
+from sparsevit_runtime.model import load
 
 
 def test_an_exported_file_reads_as_onnx_reads_it(exported):
@@ -200,3 +201,15 @@ def test_weights_that_are_missing_or_outside_are_refused(exported, tmp_path, loc
     (tmp_path / "inside" / "link.bin").symlink_to(weights)
     with pytest.raises(ModelError, match="has weights in"):
         read_onnx(path).digest()
+
+
+@pytest.mark.parametrize("before", [b'"name":"', CARD_KEY[:5].encode()])
+def test_metadata_with_a_byte_that_is_no_text_is_told(tmp_path, before):
+    path = tiny.write_model(tmp_path / "m.onnx")
+    data = bytearray(path.read_bytes())
+    data[data.index(before) + len(before)] = 0xFF
+    path.write_bytes(data)
+    with pytest.raises(CardError, match="not UTF-8|carries no model card"):
+        read_onnx(path)
+    with pytest.raises(CardError, match="not UTF-8|carries no model card"):
+        load(path)
