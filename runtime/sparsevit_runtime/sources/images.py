@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ImageError, SourceError
 from ..images.image_files import read_image
+from ..texts import is_unicode
 from .animation import HEAD, AnimationSource, is_animated
 from .base import Frame, Source
 from .video import FALLBACK_FPS, check_readable
@@ -135,7 +136,7 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 
 def _pages(path: Path) -> int:
     """Pages of a TIFF; 1 of any other image, and where OpenCV cannot tell."""
-    if path.suffix.lower() not in (".tif", ".tiff") or not hasattr(cv2, "imcount"):
+    if path.suffix.lower() not in (".tif", ".tiff") or not is_unicode(str(path)) or not hasattr(cv2, "imcount"):
         return 1
     try:
         return int(cv2.imcount(str(path)))
