@@ -128,6 +128,14 @@ def test_a_bad_mask_costs_its_box_which_is_void(files, segmentation):
     np.testing.assert_array_equal(data[1].label, expected)
 
 
+def test_an_object_that_may_be_a_crowd_is_void_and_no_background(files):
+    right = CocoMasks(*files)
+    rewrite(files[0], lambda objects: objects[0].update(iscrowd="perhaps"))
+    data = CocoMasks(*files)
+    assert data.left_out == {"whose iscrowd is neither 0 nor 1": 1}
+    np.testing.assert_array_equal(data[0].label, np.where(right[0].label > 0, IGNORE, 0))
+
+
 def test_an_object_of_neither_mask_nor_box_is_counted(files):
     rewrite(files[0], lambda objects: objects[0].update(segmentation=None, bbox=None))
     data = CocoMasks(*files)

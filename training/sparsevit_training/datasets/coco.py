@@ -100,6 +100,9 @@ class _CocoDataset(Dataset):
         for note in self.notes:
             log.warning("%s: %s", self.name, note)
 
+    #: Objects that may be a crowd or not are void, as crowds are; otherwise they are left out.
+    _doubtful_are_void = False
+
     def _decode(self, entry: Entry) -> Sample:
         image, turn = decode_turned(self._folder / entry.file_name, entry.size_wh, "its annotations say")
         height, width = image.shape[:2]
@@ -117,6 +120,8 @@ class _CocoDataset(Dataset):
                     taken.append((o, kind, read_crowd(o.get("iscrowd"))))
                 except BadObject as error:
                     faults[str(error)] += 1
+                    if self._doubtful_are_void:
+                        taken.append((o, kind, True))
         return taken
 
     @abstractmethod
@@ -248,6 +253,8 @@ class CocoMasks(_CocoDataset):
     Class 0 is the background, class i + 1 the category i. Where masks overlap the smaller object is seen; crowds are
     void where no object is, and so is the box of an object whose mask cannot be used.
     """
+
+    _doubtful_are_void = True  # left out they would be background
 
     def __init__(self, *arguments: Any, background: str = BACKGROUND, **options: Any) -> None:
         """
