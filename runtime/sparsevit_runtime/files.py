@@ -173,9 +173,18 @@ def read_bounded(path: str | Path, most_bytes: int) -> bytes:
 
 
 def resolve_links(path: str | Path) -> Path:
-    """The path itself, or what a symbolic link in its place points to, there or not."""
+    """The path itself, or what a symbolic link in its place points to, there or not.
+
+    Raises:
+        SinkError: the link leads back to itself.
+    """
     path = Path(path)
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    if not path.is_symlink():
+        return path
+    found = Path(os.path.realpath(path))
+    if found.is_symlink():
+        raise SinkError(f"{str(path)!r} is a link that leads back to itself; remove it, or choose another name")
+    return found
 
 
 def _stamp(about: os.stat_result) -> bytes:

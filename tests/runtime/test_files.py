@@ -55,3 +55,11 @@ def test_what_is_read_has_an_end(tmp_path):
         read_bounded(tmp_path / "link", 5)
     with pytest.raises(FileNotFoundError):
         read_bounded(tmp_path / "none", 5)
+
+
+def test_a_link_that_leads_back_to_itself_is_not_replaced(tmp_path):
+    (tmp_path / "a.bin").symlink_to(tmp_path / "b.bin")
+    (tmp_path / "b.bin").symlink_to(tmp_path / "a.bin")
+    with pytest.raises(SinkError, match="leads back to itself"):
+        write_atomic(tmp_path / "a.bin", b"data")
+    assert sorted(os.listdir(tmp_path)) == ["a.bin", "b.bin"] and (tmp_path / "a.bin").is_symlink()
