@@ -177,6 +177,7 @@ class InstancesTask(Task):
 
     name: ClassVar[str] = "instances"
     result_type: ClassVar[type[Result]] = Instances
+    least_classes: ClassVar[int] = 1
 
     def __init__(self, card: ModelCard) -> None:
         super().__init__(card)
