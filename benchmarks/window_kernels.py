@@ -175,18 +175,19 @@ def expected(kernel: str, case: Case, inputs: dict[str, np.ndarray]) -> np.ndarr
     return padded[:, :-1].reshape(inputs["x"].shape)
 
 
-def _framed(array: np.ndarray, offset: int) -> np.ndarray:
+def framed(array: np.ndarray, offset: int) -> np.ndarray:
     """The array's bytes between two guards, displaced by `offset` bytes."""
-    framed = np.full(GUARD + offset + array.nbytes + GUARD, POISON, np.uint8)
-    framed[GUARD + offset : GUARD + offset + array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
-    return framed
+    whole = np.full(GUARD + offset + array.nbytes + GUARD, POISON, np.uint8)
+    whole[GUARD + offset : GUARD + offset + array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
+    return whole
 
 
-def _unframed(framed: np.ndarray, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    end = len(framed) - GUARD
-    assert (framed[: GUARD + offset] == POISON).all(), "written before the tensor"
-    assert (framed[end:] == POISON).all(), "written past the tensor"
-    return framed[GUARD + offset : end].view(dtype).reshape(shape)
+def unframed(whole: np.ndarray, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """What `framed` was given, or what has been written over it; raises AssertionError where a guard was touched."""
+    end = len(whole) - GUARD
+    assert (whole[: GUARD + offset] == POISON).all(), "written before the tensor"
+    assert (whole[end:] == POISON).all(), "written past the tensor"
+    return whole[GUARD + offset : end].view(dtype).reshape(shape)
 
 
 def poisoned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -212,20 +213,20 @@ def check(
     inputs = random_inputs(case, seed)
     offset = case.offset * np.dtype(ELEMENTS[case.element][1]).itemsize
     offsets = {"x": offset, "windows": offset, "index": 0}
-    buffers = {name: make_buffer(_framed(inputs[name], offsets[name])) for name in inputs}
+    buffers = {name: make_buffer(framed(inputs[name], offsets[name])) for name in inputs}
     target = expected(kernel, case, inputs)
     dtype = np.dtype(np.float32) if kernel == "score" else inputs["x"].dtype
     output_offset = 0 if kernel == "score" else offset
     if in_place:
         output = buffers["x"]
     else:
-        output = make_buffer(_framed(poisoned(target.shape, dtype), output_offset))
+        output = make_buffer(framed(poisoned(target.shape, dtype), output_offset))
     addresses = {name: buffer.address + GUARD + offsets[name] for name, buffer in buffers.items()}
     call = case.call(**addresses, output=output.address + GUARD + output_offset, stream=stream)
     error = kernels.launch(kernel, call)
     what = f"{kernel} {case} seed {seed}"
     assert error == 0, f"{what}: {kernels.error_text(error)}"
-    actual = _unframed(output.read(), output_offset, target.shape, dtype)
+    actual = unframed(output.read(), output_offset, target.shape, dtype)
     if kernel == "score":
         np.testing.assert_allclose(actual, target, rtol=1e-5, err_msg=what)
     else:
@@ -233,5 +234,5 @@ def check(
         np.testing.assert_array_equal(actual.view(bits), target.view(bits), err_msg=what)
     for name, buffer in buffers.items():
         if buffer is not output:
-            unchanged = _unframed(buffer.read(), offsets[name], inputs[name].shape, inputs[name].dtype)
+            unchanged = unframed(buffer.read(), offsets[name], inputs[name].shape, inputs[name].dtype)
             assert unchanged.tobytes() == inputs[name].tobytes(), f"{what}: {name} was written to"

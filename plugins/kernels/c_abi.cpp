@@ -1,5 +1,7 @@
 #include "kernels/c_abi.h"
 
+#include "kernels/multi_level_roi_align/kernel.h"
+#include "kernels/nms_keep/kernel.h"
 #include "kernels/window_gather/kernel.h"
 #include "kernels/window_scatter/kernel.h"
 #include "kernels/window_score/kernel.h"
@@ -82,6 +84,48 @@ int32_t sparsevit_window_scatter(SparsevitCall const* call)
     params.index = call->index;
     params.y = call->output;
     return sparsevit::launchWindowScatter(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_nms_keep(SparsevitNmsCall const* call)
+{
+    sparsevit::NmsKeepParams params{};
+    params.groups = call->groups;
+    params.count = call->count;
+    params.iou = call->iou;
+    params.scoreThreshold = call->score_threshold;
+    params.limit = call->limit;
+    params.boxes = call->boxes;
+    params.scores = call->scores;
+    params.keep = call->keep;
+    params.workspace = call->workspace;
+    return sparsevit::launchNmsKeep(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int64_t sparsevit_nms_keep_workspace(int64_t groups, int64_t count)
+{
+    return static_cast<int64_t>(sparsevit::nmsKeepWorkspace(groups, count));
+}
+
+int32_t sparsevit_multi_level_roi_align(SparsevitRoiCall const* call)
+{
+    if (call->element < 0 || call->element > 2)
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::MultiLevelRoiAlignParams params{};
+    for (int32_t i = 0; i < sparsevit::kRoiLevels; ++i)
+    {
+        params.maps[i] = {call->maps[i], call->heights[i], call->widths[i], call->strides[i]};
+    }
+    params.batch = call->batch;
+    params.count = call->count;
+    params.channels = call->channels;
+    params.outputSize = call->output_size;
+    params.finestScale = call->finest_scale;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.boxes = call->boxes;
+    params.output = call->output;
+    return sparsevit::launchMultiLevelRoiAlign(params, static_cast<cudaStream_t>(call->stream));
 }
 
 char const* sparsevit_error_text(int32_t error)

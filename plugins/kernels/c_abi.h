@@ -10,7 +10,7 @@ extern "C"
 {
 #endif
 
-//! One call of any of the three kernels. Fields that a kernel does not name are ignored.
+//! One call of any of the three window kernels. Fields that a kernel does not name are ignored.
 typedef struct SparsevitCall
 {
     int64_t batch;       //!< B
@@ -29,6 +29,39 @@ typedef struct SparsevitCall
     void* stream; //!< cudaStream_t
 } SparsevitCall;
 
+//! One suppression.
+typedef struct SparsevitNmsCall
+{
+    int64_t groups; //!< G
+    int64_t count;  //!< N, boxes of a group
+    int64_t limit;  //!< boxes kept of a group at most
+    float iou;
+    float score_threshold;
+    float const* boxes;  //!< (G, N, 4)
+    float const* scores; //!< (G, N)
+    int32_t* keep;       //!< (G, N)
+    void* workspace;     //!< sparsevit_nms_keep_workspace() bytes, aligned to 16
+    void* stream;        //!< cudaStream_t
+} SparsevitNmsCall;
+
+//! One pooling of boxes.
+typedef struct SparsevitRoiCall
+{
+    int64_t batch;    //!< B
+    int64_t count;    //!< N, boxes per sample
+    int64_t channels; //!< C
+    int32_t output_size;
+    int32_t element;    //!< 0 float, 1 half, 2 bfloat16
+    float finest_scale; //!< pixels
+    float strides[4];   //!< pixels per cell of each map
+    int32_t heights[4]; //!< of each map
+    int32_t widths[4];
+    void const* maps[4]; //!< (B, C, height, width) each, finest first
+    float const* boxes;  //!< (B, N, 4)
+    void* output;        //!< (B, N, C, output_size, output_size)
+    void* stream;        //!< cudaStream_t
+} SparsevitRoiCall;
+
 // Each enqueues on the stream and returns a cudaError_t. Addresses are of device memory.
 
 //! Reads x; output: (B, nW) float.
@@ -37,6 +70,12 @@ SPARSEVIT_API int32_t sparsevit_window_score(SparsevitCall const* call);
 SPARSEVIT_API int32_t sparsevit_window_gather(SparsevitCall const* call);
 //! Reads x, windows and index; output: (B, H, W, C), x itself for in place.
 SPARSEVIT_API int32_t sparsevit_window_scatter(SparsevitCall const* call);
+//! Writes keep: 1 for a box that is kept, else 0.
+SPARSEVIT_API int32_t sparsevit_nms_keep(SparsevitNmsCall const* call);
+//! Bytes of the workspace; 0 for sizes out of range.
+SPARSEVIT_API int64_t sparsevit_nms_keep_workspace(int64_t groups, int64_t count);
+//! Writes the boxes' bins.
+SPARSEVIT_API int32_t sparsevit_multi_level_roi_align(SparsevitRoiCall const* call);
 
 //! Text of an error returned by one of the above; owned by the CUDA runtime.
 SPARSEVIT_API char const* sparsevit_error_text(int32_t error);

@@ -5,13 +5,9 @@
 // rolled by -shift (docs/semantics.md).
 #pragma once
 
-#include <cstdint>
+#include "kernels/host_device.h"
 
-#ifdef __CUDACC__
-#define SPARSEVIT_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define SPARSEVIT_HOST_DEVICE inline
-#endif
+#include <cstdint>
 
 namespace sparsevit
 {

@@ -1,87 +1,40 @@
 #include "tensorrt/attributes.h"
 
-#include <cstring>
+#include "tensorrt/fields.h"
+
 #include <limits>
-#include <stdexcept>
 #include <string>
 
 namespace sparsevit
 {
-namespace
-{
 
+using fields::agree;
+using fields::integer;
+using fields::require;
+using fields::str;
 using nvinfer1::Dims;
-using nvinfer1::PluginField;
-using nvinfer1::PluginFieldType;
 
-std::string str(Dims const& dims)
-{
-    std::string text = "(";
-    for (int32_t i = 0; i < dims.nbDims; ++i)
-    {
-        text += (i == 0 ? "" : ", ") + std::to_string(dims.d[i]);
-    }
-    return text + ")";
-}
-
-bool agree(int64_t first, int64_t second)
-{
-    return first < 0 || second < 0 || first == second;
-}
-
-void require(bool holds, std::string const& message)
-{
-    if (!holds)
-    {
-        throw std::invalid_argument(message);
-    }
-}
-
-int32_t integer(PluginField const& field)
-{
-    std::string const name = field.name;
-    int64_t value = 0;
-    if (field.type == PluginFieldType::kINT64 && field.length == 1 && field.data != nullptr)
-    {
-        std::memcpy(&value, field.data, sizeof(int64_t));
-    }
-    else if (field.type == PluginFieldType::kINT32 && field.length == 1 && field.data != nullptr)
-    {
-        int32_t narrow = 0;
-        std::memcpy(&narrow, field.data, sizeof(int32_t));
-        value = narrow;
-    }
-    else
-    {
-        throw std::invalid_argument("attribute '" + name + "' is not one integer; export the model again");
-    }
-    bool const fits = value >= std::numeric_limits<int32_t>::min() && value <= std::numeric_limits<int32_t>::max();
-    require(fits, "attribute '" + name + "' is " + std::to_string(value) + ", beyond 32 bits; export the model again");
-    return static_cast<int32_t>(value);
-}
-
-} // namespace
-
-WindowAttributes WindowAttributes::read(nvinfer1::PluginFieldCollection const& fields)
+WindowAttributes WindowAttributes::read(nvinfer1::PluginFieldCollection const& given)
 {
     WindowAttributes result;
-    std::array<bool, kCount> found{};
-    for (int32_t i = 0; i < fields.nbFields; ++i)
+    for (size_t j = 0; j < kNames.size(); ++j)
     {
-        for (size_t j = 0; j < kNames.size(); ++j)
+        bool const isNeeded = j < static_cast<size_t>(kRequired);
+        nvinfer1::PluginField const* const field =
+            isNeeded ? &fields::required(given, kNames[j]) : fields::find(given, kNames[j]);
+        if (field != nullptr)
         {
-            if (std::strcmp(fields.fields[i].name, kNames[j]) == 0)
-            {
-                result.values[j] = integer(fields.fields[i]);
-                found[j] = true;
-            }
+            result.values[j] = integer(*field);
         }
     }
-    for (size_t j = 0; j < kRequired; ++j)
-    {
-        require(found[j], std::string{"attribute '"} + kNames[j] + "' is missing; export the model again");
-    }
     return result;
+}
+
+nvinfer1::PluginField WindowAttributes::field(int32_t i, WindowAttributes const* attributes)
+{
+    auto const at = static_cast<size_t>(i);
+    int32_t const* const value = attributes == nullptr ? nullptr : &attributes->values[at];
+    return {kNames[at], value, nvinfer1::PluginFieldType::kINT32, 1};
 }
 
 void WindowAttributes::validate() const

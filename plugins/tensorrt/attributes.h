@@ -1,4 +1,4 @@
-// What every node carries: the token map, the window, the shift. Also the checks of tensors against it.
+// What every window node carries: the token map, the window, the shift. Also the checks of tensors against it.
 #pragma once
 
 #include "kernels/window_index.h"
@@ -21,7 +21,10 @@ struct WindowAttributes
 
     //! \throw std::invalid_argument for a required field that is missing and for one that is not one 32-bit integer.
     //! Other fields are ignored.
-    static WindowAttributes read(nvinfer1::PluginFieldCollection const& fields);
+    static WindowAttributes read(nvinfer1::PluginFieldCollection const& given);
+
+    //! The field of kNames[i], pointing at the value if there are values.
+    static nvinfer1::PluginField field(int32_t i, WindowAttributes const* attributes);
 
     //! \throw std::invalid_argument unless height, width and window_size are positive, the padded map has less than
     //! 2^31 tokens, shift is 0 or window_size / 2, and in_place is 0 or 1.

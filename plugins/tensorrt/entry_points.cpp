@@ -1,5 +1,7 @@
 // What TensorRT asks the library for when it loads it; exports.map lets these symbols and the letterbox out, no other.
 #include "tensorrt/log.h"
+#include "tensorrt/multi_level_roi_align/plugin.h"
+#include "tensorrt/nms_keep/plugin.h"
 #include "tensorrt/window_gather/plugin.h"
 #include "tensorrt/window_scatter/plugin.h"
 #include "tensorrt/window_score/plugin.h"
@@ -21,11 +23,13 @@ char const sparsevitBuild[] = "sparsevit-plugins tensorrt=" SPARSEVIT_NUMBER(NV_
 //! TensorRT 10.3 and later.
 SPARSEVIT_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& nbCreators)
 {
-    static sparsevit::WindowPluginCreator<sparsevit::WindowScorePlugin> score;
-    static sparsevit::WindowPluginCreator<sparsevit::WindowGatherPlugin> gather;
-    static sparsevit::WindowPluginCreator<sparsevit::WindowScatterPlugin> scatter;
-    static nvinfer1::IPluginCreatorInterface* const creators[]{&score, &gather, &scatter};
-    nbCreators = 3;
+    static sparsevit::NodePluginCreator<sparsevit::WindowScorePlugin> score;
+    static sparsevit::NodePluginCreator<sparsevit::WindowGatherPlugin> gather;
+    static sparsevit::NodePluginCreator<sparsevit::WindowScatterPlugin> scatter;
+    static sparsevit::NodePluginCreator<sparsevit::NmsKeepPlugin> nms;
+    static sparsevit::NodePluginCreator<sparsevit::MultiLevelRoiAlignPlugin> roiAlign;
+    static nvinfer1::IPluginCreatorInterface* const creators[]{&score, &gather, &scatter, &nms, &roiAlign};
+    nbCreators = 5;
     return creators;
 }
 

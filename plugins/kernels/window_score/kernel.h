@@ -1,6 +1,7 @@
 // Scores every window of a token map: the L2 norm over its tokens of their mean absolute activation, in one pass.
 #pragma once
 
+#include "kernels/element.h"
 #include "kernels/window_index.h"
 
 #include <cstdint>
@@ -8,13 +9,6 @@
 
 namespace sparsevit
 {
-
-enum class Element : int32_t
-{
-    kFloat = 0,
-    kHalf = 1,
-    kBfloat16 = 2,
-};
 
 struct WindowScoreParams
 {

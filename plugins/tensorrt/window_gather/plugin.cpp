@@ -8,7 +8,7 @@ namespace sparsevit
 using nvinfer1::DataType;
 
 WindowGatherPlugin::WindowGatherPlugin(WindowAttributes const& attributes)
-    : WindowPlugin{attributes}
+    : NodePlugin{attributes}
 {
 }
 

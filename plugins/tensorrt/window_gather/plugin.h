@@ -1,12 +1,13 @@
 // TensorRT plugin `WindowGather`; see README.md beside this file.
 #pragma once
 
-#include "tensorrt/window_plugin.h"
+#include "tensorrt/attributes.h"
+#include "tensorrt/node_plugin.h"
 
 namespace sparsevit
 {
 
-class WindowGatherPlugin final : public WindowPlugin<WindowGatherPlugin>
+class WindowGatherPlugin final : public NodePlugin<WindowGatherPlugin, WindowAttributes>
 {
 public:
     static constexpr char const* kName{"WindowGather"};

@@ -10,7 +10,7 @@ namespace sparsevit
 using nvinfer1::DataType;
 
 WindowScatterPlugin::WindowScatterPlugin(WindowAttributes const& attributes)
-    : WindowPlugin{attributes}
+    : NodePlugin{attributes}
 {
 #if !SPARSEVIT_ALIASED_IO
     if (attributes.inPlace())

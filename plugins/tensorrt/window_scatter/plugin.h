@@ -1,12 +1,13 @@
 // TensorRT plugin `WindowScatter`; see README.md beside this file.
 #pragma once
 
-#include "tensorrt/window_plugin.h"
+#include "tensorrt/attributes.h"
+#include "tensorrt/node_plugin.h"
 
 namespace sparsevit
 {
 
-class WindowScatterPlugin final : public WindowPlugin<WindowScatterPlugin>
+class WindowScatterPlugin final : public NodePlugin<WindowScatterPlugin, WindowAttributes>
 {
 public:
     static constexpr char const* kName{"WindowScatter"};

@@ -8,7 +8,7 @@ namespace sparsevit
 using nvinfer1::DataType;
 
 WindowScorePlugin::WindowScorePlugin(WindowAttributes const& attributes)
-    : WindowPlugin{attributes}
+    : NodePlugin{attributes}
 {
 }
 
@@ -53,9 +53,7 @@ int32_t WindowScorePlugin::enqueue(nvinfer1::PluginTensorDesc const* inputDesc, 
     params.grid = attributes().grid();
     params.batch = x.dims.d[0];
     params.channels = x.dims.d[3];
-    params.element = x.type == DataType::kFLOAT ? Element::kFloat
-        : x.type == DataType::kHALF             ? Element::kHalf
-                                                : Element::kBfloat16;
+    params.element = elementOf(x.type);
     params.x = inputs[0];
     params.scores = static_cast<float*>(outputs[0]);
     return launchWindowScore(params, stream);

@@ -1,12 +1,13 @@
 // TensorRT plugin `WindowScore`; see README.md beside this file.
 #pragma once
 
-#include "tensorrt/window_plugin.h"
+#include "tensorrt/attributes.h"
+#include "tensorrt/node_plugin.h"
 
 namespace sparsevit
 {
 
-class WindowScorePlugin final : public WindowPlugin<WindowScorePlugin>
+class WindowScorePlugin final : public NodePlugin<WindowScorePlugin, WindowAttributes>
 {
 public:
     static constexpr char const* kName{"WindowScore"};

@@ -42,5 +42,8 @@ def test_every_launcher_and_the_c_abi_are_in_it(built):
     for kernel in ("Score", "Gather", "Scatter"):
         assert re.search(rf" T sparsevit::launchWindow{kernel}\(", names)
         assert re.search(rf" T sparsevit_window_{kernel.lower()}$", names, re.MULTILINE)
+    for kernel, function in (("NmsKeep", "nms_keep"), ("MultiLevelRoiAlign", "multi_level_roi_align")):
+        assert re.search(rf" T sparsevit::launch{kernel}\(", names)
+        assert re.search(rf" T sparsevit_{function}$", names, re.MULTILINE)
     for name in ("letterbox", "stretch"):
         assert re.search(rf" T sparsevit_{name}$", names, re.MULTILINE)

@@ -42,6 +42,12 @@ struct Attributes
     PluginFieldType type{PluginFieldType::kINT64};
 };
 
+std::unique_ptr<IPluginV3> create(IPluginCreatorV3One& creator, std::vector<PluginField> const& fields)
+{
+    PluginFieldCollection const collection{static_cast<int32_t>(fields.size()), fields.data()};
+    return std::unique_ptr<IPluginV3>{creator.createPlugin("probe", &collection, TensorRTPhase::kBUILD)};
+}
+
 std::unique_ptr<IPluginV3> create(IPluginCreatorV3One& creator, Attributes const& attributes)
 {
     std::vector<int32_t> narrow(attributes.values.begin(), attributes.values.end());
@@ -52,8 +58,7 @@ std::unique_ptr<IPluginV3> create(IPluginCreatorV3One& creator, Attributes const
             attributes.type == PluginFieldType::kINT32 ? static_cast<void const*>(&narrow[i]) : &attributes.values[i];
         fields.emplace_back(attributes.names[i], data, attributes.type, 1);
     }
-    PluginFieldCollection const collection{static_cast<int32_t>(fields.size()), fields.data()};
-    return std::unique_ptr<IPluginV3>{creator.createPlugin("probe", &collection, TensorRTPhase::kBUILD)};
+    return create(creator, fields);
 }
 
 DynamicPluginTensorDesc tensor(
@@ -123,9 +128,8 @@ void printShapes(IPluginV3OneBuild& build, std::vector<std::vector<int64_t>> con
     std::printf("shapes %s\n", status == 0 ? "taken" : "refused");
 }
 
-void probe(IPluginCreatorV3One& creator)
+void printIdentity(IPluginCreatorV3One& creator)
 {
-    std::vector<char const*> const names{"height", "width", "window_size", "shift"};
     std::printf("creator %s version %s namespace '%s'\n", creator.getPluginName(), creator.getPluginVersion(),
         creator.getPluginNamespace());
     PluginFieldCollection const& known = *creator.getFieldNames();
@@ -133,6 +137,54 @@ void probe(IPluginCreatorV3One& creator)
     {
         std::printf("attribute %s\n", known.fields[i].name);
     }
+}
+
+//! What a plugin's copy serialises, and whether a plugin comes of it again.
+void printSerialised(IPluginCreatorV3One& creator, IPluginV3& plugin)
+{
+    auto* const runtime =
+        static_cast<IPluginV3OneRuntime*>(plugin.getCapabilityInterface(PluginCapabilityType::kRUNTIME));
+    std::unique_ptr<IPluginV3> const attached{runtime->attachToContext(nullptr)};
+    auto* const copy =
+        static_cast<IPluginV3OneRuntime*>(attached->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
+    PluginFieldCollection const& fields = *copy->getFieldsToSerialize();
+    std::unique_ptr<IPluginV3> const again{creator.createPlugin("again", &fields, TensorRTPhase::kRUNTIME)};
+    std::printf("serialised");
+    for (int32_t i = 0; i < fields.nbFields; ++i)
+    {
+        PluginField const& field = fields.fields[i];
+        std::printf(" %s=", field.name);
+        for (int32_t j = 0; j < field.length; ++j)
+        {
+            char const* const between = j == 0 ? "" : ",";
+            if (field.type == PluginFieldType::kFLOAT32)
+            {
+                std::printf("%s%g", between, static_cast<double>(static_cast<float const*>(field.data)[j]));
+            }
+            else
+            {
+                std::printf("%s%d", between, static_cast<int32_t const*>(field.data)[j]);
+            }
+        }
+    }
+    std::printf(" read back %s\n", again ? "taken" : "refused");
+}
+
+//! Identity and formats of a plugin. \return its side for the build.
+IPluginV3OneBuild& printPlugin(IPluginV3& plugin, int32_t inputs)
+{
+    auto* const core = static_cast<IPluginV3OneCore*>(plugin.getCapabilityInterface(PluginCapabilityType::kCORE));
+    auto* const build = static_cast<IPluginV3OneBuild*>(plugin.getCapabilityInterface(PluginCapabilityType::kBUILD));
+    std::printf(
+        "plugin %s version %s outputs %d\n", core->getPluginName(), core->getPluginVersion(), build->getNbOutputs());
+    printFormats(*build, inputs);
+    return *build;
+}
+
+void probeWindow(IPluginCreatorV3One& creator)
+{
+    std::vector<char const*> const names{"height", "width", "window_size", "shift"};
+    printIdentity(creator);
     for (PluginFieldType const type : {PluginFieldType::kINT32, PluginFieldType::kINT64, PluginFieldType::kFLOAT32})
     {
         std::printf("type %d %s\n", static_cast<int>(type),
@@ -149,26 +201,10 @@ void probe(IPluginCreatorV3One& creator)
         "none %s\n", creator.createPlugin(nullptr, nullptr, TensorRTPhase::kBUILD) == nullptr ? "refused" : "taken");
 
     auto const plugin = create(creator, {names, {14, 21, 7, 3}});
-    auto* const runtime =
-        static_cast<IPluginV3OneRuntime*>(plugin->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
-    std::unique_ptr<IPluginV3> const attached{runtime->attachToContext(nullptr)};
-    auto* const copy =
-        static_cast<IPluginV3OneRuntime*>(attached->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
-    PluginFieldCollection const& fields = *copy->getFieldsToSerialize();
-    std::unique_ptr<IPluginV3> const again{creator.createPlugin("again", &fields, TensorRTPhase::kRUNTIME)};
-    std::printf("serialised");
-    for (int32_t i = 0; i < fields.nbFields; ++i)
-    {
-        std::printf(" %s=%d", fields.fields[i].name, *static_cast<int32_t const*>(fields.fields[i].data));
-    }
-    std::printf(" read back %s\n", again ? "taken" : "refused");
-
-    auto* const core = static_cast<IPluginV3OneCore*>(plugin->getCapabilityInterface(PluginCapabilityType::kCORE));
-    auto* const build = static_cast<IPluginV3OneBuild*>(plugin->getCapabilityInterface(PluginCapabilityType::kBUILD));
-    std::string const name = core->getPluginName();
-    std::printf("plugin %s version %s outputs %d\n", name.c_str(), core->getPluginVersion(), build->getNbOutputs());
+    printSerialised(creator, *plugin);
+    std::string const name = creator.getPluginName();
     int32_t const inputs = name == "WindowScore" ? 1 : name == "WindowGather" ? 2 : 3;
-    printFormats(*build, inputs);
+    IPluginV3OneBuild& build = printPlugin(*plugin, inputs);
     std::vector<int64_t> const map{2, 14, 21, 8};
     std::vector<int64_t> const index{2, 4};
     auto const with =
@@ -176,9 +212,9 @@ void probe(IPluginCreatorV3One& creator)
     {
         switch (inputs)
         {
-        case 1: return printShapes(*build, {x});
-        case 2: return printShapes(*build, {x, ids});
-        default: return printShapes(*build, {x, windows, ids});
+        case 1: return printShapes(build, {x});
+        case 2: return printShapes(build, {x, ids});
+        default: return printShapes(build, {x, windows, ids});
         }
     };
     with(map, index, {2, 4, 49, 8});
@@ -196,7 +232,95 @@ void probe(IPluginCreatorV3One& creator)
         with(map, index, {2, 4, 36, 8});
         with(map, index, {2, 3, 49, 8});
     }
-    printShapes(*build, {map, index, map, map});
+    printShapes(build, {map, index, map, map});
+}
+
+void probeNms(IPluginCreatorV3One& creator)
+{
+    printIdentity(creator);
+    auto const with = [&](float iou, float threshold, int64_t limit)
+    {
+        return create(creator,
+            std::vector<PluginField>{{"iou", &iou, PluginFieldType::kFLOAT32, 1},
+                {"score_threshold", &threshold, PluginFieldType::kFLOAT32, 1},
+                {"limit", &limit, PluginFieldType::kINT64, 1}});
+    };
+    std::printf("wrong %s\n", with(1.5F, 0.0F, 10) ? "taken" : "refused");
+    std::printf("wrong %s\n", with(-0.5F, 0.0F, 10) ? "taken" : "refused");
+    std::printf("wrong %s\n", with(0.5F, 0.0F / 0.0F, 10) ? "taken" : "refused");
+    std::printf("wrong %s\n", with(0.5F, 0.0F, -1) ? "taken" : "refused");
+    int64_t const one = 1;
+    std::printf("wrong %s\n", create(creator, {{"iou", &one, PluginFieldType::kINT64, 1}}) ? "taken" : "refused");
+    std::printf("missing %s\n", create(creator, std::vector<PluginField>{}) ? "taken" : "refused");
+    auto const plugin = with(0.5F, -0.25F, 100);
+    printSerialised(creator, *plugin);
+    IPluginV3OneBuild& build = printPlugin(*plugin, 2);
+    printShapes(build, {{80, 1000, 4}, {80, 1000}});
+    printShapes(build, {{-1, 1000, 4}, {-1, 1000}});
+    printShapes(build, {{0, 1000, 4}, {0, 1000}});
+    printShapes(build, {{80, 1000, 5}, {80, 1000}});
+    printShapes(build, {{80, 1000, 4}, {80, 999}});
+    printShapes(build, {{80, 1000, 4}, {79, 1000}});
+    printShapes(build, {{1000, 4}, {1000}});
+    DynamicPluginTensorDesc inputs[]{tensor(DataType::kFLOAT, {-1, 1000, 4}), tensor(DataType::kFLOAT, {-1, 1000})};
+    inputs[1].max = tensor(DataType::kFLOAT, {80, 1000}).desc.dims;
+    std::printf("workspace %zu\n", build.getWorkspaceSize(inputs, 2, nullptr, 1));
+}
+
+void probeRoiAlign(IPluginCreatorV3One& creator)
+{
+    printIdentity(creator);
+    auto const with = [&](int64_t size, std::vector<int64_t> const& strides, std::vector<int64_t> const& scale)
+    {
+        std::vector<PluginField> fields{{"output_size", &size, PluginFieldType::kINT64, 1},
+            {"strides", strides.data(), PluginFieldType::kINT64, static_cast<int32_t>(strides.size())}};
+        for (int64_t const& value : scale)
+        {
+            fields.emplace_back("finest_scale", &value, PluginFieldType::kINT64, 1);
+        }
+        return create(creator, fields);
+    };
+    std::printf("wrong %s\n", with(0, {4, 8, 16, 32}, {56}) ? "taken" : "refused");
+    std::printf("wrong %s\n", with(1025, {4, 8, 16, 32}, {56}) ? "taken" : "refused");
+    std::printf("wrong %s\n", with(7, {4, 8, 16}, {56}) ? "taken" : "refused");
+    std::printf("wrong %s\n", with(7, {4, 8, 0, 32}, {56}) ? "taken" : "refused");
+    std::printf("wrong %s\n", with(7, {4, 8, 16, 32}, {0}) ? "taken" : "refused");
+    int64_t const size = 7;
+    std::printf(
+        "missing %s\n", create(creator, {{"output_size", &size, PluginFieldType::kINT64, 1}}) ? "taken" : "refused");
+    auto const plugin = with(7, {4, 8, 16, 32}, {});
+    printSerialised(creator, *plugin);
+    IPluginV3OneBuild& build = printPlugin(*plugin, 5);
+    using Shapes = std::vector<std::vector<int64_t>>;
+    Shapes const good{{2, 8, 20, 30}, {2, 8, 10, 15}, {2, 8, 5, 8}, {2, 8, 3, 4}, {2, 9, 4}};
+    auto const changed = [&](size_t input, size_t axis, int64_t size)
+    {
+        Shapes shapes = good;
+        shapes[input][axis] = size;
+        printShapes(build, shapes);
+    };
+    printShapes(build, good);
+    printShapes(build, {{-1, 8, 20, 30}, {-1, 8, 10, 15}, {-1, 8, 5, 8}, {-1, 8, 3, 4}, {-1, 9, 4}});
+    changed(4, 1, 0);
+    changed(1, 0, 3);
+    changed(3, 1, 9);
+    changed(2, 3, 0);
+    changed(4, 0, 1);
+    changed(4, 2, 5);
+}
+
+void probe(IPluginCreatorV3One& creator)
+{
+    std::string const name = creator.getPluginName();
+    if (name == "NmsKeep")
+    {
+        return probeNms(creator);
+    }
+    if (name == "MultiLevelRoiAlign")
+    {
+        return probeRoiAlign(creator);
+    }
+    probeWindow(creator);
 }
 
 } // namespace

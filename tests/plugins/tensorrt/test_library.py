@@ -14,7 +14,9 @@ from ..conftest import ROOT, run
 
 pytestmark = pytest.mark.slow  # nvcc compiles the library first
 
-NAMES = ("WindowScore", "WindowGather", "WindowScatter")
+WINDOWS = ("WindowScore", "WindowGather", "WindowScatter")
+BOXES = ("NmsKeep", "MultiLevelRoiAlign")
+NAMES = (*WINDOWS, *BOXES)
 #: Where TensorRT's packages put their headers.
 INSTALLED = (f"/usr/include/{platform.machine()}-linux-gnu", "/usr/include", "/usr/local/tensorrt/include")
 #: Libraries of the C runtime, and nothing of TensorRT, CUDA or the C++ runtime.
@@ -63,15 +65,15 @@ def found(plugin_library, tensorrt_headers, cuda_headers, tmp_path_factory):
 
 
 def test_creators(found):
-    assert found[""] == ["creators 3, by the old name the same"]
+    assert found[""] == ["creators 5, by the old name the same"]
     assert tuple(found)[1:] == NAMES
     for name in NAMES:
         assert found[name][0] == f"creator {name} version 1 namespace ''"
         assert f"plugin {name} version 1 outputs 1" in found[name]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_attributes(found, name):
+@pytest.mark.parametrize("name", WINDOWS)
+def test_attributes_of_windows(found, name):
     lines = found[name]
     extra = ["in_place"] if name == "WindowScatter" else []
     assert [line.split()[1] for line in lines if line.startswith("attribute ")] == [
@@ -102,8 +104,60 @@ def test_attributes(found, name):
 )
 def test_refusals_reach_tensorrts_log(found, message):
     error = 1  # ILogger::Severity::kERROR
-    for name in NAMES:
+    for name in WINDOWS:
         assert any(line.startswith(f"log {error} {name}: {message}") for line in found[name]), found[name]
+
+
+@pytest.mark.parametrize(
+    "name,attributes,values",
+    [
+        ("NmsKeep", ["iou", "score_threshold", "limit"], "iou=0.5 score_threshold=-0.25 limit=100"),
+        (
+            "MultiLevelRoiAlign",
+            ["output_size", "strides", "finest_scale"],
+            "output_size=7 strides=4,8,16,32 finest_scale=56",  # which the node left out
+        ),
+    ],
+)
+def test_attributes_of_boxes(found, name, attributes, values):
+    lines = found[name]
+    assert [line.split()[1] for line in lines if line.startswith("attribute ")] == attributes
+    assert [line for line in lines if line.startswith("wrong ")] == ["wrong refused"] * 5
+    assert "missing refused" in lines
+    assert f"serialised {values} read back taken" in lines
+
+
+@pytest.mark.parametrize(
+    "name,message",
+    [
+        ("NmsKeep", "node 'probe': iou is 1.500000, it must be from 0 to 1"),
+        ("NmsKeep", "node 'probe': iou is -0.500000, it must be from 0 to 1"),
+        ("NmsKeep", "node 'probe': score_threshold is not a number"),
+        ("NmsKeep", "node 'probe': limit is -1, it must not be negative"),
+        ("NmsKeep", "node 'probe': attribute 'iou' is not one float; export the model again"),
+        ("NmsKeep", "node 'probe': attribute 'iou' is missing; export the model again"),
+        (
+            "NmsKeep",
+            "boxes have the shape (80, 1000, 4) and scores (80, 999), expected (groups, boxes, 4) and (groups,",
+        ),
+        ("MultiLevelRoiAlign", "node 'probe': output_size is 0, it must be from 1 to 1024"),
+        ("MultiLevelRoiAlign", "node 'probe': attribute 'strides' is not 4 integers; export the model again"),
+        ("MultiLevelRoiAlign", "node 'probe': a stride is 0, it must be at least 1"),
+        ("MultiLevelRoiAlign", "node 'probe': finest_scale is 0, it must be at least 1"),
+        ("MultiLevelRoiAlign", "node 'probe': attribute 'strides' is missing; export the model again"),
+        (
+            "MultiLevelRoiAlign",
+            "map 1 has the shape (3, 8, 10, 15) where the first has (2, 8, 20, 30), expected (batch,",
+        ),
+        ("MultiLevelRoiAlign", "boxes have the shape (1, 9, 4) for maps (2, 8, 20, 30), expected (batch, boxes, 4)"),
+    ],
+)
+def test_refusals_of_boxes_reach_tensorrts_log(found, name, message):
+    assert any(line.startswith(f"log 1 {name}: {message}") for line in found[name]), found[name]
+
+
+def test_workspace_is_that_of_the_largest_batch(found):
+    assert f"workspace {80 * 1000 * 20 + 80 * 4}" in found["NmsKeep"]
 
 
 @pytest.mark.parametrize(
@@ -112,10 +166,13 @@ def test_refusals_reach_tensorrts_log(found, message):
         ("WindowScore", "ff hf bf"),
         ("WindowGather", "fif flf hih hlh bib blb"),
         ("WindowScatter", "ffif fflf hhih hhlh bbib bblb"),
+        ("NmsKeep", "ffi"),
+        ("MultiLevelRoiAlign", "ffffff hhhhfh bbbbfb"),
     ],
 )
 def test_formats(found, name, formats):
-    """Types of x, (windows,) index and output: float, half or bfloat16 maps, int32 or long ids; linear only."""
+    """Types of x, (windows,) index and output: float, half or bfloat16 maps, int32 or long ids; of maps, boxes and
+    output: boxes are float; linear only."""
     assert f"formats {formats}" in found[name]
 
 
@@ -125,10 +182,13 @@ def test_formats(found, name, formats):
         ("WindowScore", ["taken"] * 2 + ["refused"] * 3),
         ("WindowGather", ["taken"] * 2 + ["refused"] * 2 + ["taken"] + ["refused"] * 3),
         ("WindowScatter", ["taken"] * 2 + ["refused"] * 2 + ["taken"] + ["refused"] * 5),
+        ("NmsKeep", ["taken"] * 3 + ["refused"] * 4),
+        ("MultiLevelRoiAlign", ["taken"] * 3 + ["refused"] * 5),
     ],
 )
 def test_shapes(found, name, verdicts):
-    """Whole and unknown sizes are taken, then: wrong map, wrong rank, no window, too many, wrong batch, and so on."""
+    """Whole and unknown sizes are taken, then: wrong map, wrong rank, no window, too many, wrong batch, and so on; of
+    boxes also no group and no box."""
     assert [line.split()[1] for line in found[name] if line.startswith("shapes ")] == verdicts
 
 

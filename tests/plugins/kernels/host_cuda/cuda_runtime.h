@@ -166,6 +166,12 @@ inline void __syncthreads()
     host_cuda::Block::wait();
 }
 
+//! All threads of the warp take as many turns, so that waiting for the whole block serves.
+inline void __syncwarp()
+{
+    host_cuda::Block::wait();
+}
+
 inline float __shfl_xor_sync(unsigned int, float value, int lanes)
 {
     auto& exchanged = host_cuda::Block::current().exchanged;
@@ -182,6 +188,13 @@ inline float __uint_as_float(unsigned int bits)
     float value;
     std::memcpy(&value, &bits, sizeof(value));
     return value;
+}
+
+inline unsigned int __float_as_uint(float value)
+{
+    unsigned int bits;
+    std::memcpy(&bits, &value, sizeof(bits));
+    return bits;
 }
 
 struct __half
@@ -202,6 +215,30 @@ inline float __half2float(__half half)
         : exponent == 0                    ? std::ldexp(static_cast<float>(fraction), -24)
                                            : std::ldexp(static_cast<float>(fraction + 1024), exponent - 25);
     return half.bits & 0x8000 ? -magnitude : magnitude;
+}
+
+inline unsigned short __half_as_ushort(__half half)
+{
+    return half.bits;
+}
+
+//! To nearest, ties to even.
+inline __half __float2half_rn(float value)
+{
+    auto const sign = static_cast<unsigned short>(std::signbit(value) ? 0x8000 : 0);
+    float const magnitude = std::fabs(value);
+    if (!(magnitude < 65520.0F))
+    {
+        return {static_cast<unsigned short>(sign | (std::isnan(value) ? 0x7e00 : 0x7c00))};
+    }
+    int exponent = -13; // and below, halves are multiples of 2^-24
+    if (magnitude >= std::ldexp(1.0F, -14))
+    {
+        std::frexp(magnitude, &exponent);
+    }
+    // 1024 to 2048 steps of the exponent's size, fewer of a subnormal; 2048 carries into the exponent by itself.
+    auto const steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 11 - exponent)));
+    return {static_cast<unsigned short>(sign | (((exponent + 13) << 10) + steps))};
 }
 
 struct cudaLaunchConfig_t

@@ -1,7 +1,7 @@
-// The TensorRT side that the three plugins share: identity, attributes, life cycle, and the creator.
+// The TensorRT side that the plugins share: identity, attributes, life cycle, and the creator.
 #pragma once
 
-#include "tensorrt/attributes.h"
+#include "kernels/element.h"
 #include "tensorrt/log.h"
 
 #include <NvInferRuntime.h>
@@ -14,7 +14,7 @@
 namespace sparsevit
 {
 
-//! One version for all three nodes, equal to the ONNX domain's.
+//! One version for all nodes, equal to the ONNX domain's.
 constexpr char const* kPluginVersion{"1"};
 //! The ONNX parser looks nodes without a `plugin_namespace` attribute up in the empty namespace.
 constexpr char const* kPluginNamespace{""};
@@ -54,16 +54,16 @@ bool guarded(char const* plugin, Body&& body) noexcept
 }
 
 //! The fields a node has, both for the parser (no values) and in a serialised plugin (pointing at the values).
+template <typename Attributes>
 class AttributeFields
 {
 public:
-    //! \param count The first so many of WindowAttributes::kNames.
-    explicit AttributeFields(int32_t count, WindowAttributes const* attributes = nullptr)
+    //! \param count The first so many of the attributes.
+    explicit AttributeFields(int32_t count, Attributes const* attributes = nullptr)
     {
-        for (size_t i = 0; i < mFields.size(); ++i)
+        for (int32_t i = 0; i < count; ++i)
         {
-            int32_t const* const value = attributes == nullptr ? nullptr : &attributes->values[i];
-            mFields[i] = {WindowAttributes::kNames[i], value, nvinfer1::PluginFieldType::kINT32, 1};
+            mFields[static_cast<size_t>(i)] = Attributes::field(i, attributes);
         }
         mCollection.nbFields = count;
         mCollection.fields = mFields.data();
@@ -77,20 +77,24 @@ public:
     }
 
 private:
-    std::array<nvinfer1::PluginField, WindowAttributes::kCount> mFields{};
+    std::array<nvinfer1::PluginField, Attributes::kCount> mFields{};
     nvinfer1::PluginFieldCollection mCollection{};
 };
 
 //! Base of the plugins. `Derived` has `static constexpr char const* kName`, `static constexpr int32_t kInputs`,
-//! `static constexpr int32_t kAttributes` (how many of WindowAttributes it has), a constructor from them, and `void
-//! checkShapes(std::array<Dims, kInputs> const&) const`, which throws for inputs that do not fit.
-template <typename Derived>
-class WindowPlugin : public nvinfer1::IPluginV3,
-                     public nvinfer1::IPluginV3OneCore,
-                     public BuildCapability,
-                     public nvinfer1::IPluginV3OneRuntime
+//! `static constexpr int32_t kAttributes` (how many of the attributes it has), a constructor from `NodeAttributes`, and
+//! `void checkShapes(std::array<Dims, kInputs> const&) const`, which throws for inputs that do not fit.
+//! `NodeAttributes` has `static constexpr int32_t kCount`, `static PluginField field(int32_t, NodeAttributes const*)`,
+//! and `read` and `validate`, which throw.
+template <typename Derived, typename NodeAttributes>
+class NodePlugin : public nvinfer1::IPluginV3,
+                   public nvinfer1::IPluginV3OneCore,
+                   public BuildCapability,
+                   public nvinfer1::IPluginV3OneRuntime
 {
 public:
+    using Attributes = NodeAttributes;
+
     nvinfer1::IPluginCapability* getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept final
     {
         switch (type)
@@ -150,14 +154,14 @@ public:
     }
 
 protected:
-    explicit WindowPlugin(WindowAttributes const& attributes)
+    explicit NodePlugin(Attributes const& attributes)
         : mAttributes{attributes}
         , mFields{Derived::kAttributes, &mAttributes}
     {
         mAttributes.validate();
     }
 
-    WindowAttributes const& attributes() const noexcept
+    Attributes const& attributes() const noexcept
     {
         return mAttributes;
     }
@@ -178,11 +182,18 @@ protected:
             });
     }
 
-    //! Floating-point type of maps and windows.
+    //! Whether it is a floating-point type of maps and windows.
     static bool isElement(nvinfer1::DataType type) noexcept
     {
         return type == nvinfer1::DataType::kFLOAT || type == nvinfer1::DataType::kHALF
             || type == nvinfer1::DataType::kBF16;
+    }
+    //! \param type One of `isElement`.
+    static Element elementOf(nvinfer1::DataType type) noexcept
+    {
+        return type == nvinfer1::DataType::kFLOAT ? Element::kFloat
+            : type == nvinfer1::DataType::kHALF   ? Element::kHalf
+                                                  : Element::kBfloat16;
     }
     static bool isIndex(nvinfer1::DataType type) noexcept
     {
@@ -222,12 +233,12 @@ private:
         return good ? 0 : -1;
     }
 
-    WindowAttributes mAttributes;
-    AttributeFields mFields;
+    Attributes mAttributes;
+    AttributeFields<Attributes> mFields;
 };
 
 template <typename Plugin>
-class WindowPluginCreator final : public nvinfer1::IPluginCreatorV3One
+class NodePluginCreator final : public nvinfer1::IPluginCreatorV3One
 {
 public:
     //! \return nullptr, after an error in TensorRT's log, for attributes that are missing or wrong.
@@ -244,7 +255,7 @@ public:
                     {
                         throw std::invalid_argument("created without attributes");
                     }
-                    plugin = new Plugin(WindowAttributes::read(*fields));
+                    plugin = new Plugin(Plugin::Attributes::read(*fields));
                 }
                 catch (std::invalid_argument const& error)
                 {
@@ -273,7 +284,7 @@ public:
     }
 
 private:
-    AttributeFields mFields{Plugin::kAttributes};
+    AttributeFields<typename Plugin::Attributes> mFields{Plugin::kAttributes};
 };
 
 } // namespace sparsevit
