@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from gpu_box_rows import box_works
 from gpu_kernels import DeviceBuffer, compile_kernels, missing_compiler, missing_gpu
+from gpu_work import Work
 from letterbox_kernel import LetterboxCase, bind_letterbox, check_letterbox
 from sparsevit_runtime.windows.geometry import stage_geometries
 from sparsevit_runtime.windows.plan import kept_windows
@@ -31,23 +33,6 @@ FRAMES_WH = ((1280, 720), (1920, 1080), (3840, 2160))
 KERNELS = ("score", "gather", "scatter", "scatter_in_place")
 _MOST_SETS = 64
 _DRY_ARCHITECTURE = "sm_80"
-
-
-@dataclass(frozen=True)
-class Work:
-    """One thing to time.
-
-    Attributes:
-        row: what it is, for the file.
-        nbytes: that have to be moved, reads and writes.
-        check: raises AssertionError where a result is wrong.
-        prepare: makes so many sets of buffers, returns what launches on each: stream -> CUDA error.
-    """
-
-    row: dict
-    nbytes: int
-    check: Callable[[], None]
-    prepare: Callable[[int], list[Callable[[int], int]]]
 
 
 def kernel_rows(settings: Any, console: Console) -> Iterator[dict]:
@@ -63,7 +48,11 @@ def kernel_rows(settings: Any, console: Console) -> Iterator[dict]:
             except subprocess.CalledProcessError as error:
                 reason = f"the kernels do not compile: nvcc ended with {error.returncode}"
         reason = reason or missing_gpu() or ("a dry run" if settings.dry_run else None)
-        works = [*_window_works(settings, kernels), *_letterbox_works(settings, kernels)]
+        works = [
+            *_window_works(settings, kernels),
+            *box_works(settings, kernels),
+            *_letterbox_works(settings, kernels),
+        ]
         if reason is not None:
             yield from ({**work.row, "bytes": work.nbytes, "not_run": reason} for work in works)
         else:

@@ -20,7 +20,7 @@ def gpu_kernels(documents: Sequence[dict], markdown: Markdown) -> str:
         rows = [
             [
                 row["kernel"].replace("_", " "),
-                row["frame"] + " to " + row["size"] if "frame" in row else f"{row['size']}, stage {row['stage']}",
+                _where(row),
                 "" if row.get("pruned") is None else f"{row['pruned']:.0%}",
                 f"{row['bytes'] / 1e6:.1f} MB",
                 _figure(row, "gb_per_s", ".0f"),
@@ -69,6 +69,14 @@ def gpu_latency(documents: Sequence[dict], markdown: Markdown) -> str:
         ]
         tables.append(_table(document, "latency", header, rows, markdown))
     return "\n\n".join(tables) or NOT_RUN
+
+
+def _where(row: dict) -> str:
+    if "frame" in row:
+        return f"{row['frame']} to {row['size']}"
+    if "where" in row:
+        return ", ".join([row[name] for name in ("size", "where") if name in row])
+    return f"{row['size']}, stage {row['stage']}"
 
 
 def _figure(row: dict, name: str, spec: str, unit: str = "") -> str:

@@ -161,9 +161,8 @@ def level_of(case: RoiCase, box: np.ndarray) -> int:
 def axis_matrix(low: np.float32, high: np.float32, stride: int, bins: int, extent: int) -> np.ndarray:
     """(bins, extent) float64: what each cell weighs in each bin; positions in float32 steps."""
     matrix = np.zeros((bins, extent))
-    scale = np.float32(1) / np.float32(stride)
     with np.errstate(invalid="ignore"):
-        start, end = low * scale - np.float32(0.5), high * scale - np.float32(0.5)
+        start, end = (side / np.float32(stride) - np.float32(0.5) for side in (low, high))
         size = (end - start) / np.float32(bins)
     if not (size > 0 and np.isfinite(size)):
         return matrix
@@ -190,8 +189,11 @@ def expected_bins(case: RoiCase, maps: list[np.ndarray], boxes: np.ndarray) -> n
             rows = axis_matrix(box[1], box[3], stride, case.output_size, height)
             columns = axis_matrix(box[0], box[2], stride, case.output_size, width)
             if rows.any() and columns.any():
-                cells = as_float(maps[level][sample], case.element).astype(np.float64)
-                result[sample, number] = rows @ cells @ columns.T
+                top, bottom = np.flatnonzero(rows.any(0))[[0, -1]]
+                left, right = np.flatnonzero(columns.any(0))[[0, -1]]
+                under = maps[level][sample, :, top : bottom + 1, left : right + 1]
+                cells = as_float(under, case.element).astype(np.float64)
+                result[sample, number] = rows[:, top : bottom + 1] @ cells @ columns[:, left : right + 1].T
     return result
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from gpu import SECTIONS, main, record, use_plugins
-from gpu_kernel_rows import Work, measure
+from gpu_box_rows import image_boxes, nms_bytes, roi_bytes
+from gpu_kernel_rows import measure
+from gpu_work import Work
+from nms_kernel import NmsCase
+from roi_kernel import RoiCase
 from sparsevit_runtime.errors import BuildError, SinkError
 from sparsevit_runtime.tensorrt import find_plugins
 from sparsevit_runtime.tensorrt.plugin_library import VARIABLE
@@ -91,6 +96,15 @@ def test_plugins_named_are_those_that_engines_are_opened_with(tmp_path, monkeypa
     assert find_plugins().path == library
 
 
+def test_what_the_kernels_of_boxes_have_to_move():
+    assert nms_bytes(NmsCase(5, 1000)) == 5 * 1000 * 24
+    case = RoiCase(1, 2, 3, 7, "float16", 64, 64)
+    twice = np.array([[(0, 0, 64, 64)] * 2], np.float32)
+    assert roi_bytes(case, twice) == 2 * 16 + (16 * 16 * 3 + 2 * 3 * 49) * 2, "the cells under two boxes count once"
+    boxes = image_boxes(RoiCase(2, 500, 1, height=300, width=700))
+    assert (boxes >= 0).all() and (boxes[..., 2:] <= (700.1, 300.1)).all() and (boxes[..., 2:] > boxes[..., :2]).all()
+
+
 def test_a_dry_run_of_the_kernels_lists_every_row(output, monkeypatch):
     """Without a compiler, too: the reason is in each row."""
     monkeypatch.setenv("PATH", "")
@@ -98,6 +112,7 @@ def test_a_dry_run_of_the_kernels_lists_every_row(output, monkeypatch):
     document = read(output)
     assert set(SECTIONS) <= set(document)
     kernels = {row["kernel"] for row in document["kernels"]}
-    assert kernels == {"score", "gather", "scatter", "scatter_in_place", "letterbox"}
+    boxes = {"nms_keep", "multi_level_roi_align"}
+    assert kernels == {"score", "gather", "scatter", "scatter_in_place", "letterbox", *boxes}
     assert {row["not_run"] for row in document["kernels"]} == {"nvcc is not on PATH"}
     assert all(row["bytes"] > 0 for row in document["kernels"])

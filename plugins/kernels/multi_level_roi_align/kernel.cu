@@ -228,9 +228,8 @@ __global__ void __launch_bounds__(kThreads, 4) multiLevelRoiAlign(RoiMap map0, R
     float const boxHeight = rn::subtract(corners[3], corners[1]);
     int32_t const level = roiLevel(boxWidth, boxHeight, finestScale);
     RoiMap const map = level == 0 ? map0 : level == 1 ? map1 : level == 2 ? map2 : map3;
-    float const scale = rn::divide(1.0F, map.stride);
-    RoiAxis const rows{corners[1], corners[3], scale, shape.bins, map.height};
-    RoiAxis const columns{corners[0], corners[2], scale, shape.bins, map.width};
+    RoiAxis const rows{corners[1], corners[3], map.stride, shape.bins, map.height};
+    RoiAxis const columns{corners[0], corners[2], map.stride, shape.bins, map.width};
     int64_t const plane = int64_t{map.height} * map.width;
     int32_t const area = shape.bins * shape.bins;
     int64_t const sample = box / shape.perSample;

@@ -47,14 +47,14 @@ public:
     static constexpr float kMostSamples{1048576.0F};
 
     //! \param low, high Of the box, pixels of the network's input.
-    //! \param scale Cells per pixel.
+    //! \param stride Pixels per cell.
     //! \param bins Along the axis.
     //! \param extent Cells of the map along the axis, at least 1.
-    SPARSEVIT_HOST_DEVICE RoiAxis(float low, float high, float scale, int32_t bins, int32_t extent)
-        : mStart{rn::subtract(rn::multiply(low, scale), 0.5F)}
+    SPARSEVIT_HOST_DEVICE RoiAxis(float low, float high, float stride, int32_t bins, int32_t extent)
+        : mStart{rn::subtract(rn::divide(low, stride), 0.5F)}
         , mExtent{extent}
     {
-        float const end = rn::subtract(rn::multiply(high, scale), 0.5F);
+        float const end = rn::subtract(rn::divide(high, stride), 0.5F);
         mBin = rn::divide(rn::subtract(end, mStart), static_cast<float>(bins));
         // False for an empty box, for one without end, and for what is no number.
         if (mBin > 0.0F && mBin <= kMostSamples)

@@ -19,9 +19,15 @@ OTHER = "other"
 UNNAMED = "its nodes do not say which part of the network they are; export it again to see its parts apart"
 
 _PREFIX = re.compile(rf"(?<![\w/])(?:stages\.\d+/)?(?:blocks\.\d+/)?({'|'.join(PARTS)})/")
+_BY_FUNCTION = {
+    "WindowScore": "score",
+    "WindowGather": "gather",
+    "WindowScatter": "scatter",
+    "NmsKeep": "head",
+    "MultiLevelRoiAlign": "head",
+}
 #: ONNX Runtime's names of the tensors within an inlined function.
-_INLINED = re.compile(r"_inlfunc_(WindowScore|WindowGather|WindowScatter)")
-_BY_FUNCTION = {"WindowScore": "score", "WindowGather": "gather", "WindowScatter": "scatter"}
+_INLINED = re.compile(rf"_inlfunc_({'|'.join(_BY_FUNCTION)})")
 
 
 def part_of_layer(name: str) -> str:

@@ -160,7 +160,8 @@ def _check_gpu(card: EngineCard, cuda: CudaRuntime, trt: Any, path: Path) -> Non
 def _load_plugins(trt: Any, card: EngineCard, path: Path, log: Any, chosen: Path | None) -> Path | None:
     """Loads the plugin library unless an engine opened before has; returns its path where it is found."""
     registry = trt.get_plugin_registry()
-    loaded = all(capabilities.has_creator(registry, name, PLUGIN_VERSION) for name in PLUGIN_NAMES)
+    # One is enough: a library of before some of these nodes came is loaded, too, and TensorRT takes none twice.
+    loaded = any(capabilities.has_creator(registry, name, PLUGIN_VERSION) for name in PLUGIN_NAMES)
     try:
         library = find_plugins_to_run(card.plugins_path, card.inputs.plugins_sha256, chosen)
         library.check_version(trt.__name__, trt.__version__)

@@ -21,9 +21,9 @@ int32_t roiLevelOf(float width, float height, float finestScale)
 }
 
 //! weights: (bins, extent), zeroed. \return samples of a bin.
-int32_t weightsOf(float low, float high, float scale, int32_t bins, int32_t extent, float* weights)
+int32_t weightsOf(float low, float high, float stride, int32_t bins, int32_t extent, float* weights)
 {
-    sparsevit::RoiAxis const axis{low, high, scale, bins, extent};
+    sparsevit::RoiAxis const axis{low, high, stride, bins, extent};
     for (int32_t i = 0; i < bins; ++i)
     {
         auto const band = axis.band(i);

@@ -24,7 +24,7 @@ def library():
 def weights(library, low, high, stride, bins, extent):
     """((bins, extent) weights, samples of a bin)."""
     matrix = np.zeros((bins, extent), np.float32)
-    samples = library.weightsOf(low, high, 1 / stride, bins, extent, matrix.ctypes.data)
+    samples = library.weightsOf(low, high, stride, bins, extent, matrix.ctypes.data)
     return matrix, samples
 
 

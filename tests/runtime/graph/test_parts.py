@@ -38,6 +38,7 @@ FIXED = ((0.5, 0.5), (0.0,))
         ("node_of_y | stages.0/blocks.0/scatter/WindowScatter (WindowScatter)", "scatter"),
         ("head/merge.0/Conv", "head"),  # the head's own module of that name
         ("head/merge/Conv", "head"),
+        ("node_of_keep | head/proposals/NmsKeep (NmsKeep)", "head"),
         ("__myl_FcAdd_myl12_3", OTHER),
         ("node_MatMul_95", OTHER),
         ("myhead/x overhead/y", OTHER),
@@ -59,8 +60,10 @@ def test_optimisers_nodes_take_the_part_of_what_they_were_made_from():
         Node("Skip", ("stages.0/blocks.0/mlp/Mul_1",), ("stages.0/blocks.0/mlp/Add", "stages.0/merge/Norm"), ""),
         Node("ReorderOutput", ("stages.0/merge/Norm",), ("stage0",), ""),  # only made
         Node("Constant", (), ("nothing reads it",), ""),
+        Node("NonMaxSuppression", ("boxes",), ("_inlfunc_NmsKeep_chosen",), "NonMaxSuppression_5"),
+        Node("RoiAlign", ("map",), ("_inlfunc_MultiLevelRoiAlign_found0",), "RoiAlign_9"),
     ]
-    assert parts_of_nodes(nodes) == ["gather"] * 4 + ["mlp", "mlp+merge", "mlp+merge", OTHER]
+    assert parts_of_nodes(nodes) == ["gather"] * 4 + ["mlp", "mlp+merge", "mlp+merge", OTHER, "head", "head"]
 
 
 @pytest.fixture(scope="module", params=DEPTHS)
