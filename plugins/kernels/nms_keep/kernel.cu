@@ -13,6 +13,7 @@ constexpr int32_t kTile{64}; //!< boxes swept at once, a bit of a word each
 constexpr int32_t kTeams{8}; //!< that share the comparisons of a tile
 constexpr int32_t kSweepThreads{kTile * kTeams};
 constexpr int32_t kBitsPerTeam{kTile / kTeams};
+static_assert(kTile == 64 && kBitsPerTeam == 8); // a word per box, a byte of it per team
 constexpr int64_t kMostBoxes{int64_t{1} << 30};
 
 //! What the two kernels leave for each other; arrays of the whole call, group after group.
@@ -77,8 +78,8 @@ __global__ void __launch_bounds__(kSweepThreads)
 {
     __shared__ Box tile[kTile];
     __shared__ bool isOut[kTile];
-    __shared__ uint8_t suppresses[kTile][kTeams]; //!< bit j of row i: box i suppresses the later box j of the tile
-    __shared__ int32_t places[kTile];             //!< among those kept, or -1
+    __shared__ uint64_t suppresses[kTile]; //!< bit j of word i: box i suppresses the later box j of the tile
+    __shared__ int32_t places[kTile];      //!< among those kept, or -1
     __shared__ int32_t kept;
     int64_t const base = int64_t{blockIdx.x} * count;
     Box* const boxes = workspace.boxes + base;
@@ -111,7 +112,7 @@ __global__ void __launch_bounds__(kSweepThreads)
                 bool const hit = other > member && first + other < taken && overlaps(own, tile[other], iou);
                 bits = static_cast<uint8_t>(bits | (hit ? 1U << i : 0U));
             }
-            suppresses[member][team] = bits;
+            reinterpret_cast<uint8_t*>(suppresses)[member * kTeams + team] = bits; // the lowest byte first
             for (int32_t i = team; i < keptBefore; i += kTeams)
             {
                 if (overlaps(boxes[i], own, iou))
@@ -130,10 +131,7 @@ __global__ void __launch_bounds__(kSweepThreads)
             {
                 bool const stays = !isOut[i] && (out >> i & 1U) == 0 && place < limit;
                 places[i] = stays ? place++ : -1;
-                for (int32_t part = 0; stays && part < kTeams; ++part)
-                {
-                    out |= uint64_t{suppresses[i][part]} << (part * kBitsPerTeam);
-                }
+                out |= stays ? suppresses[i] : 0;
             }
             kept = place;
         }

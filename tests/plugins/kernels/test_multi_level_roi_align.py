@@ -55,6 +55,18 @@ def test_special_boxes(library, size):
         assert bins.any() == meets, box
 
 
+def test_boxes_of_more_cells_than_the_fast_way_takes(library):
+    """Needles, whose area keeps them on the finest map: 500 and 2000 cells along one side."""
+    needles = [(-40, 10, 1960, 12), (20, 30, 8020, 31), (8100, 5, 8190, 60)]
+    for case, boxes in (
+        (RoiCase(1, 3, 2, 7, height=64, width=8192), needles),
+        (RoiCase(1, 3, 2, 14, height=8192, width=64), [(y, x, y2, x2) for x, y, x2, y2 in needles]),
+    ):
+        assert level_of(case, np.array(boxes[1], np.float32)) == 0
+        answer = check_roi(library, HostBuffer, case, 1, given=np.array([boxes], np.float32))
+        assert (answer != 0).any((2, 3, 4)).all()
+
+
 @pytest.mark.parametrize(
     ("side", "level"),
     [
@@ -82,6 +94,16 @@ def test_level_of_every_size_around_the_borders(library):
         found = [library.roiLevelOf(side, side, 56) for side in sides]
         assert found == [level_of(case, np.array([0, 0, side, side], np.float32)) for side in sides]
         assert len(set(found)) == 2 and found == sorted(found)
+
+
+@pytest.mark.parametrize("border", [2, 4, 8])
+def test_a_box_exactly_at_the_border_is_read_from_the_coarser_map(library, border):
+    """One whose relative size and the 1e-6 sum to the border itself, and the next smaller one."""
+    sides = np.float32(border) - np.arange(20, dtype=np.float32) * np.spacing(np.float32(border)) / 2
+    reached = sides + np.float32(1e-6)
+    at, below = sides[reached == border][0], sides[reached < border][0]
+    levels = [library.roiLevelOf(side, side, 1) for side in (at, below)]
+    assert levels == [int(np.log2(border)), int(np.log2(border)) - 1]
 
 
 def test_level_goes_by_the_area(library):
