@@ -15,10 +15,12 @@ from __future__ import annotations
 import onnx
 from onnx.defs import OpSchema
 
+from . import region_nodes
+
 DOMAIN = "sparsevit"
 VERSION = 1
 OPSET = 18
-#: Integers every node carries: the token map, the window, and the shift (0 or window_size // 2).
+#: Integers that the window nodes carry: the token map, the window, and the shift (0 or window_size // 2).
 ATTRIBUTES = ("height", "width", "window_size", "shift")
 
 _TABLES = """
@@ -165,28 +167,38 @@ WindowScatter <height, width, window_size, shift> (x, windows, index) => (y) {{
 
 def functions() -> list[onnx.FunctionProto]:
     """Portable bodies of the nodes, to be added to `model.functions`."""
-    return [onnx.parser.parse_function(text) for text in (_WINDOW_SCORE, _WINDOW_GATHER, _WINDOW_SCATTER)]
+    texts = [_WINDOW_SCORE, _WINDOW_GATHER, _WINDOW_SCATTER]
+    texts += [_HEADER + body for body in (region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN)]
+    return [onnx.parser.parse_function(text) for text in texts]
 
 
 def register_schemas() -> None:
     """Makes the nodes known to the onnx package of this process; the tracer looks them up there. Idempotent."""
-    attributes = [OpSchema.Attribute(name, OpSchema.AttrType.INT, required=True) for name in ATTRIBUTES]
+    kinds = OpSchema.AttrType
+    window = dict.fromkeys(ATTRIBUTES, kinds.INT)
     floats = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
-    types = [("T", floats, "map and windows"), ("I", ["tensor(int64)", "tensor(int32)"], "window ids")]
-
-    def parameter(name: str, type_name: str) -> OpSchema.FormalParameter:
-        return OpSchema.FormalParameter(name, type_name)
-
-    signatures = {
-        "WindowScore": ([parameter("x", "T")], [parameter("scores", "tensor(float)")], types[:1]),
-        "WindowGather": ([parameter("x", "T"), parameter("index", "I")], [parameter("windows", "T")], types),
-        "WindowScatter": (
-            [parameter("x", "T"), parameter("windows", "T"), parameter("index", "I")],
-            [parameter("y", "T")],
-            types,
+    types = [("T", floats, "maps"), ("I", ["tensor(int64)", "tensor(int32)"], "window ids")]
+    number, truth = "tensor(float)", "tensor(bool)"
+    maps = {f"p{level}": "T" for level in range(2, 6)}
+    #: name -> inputs, output, how many of the types, attributes
+    signatures: dict[str, tuple[dict[str, str], dict[str, str], int, dict[str, OpSchema.AttrType]]] = {
+        "WindowScore": ({"x": "T"}, {"scores": number}, 1, window),
+        "WindowGather": ({"x": "T", "index": "I"}, {"windows": "T"}, 2, window),
+        "WindowScatter": ({"x": "T", "windows": "T", "index": "I"}, {"y": "T"}, 2, window),
+        "NmsKeep": (
+            {"boxes": number, "scores": number},
+            {"keep": truth},
+            0,
+            {"iou": kinds.FLOAT, "score_threshold": kinds.FLOAT, "limit": kinds.INT},
+        ),
+        "MultiLevelRoiAlign": (
+            {**maps, "boxes": number},
+            {"regions": "T"},
+            1,
+            {"output_size": kinds.INT, "finest_scale": kinds.INT, "strides": kinds.INTS},
         ),
     }
-    for name, (inputs, outputs, constraints) in signatures.items():
+    for name, (inputs, outputs, kind_count, attributes) in signatures.items():
         if onnx.defs.has(name, DOMAIN):
             continue
         onnx.defs.register_schema(
@@ -194,9 +206,9 @@ def register_schemas() -> None:
                 name,
                 DOMAIN,
                 VERSION,
-                inputs=inputs,
-                outputs=outputs,
-                type_constraints=constraints,
-                attributes=attributes,
+                inputs=[OpSchema.FormalParameter(*parameter) for parameter in inputs.items()],
+                outputs=[OpSchema.FormalParameter(*parameter) for parameter in outputs.items()],
+                type_constraints=types[:kind_count],
+                attributes=[OpSchema.Attribute(key, kind, required=True) for key, kind in attributes.items()],
             )
         )

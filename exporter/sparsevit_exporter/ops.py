@@ -1,5 +1,6 @@
-"""The window operations as torch custom ops, so that a trace keeps each of them as one ONNX node; and three
-of ONNX's own, which PyTorch would take apart: into nodes that a GPU waits for, and at the cost of half of the trace."""
+"""The operations on windows and regions as torch custom ops, so that a trace keeps each of them as one ONNX node; and
+some of ONNX's own, which PyTorch would take apart: into nodes that a GPU waits for, and at the cost of half of the trace.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import onnxscript
 import torch
 from torch import Tensor
 
-from . import nodes, windows
+from . import nodes, regions, windows
 
 
 @torch.library.custom_op("sparsevit::window_score", mutates_args=())
@@ -96,6 +97,61 @@ def _(a: Tensor, b: Tensor) -> Tensor:
     return a.new_empty((*a.shape[:-1], b.shape[-1]))
 
 
+@torch.library.custom_op("sparsevit::gather_rows", mutates_args=())
+def gather_rows(x: Tensor, index: Tensor) -> Tensor:
+    """ONNX's GatherND over each sample's rows: (B, n, ...) at (B, k) int64 -> (B, k, ...)."""
+    return x[torch.arange(len(x), device=x.device)[:, None], index]
+
+
+@gather_rows.register_fake
+def _(x: Tensor, index: Tensor) -> Tensor:
+    return x.new_empty((*index.shape, *x.shape[2:]))
+
+
+@torch.library.custom_op("sparsevit::top_k", mutates_args=())
+def top_k(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """ONNX's TopK over (B, n): the largest and their places, (B, count) each; of equals the first place first."""
+    values, places = x.sort(dim=1, descending=True, stable=True)
+    return values[:, :count].clone(), places[:, :count].clone()
+
+
+@top_k.register_fake
+def _(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    shape = (x.shape[0], count)
+    return x.new_empty(shape), x.new_empty(shape, dtype=torch.int64)
+
+
+@torch.library.custom_op("sparsevit::nms_keep", mutates_args=())
+def nms_keep(boxes: Tensor, scores: Tensor, iou: float, score_threshold: float, limit: int) -> Tensor:
+    """See `regions.nms_keep`."""
+    return regions.nms_keep(boxes, scores, iou, score_threshold, limit)
+
+
+@nms_keep.register_fake
+def _(boxes: Tensor, scores: Tensor, iou: float, score_threshold: float, limit: int) -> Tensor:
+    return torch.empty_like(scores, dtype=torch.bool)
+
+
+@torch.library.custom_op("sparsevit::multi_level_roi_align", mutates_args=())
+def _multi_level_roi_align(
+    maps: Sequence[Tensor], boxes: Tensor, output_size: int, finest_scale: int, strides: Sequence[int]
+) -> Tensor:
+    return regions.multi_level_roi_align(maps, boxes, output_size, finest_scale, strides)
+
+
+@_multi_level_roi_align.register_fake
+def _(maps: Sequence[Tensor], boxes: Tensor, output_size: int, finest_scale: int, strides: Sequence[int]) -> Tensor:
+    return maps[0].new_empty((*boxes.shape[:2], maps[0].shape[1], output_size, output_size))
+
+
+def multi_level_roi_align(
+    maps: Sequence[Tensor], boxes: Tensor, output_size: int, finest_scale: int, strides: Sequence[int]
+) -> Tensor:
+    """See `regions.multi_level_roi_align`; a node in a trace, differentiable elsewhere."""
+    compute = _multi_level_roi_align if torch.compiler.is_exporting() else regions.multi_level_roi_align
+    return compute(list(maps), boxes, output_size, finest_scale, list(strides))
+
+
 def onnx_translations() -> dict:
     """Custom translation table for `torch.onnx.export`."""
     nodes.register_schemas()
@@ -123,6 +179,19 @@ def onnx_translations() -> dict:
     def multiplied(a, b):
         return standard.MatMul(a, b)
 
+    def gathered_rows(x, index):
+        return standard.GatherND(x, standard.Unsqueeze(index, standard.Constant(value_ints=[-1])), batch_dims=1)
+
+    def largest(x, count: int):
+        return standard.TopK(x, standard.Constant(value_ints=[count]), axis=1)
+
+    def kept(boxes, scores, iou: float, score_threshold: float, limit: int):
+        return opset.NmsKeep(boxes, scores, iou=iou, score_threshold=score_threshold, limit=limit)
+
+    def aligned(maps, boxes, output_size: int, finest_scale: int, strides: Sequence[int]):
+        sizes = {"output_size": output_size, "finest_scale": finest_scale, "strides": list(strides)}
+        return opset.MultiLevelRoiAlign(*maps, boxes, **sizes)
+
     namespace = torch.ops.sparsevit
     return {
         namespace.window_score.default: score,
@@ -131,4 +200,8 @@ def onnx_translations() -> dict:
         namespace.matmul.default: multiplied,
         namespace.reshape.default: reshaped,
         namespace.select.default: selected,
+        namespace.gather_rows.default: gathered_rows,
+        namespace.top_k.default: largest,
+        namespace.nms_keep.default: kept,
+        namespace.multi_level_roi_align.default: aligned,
     }
