@@ -74,14 +74,12 @@ def export_checkpoint(request: ExportRequest, progress: Progress = SILENT) -> Pa
         require(module)
     from sparsevit_exporter import ExportOptions, export, load_checkpoint
     from sparsevit_exporter.checkpoints.differences import differences
-    from sparsevit_runtime.windows.geometry import stage_geometries
 
     progress.start(f"reading {request.checkpoint}")
     loaded = load_checkpoint(request.checkpoint, format=request.format)
     network, task = _network(loaded, request)
     height, width = _input_size(loaded, request)
-    backbone = task.backbone_of(network)
-    if told := differences(loaded.format, stage_geometries(height, width, backbone.depths, backbone.window_size)):
+    if told := differences(loaded.format, task.stages(network, height, width), loaded.adapted):
         log.warning("%s", told)
     options = ExportOptions(
         height=height,

@@ -110,7 +110,10 @@ MaxAgeMs = Annotated[
     ),
 ]
 
-SPARSITY_HELP = "Share of windows pruned: 0.6 or 60%, a list per stage (0.6,0.6,0.4,0) or a plan file (.json)."
+SPARSITY_HELP = (
+    "Share of windows pruned: 0.6 or 60%, a list per stage (0.6,0.6,0.4,0), a published plan (cfg1, cfg2 or cfg3) or a "
+    "plan file (.json)."
+)
 
 
 def parse_target(

@@ -32,7 +32,7 @@ from sparsevit_runtime.errors import ExportError
 from sparsevit_runtime.files import write_atomic
 from sparsevit_runtime.progress import SILENT, Progress
 from sparsevit_runtime.sinks.paths import check_folder
-from sparsevit_runtime.windows.geometry import StageGeometry, stage_geometries
+from sparsevit_runtime.windows.geometry import StageGeometry
 from sparsevit_runtime.windows.plan import Plan
 
 from . import parity
@@ -74,7 +74,7 @@ def export(
     task = task_of(network)
     network = copy.deepcopy(network).eval().float().cpu()
     backbone = task.backbone_of(network)
-    stages = stage_geometries(options.height, options.width, backbone.depths, backbone.window_size)
+    stages = task.stages(network, options.height, options.width)
     fixed = None if options.fixed is None else Plan.parse(options.fixed, backbone.depths)
     options = replace(options, fixed=fixed, task=task.check_options(options.task))
     expected = task.class_count(network)
@@ -127,6 +127,8 @@ def _card(
             height=options.height,
             width=options.width,
             layout=options.layout,
+            resize=task.resize(task.check_options(options.task)),
+            pad_multiple=task.pad_multiple,
             mean=_channels("mean", options.mean),
             std=_channels("std", options.std),
         ),

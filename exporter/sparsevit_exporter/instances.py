@@ -24,14 +24,14 @@ class InstanceFeatures:
     """What `InstanceModel` sees in images before it chooses anything, and what follows from a choice.
 
     Attributes:
-        network: network that saw it.
+        network: heads that saw it.
         levels: levels of the pyramid, fine to coarse: (B, C, H, W).
         logits: whether there is an object, of each level: (B, H*W*3) float32.
         deltas: where its box is, of each level: (B, H*W*3, 4) float32.
         input_hw: pixels of the images before they were padded.
     """
 
-    network: InstanceModel
+    network: InstanceHeads
     levels: Sequence[Tensor]
     logits: Sequence[Tensor]
     deltas: Sequence[Tensor]
@@ -60,7 +60,20 @@ class InstanceFeatures:
         return masks_of(self.network.roi_head.mask_head(self.levels, boxes, classes), scores)
 
 
-class InstanceModel(nn.Module):
+class InstanceHeads(nn.Module):
+    """What stands on the backbone."""
+
+    neck: FPN
+    rpn_head: RPNHead
+    roi_head: RoIHead
+
+    def see(self, maps: Sequence[Tensor], input_hw: tuple[int, int]) -> InstanceFeatures:
+        """What can be seen in the backbone's maps of images of that height and width, before they were padded."""
+        levels = self.neck(maps)
+        return InstanceFeatures(self, levels, *self.rpn_head(levels), input_hw)
+
+
+class InstanceModel(InstanceHeads):
     """SparseViT under Mask R-CNN.
 
     Args:
@@ -100,9 +113,3 @@ class InstanceModel(nn.Module):
         height, width = images.shape[2:]
         padded = F.pad(images, (0, -width % PAD_MULTIPLE, 0, -height % PAD_MULTIPLE))
         return self.see(self.backbone(padded, ratios, keep, orders), (height, width))
-
-    def see(self, maps: Sequence[Tensor], input_hw: tuple[int, int]) -> InstanceFeatures:
-        """The same from the backbone's maps; `input_hw` as in `InstanceFeatures`."""
-        levels = self.neck(maps)
-        logits, deltas = self.rpn_head(levels)
-        return InstanceFeatures(self, levels, logits, deltas, input_hw)

@@ -1,6 +1,5 @@
 """The operations on windows and regions as torch custom ops, so that a trace keeps each of them as one ONNX node; and
-some of ONNX's own, which PyTorch would take apart: into nodes that a GPU waits for, and at the cost of half of the trace.
-"""
+some of ONNX's own, which PyTorch would take apart: into nodes that a GPU waits for, at the cost of half the trace."""
 
 from __future__ import annotations
 
@@ -121,6 +120,17 @@ def _(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return x.new_empty(shape), x.new_empty(shape, dtype=torch.int64)
 
 
+@torch.library.custom_op("sparsevit::quotient", mutates_args=())
+def quotient(x: Tensor, divisor: Tensor) -> Tensor:
+    """ONNX's Div of whole numbers that are not negative, rounded down; PyTorch would round by further nodes."""
+    return x // divisor
+
+
+@quotient.register_fake
+def _(x: Tensor, divisor: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
 @torch.library.custom_op("sparsevit::nms_keep", mutates_args=())
 def nms_keep(boxes: Tensor, scores: Tensor, iou: float, score_threshold: float, limit: int) -> Tensor:
     """See `regions.nms_keep`."""
@@ -185,6 +195,9 @@ def onnx_translations() -> dict:
     def largest(x, count: int):
         return standard.TopK(x, standard.Constant(value_ints=[count]), axis=1)
 
+    def divided(x, divisor):
+        return standard.Div(x, divisor)
+
     def kept(boxes, scores, iou: float, score_threshold: float, limit: int):
         return opset.NmsKeep(boxes, scores, iou=iou, score_threshold=score_threshold, limit=limit)
 
@@ -202,6 +215,7 @@ def onnx_translations() -> dict:
         namespace.select.default: selected,
         namespace.gather_rows.default: gathered_rows,
         namespace.top_k.default: largest,
+        namespace.quotient.default: divided,
         namespace.nms_keep.default: kept,
         namespace.multi_level_roi_align.default: aligned,
     }

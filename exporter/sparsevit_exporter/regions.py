@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,26 +31,30 @@ def nms_keep(boxes: Tensor, scores: Tensor, iou: float, score_threshold: float, 
     Returns:
         (G, N) bool.
     """
-    takes_part = (scores > score_threshold) & ~boxes.isnan().any(-1)
-    count = int(takes_part.sum(1).max()) if takes_part.numel() else 0
-    order = scores.masked_fill(~takes_part, -torch.inf).sort(dim=1, descending=True, stable=True).indices[:, :count]
-    sorted_boxes = boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))  # (G, n, 4)
-    alive = takes_part.gather(1, order)
-    x1, y1, x2, y2 = sorted_boxes.unbind(-1)
-    areas = (x2 - x1) * (y2 - y1)
-    proper = (x2 > x1) & (y2 > y1)
-    free = torch.full((len(boxes),), limit, device=boxes.device)
-    for i in range(count):
-        alive[:, i] &= free > 0
-        free -= alive[:, i].long()
-        rest = slice(i + 1, None)
-        width = torch.minimum(x2[:, rest], x2[:, i : i + 1]) - torch.maximum(x1[:, rest], x1[:, i : i + 1])
-        height = torch.minimum(y2[:, rest], y2[:, i : i + 1]) - torch.maximum(y1[:, rest], y1[:, i : i + 1])
-        shared = width.clamp(min=0) * height.clamp(min=0)
-        overlap = shared / (areas[:, i : i + 1] + areas[:, rest] - shared)
-        judged = (alive[:, i] & proper[:, i]).unsqueeze(1) & proper[:, rest]
-        alive[:, rest] &= ~(judged & (overlap > iou))
-    return torch.zeros_like(takes_part).scatter(1, order, alive)
+    keep = np.zeros(tuple(scores.shape), dtype=bool)
+    groups = zip(keep, boxes.detach().cpu().numpy(), scores.detach().cpu().numpy(), strict=True)
+    for kept, own_boxes, own_scores in groups:
+        takes_part = np.flatnonzero((own_scores > score_threshold) & ~np.isnan(own_boxes).any(1))
+        left = takes_part[np.argsort(-own_scores[takes_part], kind="stable")]
+        kept[_greedy(own_boxes[left], left, iou, limit)] = True
+    return torch.from_numpy(keep).to(scores.device)
+
+
+def _greedy(boxes: np.ndarray, numbers: np.ndarray, iou: float, limit: int) -> list[int]:
+    """Numbers of the boxes (n, 4) that are kept, best first; they come by descending score."""
+    kept: list[int] = []
+    while len(numbers) and len(kept) < limit:
+        kept.append(int(numbers[0]))
+        best, boxes, numbers = boxes[0], boxes[1:], numbers[1:]
+        if best[2] > best[0] and best[3] > best[1]:
+            shared = np.minimum(boxes[:, 2:], best[2:]) - np.maximum(boxes[:, :2], best[:2])
+            sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+            common = np.maximum(shared, 0).prod(1)
+            area = (best[2] - best[0]) * (best[3] - best[1])
+            # Where a box is turned inside out it shares nothing, however large the other side of the product.
+            free = ~((sides > 0).all(1) & (common / (area + sides.prod(1) - common) > iou))
+            boxes, numbers = boxes[free], numbers[free]
+    return kept
 
 
 def box_levels(boxes: Tensor, finest_scale: int) -> Tensor:
@@ -97,12 +102,8 @@ def multi_level_roi_align(
             row = row + samples[chosen, None, None] * rows
             index = row[:, :, None, :, None] * columns + column[:, None, :, None]  # (m, bins, bins, 2*gy, 2*gx)
             weight = over_rows[:, :, None, :, None] * over_columns[:, None, :, None]
-            bins = F.embedding_bag(
-                index.flatten(3).flatten(0, 2),
-                cells_table,
-                per_sample_weights=weight.flatten(3).flatten(0, 2),
-                mode="sum",
-            )  # (m*bins*bins, C)
+            index, weight = (x.flatten(3).flatten(0, 2) for x in (index, weight))  # (m*bins*bins, 4*gy*gx)
+            bins = F.embedding_bag(index, cells_table, per_sample_weights=weight, mode="sum")  # (m*bins*bins, C)
             found.append(bins.unflatten(0, (len(chosen), output_size, output_size)).permute(0, 3, 1, 2))
             places.append(samples[chosen] * count + numbers[chosen])
     regions = found[0].new_zeros((batch * count, channels, output_size, output_size))

@@ -9,6 +9,7 @@ is a look-up, whoever reads it.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 
@@ -146,5 +147,6 @@ def trained_state(weights: Mapping[str, Tensor], card: ModelCard) -> dict[str, T
 def _pixels(weight: Tensor, bias: Tensor, card: ModelCard) -> tuple[Tensor, Tensor]:
     if card.input.layout != "camera":
         return from_patches(weight), bias
-    padded = card.input.height % PATCH_SIZE or card.input.width % PATCH_SIZE
-    return unfold_pixels(weight, bias, card.input.mean, card.input.std, centred=bool(padded))
+    multiple = math.lcm(card.input.pad_multiple, PATCH_SIZE)
+    padded = any(size % multiple for size in (card.input.height, card.input.width))
+    return unfold_pixels(weight, bias, card.input.mean, card.input.std, centred=padded)

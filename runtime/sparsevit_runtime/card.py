@@ -50,6 +50,8 @@ class InputCard(_Part):
             scales each axis by itself.
         mean, std: RGB normalisation folded into the weights (``camera``) or expected of the caller (``normalized``).
         pad_value: grey level of letterbox borders.
+        pad_multiple: number of pixels; the graph pads the normalised image with zeros, at the bottom and on the right,
+            to a multiple of it, and its windows lie on what that gives.
     """
 
     height: _Pixels
@@ -59,12 +61,19 @@ class InputCard(_Part):
     mean: tuple[_Mean, _Mean, _Mean]
     std: tuple[_Std, _Std, _Std]
     pad_value: _Byte = 114
+    pad_multiple: Annotated[int, Field(ge=1, le=1024)] = 1
 
     @model_validator(mode="after")
     def _possible(self) -> InputCard:
         if self.height * self.width > _IMAGE_SIZE:
             raise ValueError(f"height {self.height} x width {self.width}, at most {_IMAGE_SIZE} pixels")
         return self
+
+    @property
+    def padded_hw(self) -> tuple[int, int]:
+        """Height and width in pixels of what the graph computes on, see `pad_multiple`."""
+        height, width = self.height, self.width
+        return height + -height % self.pad_multiple, width + -width % self.pad_multiple
 
 
 class FrameInputCard(_Part):
@@ -207,7 +216,7 @@ class ModelCard(_Part):
     @property
     def stages(self) -> tuple[StageGeometry, ...]:
         """Window geometry of every stage at the model's input size."""
-        return stage_geometries(self.input.height, self.input.width, self.windows.depths, self.windows.window_size)
+        return stage_geometries(*self.input.padded_hw, self.windows.depths, self.windows.window_size)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -215,8 +224,8 @@ class ModelCard(_Part):
 
     def to_json(self) -> str:
         left_out: Any = {} if self.inputs else {"inputs": True}  # so that earlier versions read what they can run
-        if self.input.resize == "letterbox":
-            left_out["input"] = {"resize"}
+        defaults = {"resize": "letterbox", "pad_multiple": 1}
+        left_out["input"] = {name for name, value in defaults.items() if getattr(self.input, name) == value}
         return self.model_dump_json(exclude=left_out)
 
     @classmethod

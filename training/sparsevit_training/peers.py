@@ -22,21 +22,9 @@ import onnxruntime
 from sparsevit_runtime import Detections, Timings
 from sparsevit_runtime.errors import ModelError
 from sparsevit_runtime.images.letterbox import Letterbox
+from sparsevit_runtime.tasks.coco_classes import COCO_CLASSES
 from sparsevit_runtime.tasks.detection import DetectionTask
 
-#: Classes of the detectors, in their order.
-# fmt: off
-COCO_CLASSES = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
-    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
-    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis",
-    "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
-    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
-    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed",
-    "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven",
-    "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
-)
-# fmt: on
 _STRIDES = (8, 16, 32)
 _NMS_IOU = 0.65
 #: Boxes (N, 4) of input pixels -> of the frame's.

@@ -26,6 +26,11 @@ class Precision(str, Enum):
     fp16 = "fp16"
 
 
+class Resize(str, Enum):
+    stretch = "stretch"
+    letterbox = "letterbox"
+
+
 def export(
     checkpoint: Annotated[
         Path,
@@ -61,13 +66,27 @@ def export(
         int | None, typer.Option(help="Pixels per label, 1, 2 or 4 (segmentation); 2 unless given.")
     ] = None,
     detections: Annotated[
-        int | None, typer.Option(min=1, help="Boxes returned per image (detection); 100 unless given.")
+        int | None,
+        typer.Option(min=1, help="Boxes returned per image (detection, instances); 100 unless given."),
+    ] = None,
+    proposals: Annotated[
+        int | None,
+        typer.Option(min=1, help="Regions looked at per image (instances); 1000 unless given."),
+    ] = None,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Least score of an object (instances); 0.05 unless given."),
+    ] = None,
+    resize: Annotated[
+        Resize | None,
+        typer.Option(help="How frames come to the input's size (instances); stretch unless given."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the model, in its card; the file's name unless given.")] = None,
     format: Annotated[
         str,
         typer.Option(
-            help="Of the checkpoint: native, reference, timm, microsoft, huggingface or exported; auto tells from it."
+            help="Of the checkpoint: native, reference, mmdet, timm, microsoft, huggingface or exported; auto tells "
+            "from it."
         ),
     ] = "auto",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every row of the parity report.")] = False,
@@ -89,7 +108,13 @@ def export(
     from ..console import file_size, progress_bar, say, stdout
     from ..exporting import ExportRequest, export_checkpoint, failure, parity_table
 
-    own = {"label_stride": label_stride, "detections": detections}
+    own = {
+        "label_stride": label_stride,
+        "detections": detections,
+        "proposals": proposals,
+        "score_threshold": score_threshold,
+        "resize": None if resize is None else resize.value,
+    }
     request = ExportRequest(
         checkpoint=checkpoint,
         output=output,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from sparsevit_runtime.card import ClassCard
 from sparsevit_runtime.errors import CheckpointError, ModelError
 from sparsevit_runtime.model import bundled_models
 from sparsevit_runtime.texts import shown
@@ -14,7 +17,7 @@ from sparsevit_runtime.texts import shown
 from ..card_file import open_exported
 from ..options import IMAGENET_MEAN, IMAGENET_STD
 from ..tasks import task_of
-from . import exported, huggingface, microsoft, native, reference, timm
+from . import exported, huggingface, mask_rcnn, microsoft, native, reference, timm
 from .architecture import build_backbone
 from .files import read_sidecar, read_state
 from .loaded import LoadedCheckpoint
@@ -24,7 +27,9 @@ __all__ = ["FORMATS", "LoadedCheckpoint", "load_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
-_SCHEMES = {form.name: form for form in (reference.FORMAT, timm.FORMAT, microsoft.FORMAT, huggingface.FORMAT)}
+_SCHEMES = {
+    form.name: form for form in (reference.FORMAT, mask_rcnn.FORMAT, timm.FORMAT, microsoft.FORMAT, huggingface.FORMAT)
+}
 FORMATS = (native.NAME, *_SCHEMES, exported.NAME)
 
 
@@ -33,20 +38,21 @@ def load_checkpoint(
 ) -> LoadedCheckpoint:
     """Reads a checkpoint and builds its network.
 
-    Checkpoints of other projects give their backbone; keys of a detector's other parts are ignored, counted in the
-    log and listed in `LoadedCheckpoint.ignored`. Nothing in a file is executed.
+    Checkpoints of other projects give their backbone, and mmdetection's Mask R-CNN all of it; keys of other detectors'
+    other parts are ignored, counted in the log and listed in `LoadedCheckpoint.ignored`. Nothing in a file is executed.
 
     Args:
         path: `.pth`, `.pt`, `.bin`, `.safetensors`, a HuggingFace directory, an exported `.onnx` file, or the name of a
             bundled model.
         format: one of `FORMATS`, or ``auto`` to tell it from the keys. ``reference`` reads the backbone alone out of a
-            native checkpoint.
+            native checkpoint, or one of mmdetection's.
         config: arguments of `SparseViT` that replace those inferred from the weights' shapes. Another `window_size`
             interpolates the relative position biases.
 
     Raises:
         CheckpointError: the file cannot be read, is of no known format, or its keys do not fit: missing and unknown
-            keys inside the backbone are named, and so is the format that fits best.
+            keys inside the backbone are named, and so is the format that fits best. Two-stage detectors whose heads
+            are not the published ones' say what differs.
     """
     if format not in ("auto", *FORMATS):
         raise CheckpointError(f"there is no checkpoint format {format!r}; choose one of auto, {', '.join(FORMATS)}")
@@ -121,21 +127,36 @@ def _load_foreign(
         raise KeyMismatch(
             f"read as {form.name}: {error}. Closest format: {closest.name} ({hits} of {len(state)} keys); {advice}"
         ) from error
+    network: nn.Module = backbone
+    classes: tuple[ClassCard, ...] = ()
+    outside: Sequence[str] = parts.outside
+    if form is mask_rcnn.FORMAT:
+        network, classes, outside = mask_rcnn.build(backbone, state, parts, raw.get("meta"))
+    adapted = mask_rcnn.adapted(raw.get("meta")) if form in (mask_rcnn.FORMAT, reference.FORMAT) else None
+    if form is mask_rcnn.FORMAT and not adapted:
+        says = "does not say that" if adapted is None else "says that no"
+        logger.warning(
+            "%s %s windows were left out in its training: not adapted to sparsity, it answers worse the more are left "
+            "out; adapt it first",
+            path,
+            says,
+        )
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     if sidecars:
         preprocessor = read_sidecar(path, "preprocessor_config.json") or {}
         mean, std = huggingface.normalisation(preprocessor) or (mean, std)
     if parts.leftovers:
         logger.info("%s: %d keys are not needed (%s)", path, len(parts.leftovers), listing(parts.leftovers))
-    if parts.outside:
-        logger.warning(
-            "%s: %d keys outside the backbone are ignored (%s)", path, len(parts.outside), listing(parts.outside)
-        )
+    if outside:
+        beyond = "backbone" if network is backbone else "network"
+        logger.warning("%s: %d keys outside the %s are ignored (%s)", path, len(outside), beyond, listing(outside))
     return LoadedCheckpoint(
-        network=backbone.eval(),
-        task=task_of(backbone).name,
+        network=network.eval(),
+        task=task_of(network).name,
         format=form.name,
+        classes=classes,
         mean=mean,
         std=std,
-        ignored=(*parts.outside, *parts.leftovers),
+        ignored=(*outside, *parts.leftovers),
+        adapted=adapted,
     )

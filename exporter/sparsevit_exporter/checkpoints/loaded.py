@@ -26,6 +26,8 @@ class LoadedCheckpoint:
         training: free description of the training.
         metrics: measured figures.
         ignored: keys of the file that belong to parts this network does not have.
+        adapted: True where the file says that windows were left out in its training, False where it says that none
+            were, None where it says nothing.
     """
 
     network: nn.Module
@@ -38,3 +40,4 @@ class LoadedCheckpoint:
     training: dict[str, Any] = field(default_factory=dict)
     metrics: tuple[MetricCard, ...] = ()
     ignored: tuple[str, ...] = ()
+    adapted: bool | None = None

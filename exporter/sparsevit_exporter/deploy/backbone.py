@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from sparsevit_runtime.windows.geometry import StageGeometry, stage_geometries
+from sparsevit_runtime.windows.geometry import PATCH_SIZE, StageGeometry, stage_geometries
 from sparsevit_runtime.windows.plan import Plan, kept_windows
 
 from .. import ops
@@ -103,6 +104,7 @@ class DeployedBackbone(nn.Module):
     Args:
         net: trained backbone; left untouched.
         height, width: input size in pixels.
+        pad_multiple: number of pixels, see `InputCard`.
         mean, std: RGB normalisation, in bytes.
         camera: input layout, see `DeployedPatchEmbed`.
         plan: freezes the plan; None makes `keep` an input.
@@ -114,6 +116,7 @@ class DeployedBackbone(nn.Module):
         net: SparseViT,
         height: int,
         width: int,
+        pad_multiple: int,
         mean: Sequence[float],
         std: Sequence[float],
         camera: bool,
@@ -123,9 +126,12 @@ class DeployedBackbone(nn.Module):
         super().__init__()
         self.plan = plan
         self.dtype = dtype
-        geometries = stage_geometries(height, width, net.depths, net.window_size)
+        multiple = math.lcm(pad_multiple, PATCH_SIZE)
+        geometries = stage_geometries(
+            height + -height % multiple, width + -width % multiple, net.depths, net.window_size
+        )
         self.pairs = [g.pairs for g in geometries]
-        self.embed = DeployedPatchEmbed(net.patch_embed, height, width, mean, std, camera, dtype)
+        self.embed = DeployedPatchEmbed(net.patch_embed, height, width, multiple, mean, std, camera, dtype)
         self.score = WindowCounts(geometries)
         stages = nn.ModuleList(DeployedStage(s, g) for s, g in zip(net.stages, geometries, strict=True)).to(dtype)
         self.stages = cast("Sequence[DeployedStage]", stages)

@@ -44,6 +44,7 @@ class DeployedPatchEmbed(nn.Module):
     Args:
         embed: trained.
         height, width: size of the image in pixels.
+        pad_multiple: number of pixels that the image is padded to a multiple of, a multiple of a patch's.
         mean, std: RGB normalisation, in bytes.
         camera: the input is (B, H, W, 3) uint8 BGR; else it is (B, 3, H, W) float32 RGB, already normalised.
         dtype: type of the tokens.
@@ -56,6 +57,7 @@ class DeployedPatchEmbed(nn.Module):
         embed: PatchEmbed,
         height: int,
         width: int,
+        pad_multiple: int,
         mean: Sequence[float],
         std: Sequence[float],
         camera: bool,
@@ -63,7 +65,7 @@ class DeployedPatchEmbed(nn.Module):
     ) -> None:
         super().__init__()
         self.camera, self.dtype = camera, dtype
-        self.pads = (-height % PATCH_SIZE, -width % PATCH_SIZE)
+        self.pads = (-height % pad_multiple, -width % pad_multiple)
         assert embed.projection.bias is not None
         weight, bias = embed.projection.weight.detach(), embed.projection.bias.detach()
         if camera:

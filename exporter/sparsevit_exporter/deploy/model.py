@@ -34,7 +34,14 @@ class DeployedModel(nn.Module):
         input_hw = (options.height, options.width)
         dtype = torch.float16 if options.precision == "fp16" else torch.float32
         self.backbone = DeployedBackbone(
-            trained, *input_hw, options.mean, options.std, options.layout == "camera", options.fixed, dtype
+            trained,
+            *input_hw,
+            task.pad_multiple,
+            options.mean,
+            options.std,
+            options.layout == "camera",
+            options.fixed,
+            dtype,
         )
         own = task.check_options(options.task)
         self.answers = fold_norms(task.deploy(copy.deepcopy(network), input_hw, own)).to(dtype)

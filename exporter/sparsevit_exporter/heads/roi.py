@@ -51,7 +51,7 @@ class BoxHead(nn.Module):
         self.fc_reg = nn.Linear(hidden, 4 * num_classes)
 
     def forward(self, levels: Sequence[Tensor], proposals: Tensor) -> tuple[Tensor, Tensor]:
-        """Levels, proposals (B, P, 4) -> float32 logits (B, P, K + 1), the background's last, and deltas (B, P, K, 4)."""
+        """Levels, proposals (B, P, 4) -> float32 logits (B, P, K + 1), background last, and deltas (B, P, K, 4)."""
         count = proposals.shape[1]
         x = ops.reshape(regions_of(levels, proposals, BOX_SIZE), (-1, self.shared_fcs[0].in_features))
         for layer in self.shared_fcs:
@@ -95,8 +95,9 @@ def select_detections(boxes: Tensor, scores: Tensor, count: int, threshold: floa
     kept = ops.reshape(flat_scores.masked_fill(~keep, 0.0), (-1, classes * each))
     best, places = ops.top_k(kept, count)
     chosen = ops.gather_rows(ops.reshape(boxes, (0, classes * each, 4)), places)
+    of_class = ops.quotient(places, torch.tensor(each, device=places.device))
     found = best > 0
-    return chosen.masked_fill(~found.unsqueeze(-1), 0.0), best, (places // each).masked_fill(~found, 0)
+    return chosen.masked_fill(~found.unsqueeze(-1), 0.0), best, of_class.masked_fill(~found, 0)
 
 
 class MaskHead(nn.Module):

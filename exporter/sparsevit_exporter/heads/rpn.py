@@ -63,21 +63,19 @@ class RPNHead(nn.Module):
             input_hw: pixels that boxes are clipped to.
 
         Returns:
-            Boxes (B, L, K, 4) and scores (B, L, K) float32, by descending score where a level has more than
-            `CANDIDATES`; `NONE` where a level has fewer, and where no area is left.
+            Boxes (B, L, K, 4) and scores (B, L, K) float32, by descending score; `NONE` where a level has fewer, and
+            where no area is left.
         """
         most = min(CANDIDATES, max(x.shape[1] for x in logits))
         best, chosen, places = [], [], []
         for x, own in zip(logits, deltas, strict=True):
-            count = x.shape[1]
-            scores = x.sigmoid()
-            if count > most:
-                scores, place = ops.top_k(scores, most)
-                own = ops.gather_rows(own, place)
-            else:
-                place = torch.arange(most, device=x.device).expand(x.shape[0], most)
-                scores = nn.functional.pad(scores, (0, most - count), value=NONE)
-                own = nn.functional.pad(own, (0, 0, 0, most - count))
+            missing = max(0, most - x.shape[1])
+            scores, place = ops.top_k(x.sigmoid(), most - missing)
+            own = ops.gather_rows(own, place)
+            if missing:
+                scores = nn.functional.pad(scores, (0, missing), value=NONE)
+                place = nn.functional.pad(place, (0, missing))
+                own = nn.functional.pad(own, (0, 0, 0, missing))
             best.append(scores)
             chosen.append(own)
             places.append(place)
@@ -86,11 +84,11 @@ class RPNHead(nn.Module):
         return boxes, torch.stack(best, 1).masked_fill(~has_area(boxes), NONE)
 
     def _anchors(self, places: Tensor, columns: Sequence[int]) -> Tensor:
-        """Anchors at places (B, L, K) of the levels, worked out: a table of all would be of 100 000 boxes, in float32."""
-        cells = places // len(RATIOS)
+        """Anchors at places (B, L, K) of the levels, worked out: a table of all of them would hold 100 000 boxes."""
+        cells = ops.quotient(places, torch.tensor(len(RATIOS), device=places.device))
         width = torch.tensor(columns, device=places.device)[:, None]  # (L, 1)
         stride = torch.tensor(self.strides, dtype=torch.float32, device=places.device)[:, None]
-        y = cells // width
+        y = ops.quotient(cells, width)
         x = cells - y * width
         sides = torch.tensor([[SCALE / math.sqrt(r) / 2, SCALE * math.sqrt(r) / 2] for r in RATIOS])
         half = ops.select(sides.to(places.device), places - cells * len(RATIOS)) * stride[..., None]  # (B, L, K, 2)

@@ -11,6 +11,7 @@ from sparsevit_runtime.errors import CheckpointError, ExportError
 from .backbone import BackboneTask
 from .base import HeadConfig, Task
 from .detection import DetectionTask
+from .instances import InstancesTask
 from .segmentation import SegmentationTask
 
 __all__ = ["HeadConfig", "Task", "known_tasks", "register", "task_of"]
@@ -52,5 +53,5 @@ def task_of(network: nn.Module | str) -> Task[Any]:
     )
 
 
-for _task in (SegmentationTask, DetectionTask, BackboneTask):
+for _task in (SegmentationTask, DetectionTask, InstancesTask, BackboneTask):
     register(_task)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping
 from dataclasses import fields
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.errors import CheckpointError, ExportError
+from sparsevit_runtime.windows.geometry import StageGeometry, stage_geometries
 
 from ..backbone import SparseViT
 from ..options import TaskOptions
@@ -42,6 +43,7 @@ class Task(ABC, Generic[Options]):
         head_config: arguments that rebuild a network's head; None for networks without one.
         options: type of the task's own export options.
         compared_only: outputs of the deployed head that are compared with PyTorch, and then dropped from the file.
+        pad_multiple: number of pixels that the network pads images to a multiple of, see `InputCard`.
     """
 
     name: ClassVar[str]
@@ -49,10 +51,21 @@ class Task(ABC, Generic[Options]):
     head_config: ClassVar[type[HeadConfig] | None] = HeadConfig
     options: ClassVar[type[TaskOptions]] = TaskOptions
     compared_only: ClassVar[tuple[str, ...]] = ()
+    pad_multiple: ClassVar[int] = 1
 
     def backbone_of(self, network: nn.Module) -> SparseViT:
         """The backbone of one of the task's networks."""
         return network.backbone  # type: ignore[return-value]
+
+    def stages(self, network: nn.Module, height: int, width: int) -> tuple[StageGeometry, ...]:
+        """Window geometry of a network for images of (height, width) pixels."""
+        backbone, multiple = self.backbone_of(network), self.pad_multiple
+        padded = height + -height % multiple, width + -width % multiple
+        return stage_geometries(*padded, backbone.depths, backbone.window_size)
+
+    def resize(self, options: Options) -> Literal["letterbox", "stretch"]:
+        """How a frame comes to the input's size, as the card says it."""
+        return "letterbox"
 
     def network_in(self, network: nn.Module, task: Task[Any]) -> nn.Module | None:
         """What this task exports of a network of `task`: all of it, a part, or None where it lacks the head."""

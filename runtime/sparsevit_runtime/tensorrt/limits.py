@@ -42,7 +42,8 @@ def largest_input(card: ModelCard, windows: int) -> tuple[int, int]:
     full = card.input.height, card.input.width
     for width in range(full[1], 0, -1):
         height = max(1, full[0] * width // full[1])
-        stages = stage_geometries(height, width, card.windows.depths, card.windows.window_size)
+        padded = card.input.model_copy(update={"height": height, "width": width}).padded_hw
+        stages = stage_geometries(*padded, card.windows.depths, card.windows.window_size)
         if max(stage.windows for stage in stages) <= windows:
             return height, width
     return 1, 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +30,16 @@ _NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:[eE]([+-]?[0
 _MOST_BYTES = 1 << 20
 #: Blocks of a stage are no more.
 _MOST_BLOCKS = 1 << 16
-_FORMS = "a number (0.6 or 60%), a list per stage (0.6,0.6,0.4,0) or a JSON plan file"
+#: Plans that SparseViT was published with, for Swin-T, by name (Chen et al., CVPR 2023).
+PUBLISHED: Mapping[str, tuple[tuple[float, ...], ...]] = {
+    "cfg1": ((0.3, 0.3), (0.0, 0.0), (0.1, 0.1, 0.2, 0.2, 0.2, 0.2), (0.0, 0.0)),
+    "cfg2": ((0.6, 0.6), (0.0, 0.0), (0.2, 0.2, 0.4, 0.4, 0.5, 0.5), (0.0, 0.0)),
+    "cfg3": ((0.7, 0.7), (0.0, 0.0), (0.2, 0.2, 0.4, 0.4, 0.5, 0.5), (0.0, 0.0)),
+}
+_FORMS = (
+    f"a number (0.6 or 60%), a list per stage (0.6,0.6,0.4,0), a published plan ({', '.join(PUBLISHED)}) or a JSON "
+    "plan file"
+)
 
 #: A number for all blocks, one number per stage, one list (per block or per pair) per stage, a plan, a plan file, or
 #: any of these as text.
@@ -94,7 +103,8 @@ class Plan:
         Args:
             value: a number; one number per stage; one list per stage with a ratio per block or per block pair; a Plan;
                 a text of one of these, as on the command line (``.6``, ``60%``, ``0.6,0.6,0.4,0``, ``[0.6,0,0.4,0]``);
-                or the path of a JSON plan file (``{"schema": 1, "ratios": [...]}``).
+                the name of one of `PUBLISHED`, for networks of their depths; or the path of a JSON plan file
+                (``{"schema": 1, "ratios": [...]}``).
             depths: blocks per stage.
 
         Raises:
@@ -126,6 +136,15 @@ class Plan:
         ratio = ratio_of_text(text)
         if ratio is not None:
             return cls.uniform(ratio, depths)
+        if text in PUBLISHED:
+            published = cls(PUBLISHED[text])
+            blocks = [len(stage) for stage in published.ratios]
+            if blocks != list(depths):
+                raise PlanError(
+                    f"{text} is a published plan of a network with {blocks} blocks per stage, the model has "
+                    f"{list(depths)}; give ratios of its own, or ./{text} for a plan file of that name"
+                )
+            return published
         parts = text.split(",")
         if len(parts) > 1 and all(map(_NUMBER.fullmatch, parts)):
             return cls._from_stages(parts, depths)

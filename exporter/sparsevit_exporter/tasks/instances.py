@@ -1,0 +1,194 @@
+"""Boxes and their classes, with a mask each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from sparsevit_runtime.agreement import READ_BACK
+from sparsevit_runtime.card import ModelCard
+from sparsevit_runtime.errors import ExportError
+
+from ..heads.roi import select_detections
+from ..heads.rpn import select_proposals
+from ..instances import PAD_MULTIPLE, STAGES, InstanceFeatures, InstanceHeads, InstanceModel
+from ..options import TaskOptions
+from ..parity_report import ParityRow, ParityRun
+from .base import HeadConfig, Task
+
+Resize = Literal["letterbox", "stretch"]
+#: Pixels by which a box of the graph may differ from one decoded in PyTorch.
+_SAME_PIXELS = 1e-2
+_LEVELS = tuple(f"level{i}" for i in range(STAGES))
+_RAW = ("logits", "deltas")
+
+
+class InstanceHeadConfig(HeadConfig):
+    """`HeadConfig` with the width of the box head."""
+
+    hidden: int = Field(ge=1)
+
+
+@dataclass(frozen=True)
+class InstanceOptions(TaskOptions):
+    """Export options of instance segmentation; the defaults are the published ones.
+
+    Attributes:
+        proposals: regions of an image that the box head looks at.
+        detections: objects returned per image.
+        score_threshold: smallest score of an object, exclusive.
+        resize: way from a frame to the input, as the card says it.
+    """
+
+    proposals: int = 1000
+    detections: int = 100
+    score_threshold: float = 0.05
+    resize: Resize = "stretch"
+
+    def __post_init__(self) -> None:
+        for name in ("proposals", "detections"):
+            if getattr(self, name) < 1:
+                raise ExportError(f"{name} is {getattr(self, name)}; at least one is needed per image")
+        if not 0 <= self.score_threshold < 1:
+            raise ExportError(f"score_threshold is {self.score_threshold}; scores are from 0 to 1")
+        if self.resize not in get_args(Resize):
+            raise ExportError(f"resize is {self.resize!r}; frames come to the input by {' or '.join(get_args(Resize))}")
+
+
+class DeployedInstances(InstanceHeads):
+    """The answers, and what they were chosen from, step by step."""
+
+    def __init__(self, network: InstanceModel, input_hw: tuple[int, int], options: InstanceOptions) -> None:
+        super().__init__()
+        self.neck, self.rpn_head, self.roi_head = network.neck, network.rpn_head, network.roi_head
+        self.input_hw, self.options = input_hw, options
+
+    def forward(self, maps: Sequence[Tensor]) -> dict[str, Tensor]:
+        features = self.see(maps, self.input_hw)
+        boxes, scores = features.candidates()
+        seen = {"candidate_boxes": boxes, "candidate_scores": scores}
+        proposals = select_proposals(boxes, scores, min(self.options.proposals, scores[0].numel()))
+        seen |= dict(zip(("proposals", "proposal_scores"), proposals, strict=True))
+        boxes, scores = features.classified(*proposals)
+        seen |= {"class_boxes": boxes, "class_scores": scores}
+        count = min(self.options.detections, scores[0].numel())
+        found = select_detections(boxes, scores, count, self.options.score_threshold)
+        answers = dict(zip(("boxes", "scores", "classes"), found, strict=True)) | {"masks": features.masks(*found)}
+        levels = {name: level.float() for name, level in zip(_LEVELS, features.levels)}
+        return answers | levels | {name: torch.cat(list(getattr(features, name)), 1) for name in _RAW} | seen
+
+
+class InstancesTask(Task[InstanceOptions]):
+    """Boxes (B, D, 4) xyxy in input pixels, scores (B, D) descending, classes (B, D), masks (B, D, 28, 28)."""
+
+    name = InstanceModel.task
+    network = InstanceModel
+    head_config = InstanceHeadConfig
+    options = InstanceOptions
+    compared_only = (
+        *(*_LEVELS, *_RAW, "candidate_boxes", "candidate_scores"),
+        *("proposals", "proposal_scores", "class_boxes", "class_scores"),
+    )
+    pad_multiple = PAD_MULTIPLE
+
+    def resize(self, options: InstanceOptions) -> Resize:
+        return options.resize
+
+    def deploy(self, network: nn.Module, input_hw: tuple[int, int], options: InstanceOptions) -> nn.Module:
+        assert isinstance(network, InstanceModel)
+        return DeployedInstances(network, input_hw, options)
+
+    def compare(self, run: ParityRun, expected: InstanceFeatures, outputs: Mapping[str, Tensor]) -> list[ParityRow]:
+        """Step by step, each in PyTorch from what the graph gave for the one before: of boxes that overlap about as
+        much as they may, rounding decides which stays."""
+        raw = {name: torch.cat(list(getattr(expected, name)), 1) for name in _RAW} | dict(zip(_LEVELS, expected.levels))
+        rows = [run.real(name, outputs[name], raw[name]) for name in raw]
+        seen = _as_seen(expected, outputs)
+        candidates, proposals, found, classified = (
+            [outputs[name] for name in names]
+            for names in (
+                ("candidate_boxes", "candidate_scores"),
+                ("proposals", "proposal_scores"),
+                ("boxes", "scores", "classes"),
+                ("class_boxes", "class_scores"),
+            )
+        )
+        chosen = select_proposals(*candidates, proposals[1].shape[1])
+        boxes, scores = seen.classified(*proposals)
+        # Where fewer are found than may be, the rows past the last have score 0: those above it were above the
+        # threshold, which the graph alone knows.
+        threshold = float(found[1][found[1] > 0].min()) if bool((found[1] > 0).any()) else 1.0
+        kept = select_detections(*classified, found[1].shape[1], threshold - run.limits.same)
+        masks = seen.masks(*found)
+        allowed = 1.0 - run.limits.detections
+        return [
+            *rows,
+            run.wrong("candidates", _wrong(candidates, seen.candidates(), run.limits.same), allowed),
+            run.wrong("proposals", _wrong(proposals, chosen, run.limits.same), allowed),
+            run.real("class_scores", classified[1], scores),
+            run.real("class_boxes", classified[0], boxes),
+            run.wrong("detections", _wrong(found, kept, run.limits.same), allowed),
+            run.real("masks", outputs["masks"], masks),
+        ]
+
+    def head_in_file(self, card: ModelCard, weights: MutableMapping[str, Tensor]) -> dict[str, Any]:
+        channels = weights["neck.lateral_convs.0.conv.weight"].shape[0]
+        hidden = weights["roi_head.bbox_head.shared_fcs.0.weight"].shape[0]
+        return {"num_classes": len(card.classes), "channels": channels, "hidden": hidden}
+
+    def agreement(self, answer: InstanceFeatures, outputs: Mapping[str, Tensor], card: ModelCard) -> float:
+        """Of the file's objects: how many are among the network's boxes before any is left out, as a file does not say
+        how many proposals it takes; and their masks. 1 where nothing is found."""
+        boxes, scores, classes = (outputs[name] for name in ("boxes", "scores", "classes"))
+        found = scores[0] > 0
+        if not bool(found.any()):
+            return 1.0
+        all_proposals = answer.proposals(answer.candidates()[1][0].numel())
+        ours, our_scores = answer.classified(*all_proposals)  # (1, K, P, 4), (1, K, P)
+        places = classes[0, found]
+        near = (ours[0, places] - boxes[0, found, None]).abs().amax(-1) < READ_BACK.difference * max(
+            card.input.padded_hw
+        )
+        same = near & ((our_scores[0, places] - scores[0, found, None]).abs() < READ_BACK.difference)
+        masks = (answer.masks(boxes, scores, classes) - outputs["masks"])[0, found].abs() < READ_BACK.difference
+        return min(float(same.any(-1).float().mean()), float(masks.float().mean()))
+
+
+def _as_seen(features: InstanceFeatures, outputs: Mapping[str, Tensor]) -> InstanceFeatures:
+    """The features with what the graph saw in place of what PyTorch did."""
+    levels = [outputs[name] for name in _LEVELS]
+    levels.append(F.max_pool2d(levels[-1], kernel_size=1, stride=2))
+    counts = [logits.shape[1] for logits in features.logits]
+    logits, deltas = (outputs[name].split(counts, 1) for name in _RAW)
+    return replace(features, levels=levels, logits=logits, deltas=deltas)
+
+
+def _wrong(ours: Sequence[Tensor], theirs: Sequence[Tensor], same: float) -> float:
+    """`_missing`, the larger of both ways."""
+    return max(_missing(ours, theirs, same), _missing(theirs, ours, same))
+
+
+def _missing(found: Sequence[Tensor], expected: Sequence[Tensor], same: float) -> float:
+    """Share of boxes that are not among the expected ones of their score and class; those of the last score may be
+    others, as any of equal ones can fall off.
+
+    Args:
+        found, expected: boxes (..., N, 4), scores (..., N), and classes (..., N) where they have some.
+        same: difference of equal scores.
+    """
+    (boxes, scores, *classes), (other_boxes, other_scores, *other_classes) = (
+        [x.flatten(0, -2 - (i == 0)) if x.ndim > 2 + (i == 0) else x for i, x in enumerate(side)]
+        for side in (found, expected)
+    )
+    is_same = torch.cdist(boxes, other_boxes, p=torch.inf) < _SAME_PIXELS  # (G, N, N)
+    is_same &= (scores[:, :, None] - other_scores[:, None]).abs() < same
+    for ours, theirs in zip(classes, other_classes):
+        is_same &= ours[:, :, None] == theirs[:, None]
+    at_cut = (scores - other_scores[:, -1:]).abs() < same
+    return float((~(is_same.any(-1) | at_cut)).float().mean())
