@@ -33,14 +33,10 @@ def decode(boxes: np.ndarray, deltas: np.ndarray, stds: tuple[float, ...], input
 
 def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Intersection over union, without + 1; 0 with a box without area."""
-    found = np.zeros(len(boxes))
-    for i, other in enumerate(boxes):
-        areas = [(b[2] - b[0]) * (b[3] - b[1]) if b[2] > b[0] and b[3] > b[1] else 0.0 for b in (box, other)]
-        w = min(box[2], other[2]) - max(box[0], other[0])
-        h = min(box[3], other[3]) - max(box[1], other[1])
-        if min(areas) > 0 and w > 0 and h > 0:
-            found[i] = w * h / (sum(areas) - w * h)
-    return found
+    areas = [np.prod(np.maximum(b[:, 2:] - b[:, :2], 0), 1) for b in (box[None], boxes)]
+    shared = np.prod(np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0), 1)
+    shared[np.minimum(*areas) == 0] = 0.0
+    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-300)
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, iou: float) -> list[int]:

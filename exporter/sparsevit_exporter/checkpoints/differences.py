@@ -42,7 +42,8 @@ def differences(format: str, stages: Sequence[StageGeometry], adapted: bool | No
         reasons.append(f"it pads before the norm ({_stages(padded)}; not at multiples of {step} pixels)")
     if shifted:
         reasons.append(f"it keeps the shift on maps of one window ({_stages(shifted)}; not at larger inputs)")
-    told = f"SparseViT will answer otherwise than this {format} Swin: {', and '.join(reasons)}{unless}"
+    whose = mask_rcnn.FORMAT.name if format in _MMDET else format
+    told = f"SparseViT will answer otherwise than this {whose} Swin: {', and '.join(reasons)}{unless}"
     return told if reasons else None
 
 

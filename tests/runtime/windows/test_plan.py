@@ -239,3 +239,17 @@ def test_a_plan_file_that_names_a_file_is_refused(tmp_path):
 def test_an_integer_of_thousands_of_digits_is_refused(nested):
     with pytest.raises(PlanError, match="a plan is|not a ratio"):
         Plan.parse([10**5000, 0, 0, 0] if nested else 10**5000, DEPTHS)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("cfg1", 403), ("cfg2", 230), ("cfg3", 172)])
+def test_published_plans_by_name(name, kept):
+    plan = Plan.parse(name, DEPTHS)
+    assert plan.keep(STAGES)[0] == kept and plan.keep(STAGES)[1] == 144
+    with pytest.raises(PlanError, match=rf"{name} is a published plan .*\[2, 2, 6, 2\].*\[2, 2, 18, 2\].*\./{name}"):
+        Plan.parse(name, (2, 2, 18, 2))
+
+
+def test_a_file_of_a_published_plans_name_is_reached_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Plan.uniform(0.5, DEPTHS).save("cfg2")
+    assert Plan.parse("./cfg2", DEPTHS) == Plan.uniform(0.5, DEPTHS) != Plan.parse("cfg2", DEPTHS)
