@@ -16,6 +16,7 @@ from networks import randomize
 from shared_files import made_once
 from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export, load_checkpoint
 from sparsevit_exporter.checkpoints import LoadedCheckpoint
+from sparsevit_exporter.instances import InstanceFeatures
 from sparsevit_exporter.tasks import task_of
 from sparsevit_runtime.card import CARD_KEY, ClassCard, ModelCard
 from sparsevit_runtime.images.probe import probe_image
@@ -197,4 +198,14 @@ def native_document(network: torch.nn.Module, classes: Sequence[ClassCard] = (),
 
 
 def _flat(answer) -> list[torch.Tensor]:
+    if isinstance(answer, InstanceFeatures):
+        return [*answer.levels, *answer.logits, *answer.deltas, *_second_stage(answer)]
     return [answer] if isinstance(answer, torch.Tensor) else list(answer)
+
+
+def _second_stage(answer: InstanceFeatures) -> tuple[torch.Tensor, ...]:
+    """What the heads make of boxes that are the same for any network."""
+    boxes = torch.tensor([[[3.0, 5.0, 40.0, 60.0], [10.0, 10.0, 70.0, 30.0]]]).expand(len(answer.levels[0]), -1, -1)
+    classes = torch.zeros(boxes.shape[:2], dtype=torch.int64)
+    heads = answer.network.roi_head
+    return *heads.bbox_head(answer.levels, boxes), heads.mask_head(answer.levels, boxes, classes)

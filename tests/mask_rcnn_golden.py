@@ -23,6 +23,8 @@ MEAN = np.array((123.675, 116.28, 103.53), np.float32)
 STD = np.array((58.395, 57.12, 57.375), np.float32)
 CHANNELS, HIDDEN, CLASSES = 64, 128, 80
 _SEED = 7
+#: Pixels by which a box may be off.
+_SAME_PIXELS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,24 @@ def golden_network() -> InstanceModel:
     network = InstanceModel(SparseViT(32, (2, 2, 2, 2), (1, 2, 4, 8)), CLASSES, CHANNELS, HIDDEN)
     network.load_state_dict(golden_state(), strict=True)
     return network.eval()
+
+
+def check_proposals(found: np.ndarray, case: Case) -> None:
+    """All of them, as a set."""
+    apart = np.abs(found[:, None, :4] - case.proposals[None, :, :4]).max(-1)
+    assert (apart.min(0) < _SAME_PIXELS).all() and (apart.min(1) < _SAME_PIXELS).all()
+    np.testing.assert_allclose(np.sort(found[:, 4]), np.sort(case.proposals[:, 4]), atol=1e-5)
+
+
+def check_detections(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, case: Case) -> None:
+    """All of them in order, in pixels of the network's input; those of equal score may change places."""
+    assert len(scores) == len(case.labels)
+    np.testing.assert_allclose(scores, case.boxes[:, 4], atol=2e-5)
+    expected = case.boxes[:, :4] * case.scale
+    for i in np.flatnonzero((np.abs(boxes - expected).max(1) > 2 * _SAME_PIXELS) | (classes != case.labels)):
+        tied = np.flatnonzero(np.abs(case.boxes[:, 4] - scores[i]) < 2e-5)
+        same = (np.abs(expected[tied] - boxes[i]).max(1) < 2 * _SAME_PIXELS) & (case.labels[tied] == classes[i])
+        assert same.any(), f"detection {i}"
 
 
 def _spread(name: str, drawn: torch.Tensor) -> torch.Tensor:
