@@ -190,6 +190,9 @@ def test_errors_are_one_line_and_leave_nothing(sparsevit, broken, line, words):
         "export c.pth -o m.onnx --size 64 --plan 0.5",
         "export c.pth -o m.onnx --size 64 --fixed",
         "export c.pth -o m.onnx --size 64 --task depth",
+        "export c.pth -o m.onnx --size 64 --proposals 0",
+        "export c.pth -o m.onnx --size 64 --score-threshold 2",
+        "export c.pth -o m.onnx --size 64 --resize crop",
     ],
 )
 def test_wrong_usage(sparsevit, line):
