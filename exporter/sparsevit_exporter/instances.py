@@ -70,7 +70,8 @@ class InstanceHeads(nn.Module):
     def see(self, maps: Sequence[Tensor], input_hw: tuple[int, int]) -> InstanceFeatures:
         """What can be seen in the backbone's maps of images of that height and width, before they were padded."""
         levels = self.neck(maps)
-        return InstanceFeatures(self, levels, *self.rpn_head(levels), input_hw)
+        logits, deltas = self.rpn_head(levels)
+        return InstanceFeatures(self, levels, logits, deltas, input_hw)
 
 
 class InstanceModel(InstanceHeads):

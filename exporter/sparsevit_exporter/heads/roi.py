@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
+from ..regions import LEVELS
 from .boxes import decode_boxes
 from .fpn import STRIDES, Convolution
 
-#: Levels that boxes are looked at on.
-LEVELS = slice(0, 4)
 #: Scale in pixels of the boxes that lie on the finest.
 FINEST_SCALE = 56
 #: Factors of the offsets.
@@ -29,7 +28,7 @@ BOX_SIZE, MASK_SIZE = 7, 14
 def regions_of(levels: Sequence[Tensor], boxes: Tensor, size: int) -> Tensor:
     """Levels (B, C, H, W), boxes (B, N, 4) -> (B*N, C, size, size)."""
     channels = levels[0].shape[1]
-    regions = ops.multi_level_roi_align(levels[LEVELS], boxes, size, FINEST_SCALE, STRIDES[LEVELS])
+    regions = ops.multi_level_roi_align(levels[:LEVELS], boxes, size, FINEST_SCALE, STRIDES[:LEVELS])
     return ops.reshape(regions, (-1, channels, size, size))
 
 

@@ -119,12 +119,12 @@ class InstancesTask(Task[InstanceOptions]):
                 ("class_boxes", "class_scores"),
             )
         )
-        chosen = select_proposals(*candidates, proposals[1].shape[1])
+        chosen = select_proposals(candidates[0], candidates[1], proposals[1].shape[1])
         boxes, scores = seen.classified(*proposals)
         # Where fewer are found than may be, the rows past the last have score 0: those above it were above the
         # threshold, which the graph alone knows.
         threshold = float(found[1][found[1] > 0].min()) if bool((found[1] > 0).any()) else 1.0
-        kept = select_detections(*classified, found[1].shape[1], threshold - run.limits.same)
+        kept = select_detections(classified[0], classified[1], found[1].shape[1], threshold - run.limits.same)
         masks = seen.masks(*found)
         allowed = 1.0 - run.limits.detections
         return [
