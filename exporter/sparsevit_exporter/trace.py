@@ -44,9 +44,9 @@ def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelPr
     inputs = (image,) if model.backbone.plan is not None else (image, torch.from_numpy(dense_keep(stages)))
     names = ["image", "keep"][: len(inputs)]
     shapes = {"image": {0: torch.export.Dim("batch")}, "keep": None}
-    with torch.inference_mode():
-        # Run for the outputs' names alone: on one image and no window, as half precision takes the CPU minutes.
-        outputs = list(model(image[:1], *map(torch.zeros_like, inputs[1:])))
+    # Filled while it is traced and read at the end: a run for the names alone takes the CPU an hour in half precision.
+    outputs: list[str] = []
+    noted = model.register_forward_hook(lambda _model, _inputs, answers: outputs.__setitem__(slice(None), answers))
     try:
         with torch.no_grad(), quiet():
             program = torch.onnx.export(
@@ -62,6 +62,8 @@ def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelPr
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"the network cannot be traced: {error}") from error
+    finally:
+        noted.remove()
     assert program is not None  # as it is only without `dynamo`
     proto = program.model_proto
     name_nodes(proto.graph)
