@@ -88,6 +88,30 @@ def test_answers_have_fixed_shapes_and_stay_in_float32(exported):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_whatever_is_found_has_its_row(exported, tmp_path, count):
+    """The same file with a threshold that so many scores are above."""
+    card = card_of(exported.path)
+    feed = {"image": np.random.RandomState(0).randint(0, 256, (1, 72, 100, 3), np.uint8)}
+    feed["keep"] = Plan.dense(card.windows.depths).keep(card.stages)
+    proto = onnx.load(exported.path)
+    of_classes = [n for n in proto.graph.node if n.op_type == "NmsKeep"][1]
+
+    def above(threshold: float) -> dict[str, np.ndarray]:
+        next(a for a in of_classes.attribute if a.name == "score_threshold").f = threshold
+        onnx.save(proto, tmp_path / "model.onnx")
+        return run(tmp_path / "model.onnx", **feed)
+
+    before = above(0.0)
+    scores = np.append(1.0, before["scores"][0])
+    assert scores[-1] > 0
+    found = above((scores[count] + scores[count + 1]) / 2)
+    for name in ("boxes", "scores", "classes", "masks"):
+        np.testing.assert_array_equal(found[name][0, :count], before[name][0, :count])
+        assert not found[name][0, count:].any()  # NaN is something, too
+
+
+@pytest.mark.slow
 def test_the_network_comes_back_from_the_file(exported):
     assert check_comes_back(exported).network.head_config == exported.network.head_config
 
