@@ -178,7 +178,7 @@ def register_schemas() -> None:
     window = dict.fromkeys(ATTRIBUTES, kinds.INT)
     floats = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
     types = [("T", floats, "maps"), ("I", ["tensor(int64)", "tensor(int32)"], "window ids")]
-    number, truth = "tensor(float)", "tensor(bool)"
+    number, mark = "tensor(float)", "tensor(int32)"
     maps = {f"p{level}": "T" for level in range(2, 6)}
     #: name -> inputs, output, how many of the types, attributes
     signatures: dict[str, tuple[dict[str, str], dict[str, str], int, dict[str, OpSchema.AttrType]]] = {
@@ -187,7 +187,7 @@ def register_schemas() -> None:
         "WindowScatter": ({"x": "T", "windows": "T", "index": "I"}, {"y": "T"}, 2, window),
         "NmsKeep": (
             {"boxes": number, "scores": number},
-            {"keep": truth},
+            {"keep": mark},
             0,
             {"iou": kinds.FLOAT, "score_threshold": kinds.FLOAT, "limit": kinds.INT},
         ),

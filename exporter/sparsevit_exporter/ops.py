@@ -199,7 +199,8 @@ def onnx_translations() -> dict:
         return standard.Div(x, divisor)
 
     def kept(boxes, scores, iou: float, score_threshold: float, limit: int):
-        return opset.NmsKeep(boxes, scores, iou=iou, score_threshold=score_threshold, limit=limit)
+        keep = opset.NmsKeep(boxes, scores, iou=iou, score_threshold=score_threshold, limit=limit)
+        return standard.Cast(keep, to=9)  # bool, which a plugin of TensorRT may not answer
 
     def aligned(maps, boxes, output_size: int, finest_scale: int, strides: Sequence[int]):
         sizes = {"output_size": output_size, "finest_scale": finest_scale, "strides": list(strides)}

@@ -44,8 +44,7 @@ NmsKeep <iou, score_threshold, limit> (boxes, scores) => (keep) {
     ones = ConstantOfShape <value: tensor = int32[1] {1}> (chosen_count)
     scores_shape = Shape (scores)
     zeros = ConstantOfShape <value: tensor = int32[1] {0}> (scores_shape)
-    marked = ScatterND (zeros, places, ones)
-    keep = Cast <to: int = 9> (marked)
+    keep = ScatterND (zeros, places, ones)
 }"""
 
 _LEVEL = """

@@ -34,8 +34,10 @@ def session(op, inputs, output, output_type, **attributes):
 def nms_by_node(boxes, scores, iou, threshold, limit):
     inputs = [("boxes", TensorProto.FLOAT, ["G", "N", 4]), ("scores", TensorProto.FLOAT, ["G", "N"])]
     attributes = {"iou": iou, "score_threshold": threshold, "limit": limit}
-    run = session("NmsKeep", inputs, ["G", "N"], TensorProto.BOOL, **attributes)
-    return run.run(None, {"boxes": boxes, "scores": scores})[0]
+    run = session("NmsKeep", inputs, ["G", "N"], TensorProto.INT32, **attributes)
+    keep = run.run(None, {"boxes": boxes, "scores": scores})[0]
+    assert keep.dtype == np.int32 and ((keep == 0) | (keep == 1)).all()
+    return keep == 1
 
 
 def nms_by_torch(boxes, scores, iou, threshold, limit):
