@@ -119,6 +119,7 @@ def _card(
     backbone = task.backbone_of(network)
     fixed = options.fixed
     assert fixed is None or isinstance(fixed, Plan)
+    remark = task.remark(network, task.check_options(options.task))
     return ModelCard(
         name=options.name,
         task=task.name,
@@ -145,7 +146,8 @@ def _card(
         classes=tuple(classes),
         metrics=tuple(metrics),
         training=training,
-        producer=f"sparsevit-edge {sparsevit_runtime.__version__}, torch {torch.__version__.split('+')[0]}",
+        producer=f"sparsevit-edge {sparsevit_runtime.__version__}, torch {torch.__version__.split('+')[0]}"
+        + (f", {remark}" if remark else ""),
     )
 
 

@@ -3,7 +3,7 @@
 The tracer notes in each node's metadata which module it came from. `stages.1/blocks.0/attention/q/MatMul` is the first
 product that the module `stages.1.blocks.0.attention.q` of the deployed backbone computes; `parts.part_of_layer` of the
 runtime reads the part from such names. What no part of the backbone computes (the norms of its maps, the head, the
-decoding) is the head's.
+decoding) is the head's, but for the parts that a head keeps apart.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from collections import Counter
 
 import onnx
 
-from sparsevit_runtime.graph.parts import OTHER, part_of_layer
+from sparsevit_runtime.graph.parts import HEAD_PARTS, OTHER, part_of_layer
 
 #: The tracer's list of the modules a node was computed in, by their paths, outermost first; the operator is the last.
 _SCOPES = "pkg.torch.onnx.name_scopes"
+#: The module of the deployed head, and within its paths where a part begins that it keeps apart.
+_HEAD = "answers"
+_APART = re.compile(rf"(?<![^/])({'|'.join(HEAD_PARTS)})/")
 
 
 def name_nodes(graph: onnx.GraphProto) -> None:
@@ -51,6 +54,8 @@ def _scope(node: onnx.NodeProto) -> str | None:
     path = re.sub(r"\.(?!\d)", "/", inside)  # indices stay with the name of their list
     if owner == "backbone" and part_of_layer(f"{path}/") != OTHER:
         return path
+    if owner == _HEAD and (apart := _APART.search(f"{path}/")):
+        return path[apart.start() :]
     return path if f"{path}/".startswith("head/") else f"head/{path}".rstrip("/")
 
 

@@ -17,20 +17,24 @@ class HeadedModel(nn.Module):
         backbone: the feature extractor.
         num_classes: classes; void or background is not one of them.
         channels: width of the head.
+        head: further arguments of the head.
 
     Attributes:
         task: name as the model card has it.
+        head_name: name of the head where its task has several, empty for the first of them.
         head_config: arguments that rebuild the head.
     """
 
     task: ClassVar[str]
+    head_name: ClassVar[str] = ""
     head_type: ClassVar[type[nn.Module]]
 
-    def __init__(self, backbone: SparseViT, num_classes: int, channels: int = 64) -> None:
+    def __init__(self, backbone: SparseViT, num_classes: int, channels: int = 64, **head: Any) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = self.head_type(backbone.channels, num_classes, channels)
-        self.head_config = {"num_classes": num_classes, "channels": channels}
+        self.head = self.head_type(backbone.channels, num_classes, channels, **head)
+        named = {"type": self.head_name} if self.head_name else {}
+        self.head_config: dict[str, Any] = {**named, "num_classes": num_classes, "channels": channels, **head}
 
     def forward(
         self,

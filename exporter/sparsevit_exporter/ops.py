@@ -10,7 +10,7 @@ import onnxscript
 import torch
 from torch import Tensor
 
-from . import nodes, regions, windows
+from . import map_ops, nodes, regions, windows
 
 
 @torch.library.custom_op("sparsevit::window_score", mutates_args=())
@@ -87,13 +87,14 @@ def _(table: Tensor, index: Tensor) -> Tensor:
 
 @torch.library.custom_op("sparsevit::matmul", mutates_args=())
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """ONNX's MatMul, (..., n, m) by (..., m, p) of the same leading sizes, or by (m, p)."""
+    """ONNX's MatMul, (..., n, m) by (..., m, p) of the same leading sizes, or one of them without any."""
     return a @ b
 
 
 @matmul.register_fake
 def _(a: Tensor, b: Tensor) -> Tensor:
-    return a.new_empty((*a.shape[:-1], b.shape[-1]))
+    leading = a.shape[:-2] if a.ndim >= b.ndim else b.shape[:-2]
+    return a.new_empty((*leading, a.shape[-2], b.shape[-1]))
 
 
 @torch.library.custom_op("sparsevit::gather_rows", mutates_args=())
@@ -219,4 +220,5 @@ def onnx_translations() -> dict:
         namespace.quotient.default: divided,
         namespace.nms_keep.default: kept,
         namespace.multi_level_roi_align.default: aligned,
+        **map_ops.onnx_translations(standard),
     }

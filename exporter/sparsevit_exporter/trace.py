@@ -19,7 +19,7 @@ from sparsevit_runtime.windows.plan import dense_keep
 from . import nodes, ops
 from .deploy import DeployedModel
 from .naming import name_nodes
-from .weights import HALF, name_weights
+from .weights import EXACT, HALF, name_weights
 
 #: Initialisers below this many elements stay in float32 when weights are stored in half precision.
 _SMALL = 256
@@ -110,9 +110,9 @@ def store_weights_in_half(proto: onnx.ModelProto) -> None:
     places = {name: f"{node.name}/Cast_{i}" for node in reversed(graph.node) for i, name in enumerate(node.input)}
     casts = []
     for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < _SMALL:
-            continue
         name = tensor.name
+        if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < _SMALL or name.startswith(EXACT):
+            continue
         half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}{HALF}")
         tensor.CopyFrom(half)
         casts.append(helper.make_node("Cast", [half.name], [name], places.get(name), to=TensorProto.FLOAT))

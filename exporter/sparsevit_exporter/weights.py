@@ -27,6 +27,8 @@ from .folding import from_patches, unfold_bias, unfold_merge, unfold_pixels, unf
 SHARED_KEY = "sparsevit_shared_weights"
 #: Behind the name of a weight that is stored in half precision and reaches its readers through a cast.
 HALF = "/half"
+#: Before the name of a tensor of the deployed head that is no weight: places, shares. It stays in float32.
+EXACT = "answers."
 
 _BLOCK = r"(stages\.\d+\.blocks\.\d+)\."
 #: Names within the deployed backbone (patterns), and within the trained one with their fold.
@@ -98,7 +100,7 @@ def _trained_name(path: str, backbone: str) -> str:
     for pattern, name in _BACKBONE if inside != path else ():
         if (match := re.fullmatch(pattern, inside)) is not None:
             return f"{backbone}.".lstrip(".") + match.expand(name)
-    return path.removeprefix("answers.")
+    return path.removeprefix(EXACT)
 
 
 def _content(tensor: Tensor) -> tuple[torch.dtype, torch.Size, bytes]:

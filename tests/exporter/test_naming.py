@@ -30,7 +30,7 @@ def test_names_are_unique_tell_the_module_and_stay_the_same_between_exports(grap
         ("stages.0/merge/reduction/MatMul", "MatMul"),
         ("head/maps.1/norm/LayerNormalization", "LayerNormalization"),
         ("head/pyramid/laterals.0.0/Conv", "Conv"),
-        ("head/ArgMax", "ArgMax"),
+        ("labels/ArgMax", "ArgMax"),
     ):
         assert by_name[name].op_type == kind
 

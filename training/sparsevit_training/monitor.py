@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sparsevit_exporter.heads.detection import decode_detections
-from sparsevit_exporter.heads.segmentation import decode_labels
+from sparsevit_exporter.heads.labels import decode_labels
 from sparsevit_exporter.networks import HeadedModel
 from sparsevit_runtime import Detections
 from sparsevit_runtime.images.letterbox import Letterbox

@@ -86,6 +86,10 @@ class Recipe(Part):
         if self.loss.importance and not task.weighs_pixels:
             those = " and ".join(t.name for t in tasks.trained_tasks() if t.weighs_pixels)
             raise ValueError(f"loss.importance is for {those}: no other task weighs pixels")
+        if self.model.head not in task.heads:
+            raise ValueError(
+                f"model.head is {self.model.head!r}; {task.name} is trained with {' or '.join(task.heads)}"
+            )
         task.check_recipe(self)
         return self
 

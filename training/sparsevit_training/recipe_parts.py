@@ -94,6 +94,7 @@ class ModelRecipe(Part):
 
     Attributes:
         start: model to fine-tune: see `start_from`.
+        head: one of those that the task can be trained with: ``pyramid``, or for segmentation ``mlp``.
         frozen: modules that keep the weights of `start`, such as ``backbone`` or ``head.pyramid``.
     """
 
@@ -102,6 +103,7 @@ class ModelRecipe(Part):
     num_heads: tuple[Count, ...] = (1, 2, 4, 8)
     window_size: int = Field(default=7, ge=2)
     drop_path_rate: float = Field(default=0.1, ge=0, lt=1)
+    head: str = "pyramid"
     head_channels: int = Field(default=64, ge=1)
     start: Path | None = None
     frozen: tuple[str, ...] = ()

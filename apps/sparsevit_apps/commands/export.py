@@ -65,6 +65,14 @@ def export(
     label_stride: Annotated[
         int | None, typer.Option(help="Pixels per label, 1, 2 or 4 (segmentation); 2 unless given.")
     ] = None,
+    post_processing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WAY",
+            help="From Mask2Former's masks to labels: detectron2 (masks resized to the input) unless given, or "
+            "huggingface (to 384x384 first).",
+        ),
+    ] = None,
     detections: Annotated[
         int | None,
         typer.Option(min=1, help="Boxes returned per image (detection, instances); 100 unless given."),
@@ -85,8 +93,8 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            help="Of the checkpoint: native, reference, mmdet, timm, microsoft, huggingface or exported; auto tells "
-            "from it."
+            help="Of the checkpoint: native, reference, mmdet, timm, microsoft, huggingface, mask2former or exported; "
+            "auto tells from it."
         ),
     ] = "auto",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every row of the parity report.")] = False,
@@ -110,6 +118,7 @@ def export(
 
     own = {
         "label_stride": label_stride,
+        "post_processing": post_processing,
         "detections": detections,
         "proposals": proposals,
         "score_threshold": score_threshold,

@@ -11,7 +11,7 @@ from rich.text import Text
 from sparsevit_runtime.diagnostics.machine import MachineInfo
 from sparsevit_runtime.diagnostics.measurement import EnergyUse, PowerInfo
 from sparsevit_runtime.diagnostics.profile_report import Entry, ProfileReport, StageTimeName
-from sparsevit_runtime.graph.parts import OTHER, PARTS
+from sparsevit_runtime.graph.parts import HEAD_PARTS, OTHER, PARTS
 
 from ..console import facts
 
@@ -170,7 +170,8 @@ def _part_table(report: ProfileReport) -> Table:
     for entry in entries:
         table.add_column(pruned_label(entry), justify="right", no_wrap=True)
     times = [{part.part: part for part in entry.parts or ()} for entry in entries]
-    for name in (*PARTS, *sorted({name for each in times for name in each} - {*PARTS, OTHER}), OTHER):
+    known = (*PARTS, *HEAD_PARTS)
+    for name in (*known, *sorted({name for each in times for name in each} - {*known, OTHER}), OTHER):
         if any(name in each for each in times):
             cells = [f"{each[name].ms:.2f} {each[name].share:4.0%}" if name in each else "-" for each in times]
             table.add_row(name, *cells)

@@ -1,4 +1,4 @@
-"""Checkpoint readers: reference and mmdetection, Swin of Microsoft, timm and HuggingFace, our own, exported files."""
+"""Checkpoint readers: reference, mmdetection, Swin of Microsoft, timm and HuggingFace, Mask2Former, ours, exported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from sparsevit_runtime.card import ClassCard
 from sparsevit_runtime.errors import CheckpointError, ModelError
@@ -17,7 +17,7 @@ from sparsevit_runtime.texts import shown
 from ..card_file import open_exported
 from ..options import IMAGENET_MEAN, IMAGENET_STD
 from ..tasks import task_of
-from . import exported, huggingface, mask_rcnn, microsoft, native, reference, timm
+from . import exported, huggingface, mask2former, mask_rcnn, microsoft, native, reference, timm
 from .architecture import build_backbone
 from .files import read_sidecar, read_state
 from .loaded import LoadedCheckpoint
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _SCHEMES = {
     form.name: form for form in (reference.FORMAT, mask_rcnn.FORMAT, timm.FORMAT, microsoft.FORMAT, huggingface.FORMAT)
 }
-FORMATS = (native.NAME, *_SCHEMES, exported.NAME)
+FORMATS = (native.NAME, *_SCHEMES, mask2former.NAME, exported.NAME)
 
 
 def load_checkpoint(
@@ -38,14 +38,15 @@ def load_checkpoint(
 ) -> LoadedCheckpoint:
     """Reads a checkpoint and builds its network.
 
-    Checkpoints of other projects give their backbone, and mmdetection's Mask R-CNN all of it; keys of other detectors'
-    other parts are ignored, counted in the log and listed in `LoadedCheckpoint.ignored`. Nothing in a file is executed.
+    Checkpoints of other projects give their backbone, mmdetection's Mask R-CNN and HuggingFace's Mask2Former all of it;
+    keys of other detectors' other parts are ignored, counted in the log and listed in `LoadedCheckpoint.ignored`.
+    Nothing in a file is executed.
 
     Args:
         path: `.pth`, `.pt`, `.bin`, `.safetensors`, a HuggingFace directory, an exported `.onnx` file, or the name of a
             bundled model.
         format: one of `FORMATS`, or ``auto`` to tell it from the keys. ``reference`` reads the backbone alone out of a
-            native checkpoint, or one of mmdetection's.
+            native checkpoint, or one of mmdetection's, ``huggingface`` out of one of Mask2Former and its relatives.
         config: arguments of `SparseViT` that replace those inferred from the weights' shapes. Another `window_size`
             interpolates the relative position biases.
 
@@ -104,6 +105,10 @@ def _load_foreign(
     path: str | Path, raw: Mapping[str, Any], name: str, config: Mapping[str, Any] | None
 ) -> LoadedCheckpoint:
     state = unwrap(raw)
+    if name == mask2former.NAME or (name == "auto" and mask2former.matches(state)):
+        return _load_mask2former(path, state, config)
+    if name == "auto":
+        mask2former.refuse_relatives(state, read_sidecar(path, "config.json") or {})
     closest = max(_SCHEMES.values(), key=lambda form: form.count(state))
     hits = closest.count(state)
     if not hits:
@@ -160,3 +165,13 @@ def _load_foreign(
         ignored=(*outside, *parts.leftovers),
         adapted=adapted,
     )
+
+
+def _load_mask2former(
+    path: str | Path, state: Mapping[str, Tensor], config: Mapping[str, Any] | None
+) -> LoadedCheckpoint:
+    sidecars = (read_sidecar(path, name) or {} for name in ("config.json", "preprocessor_config.json"))
+    try:
+        return mask2former.load(state, *sidecars, config)
+    except KeyMismatch as error:
+        raise KeyMismatch(f"read as {mask2former.NAME}: {error}. It is incomplete, or a variant of it") from error

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from sparsevit_runtime.windows.geometry import PATCH_SIZE, StageGeometry
 
-from . import huggingface, mask_rcnn, microsoft, reference, timm
+from . import huggingface, mask2former, mask_rcnn, microsoft, reference, timm
 
 #: Formats of dense Swin Transformers that pad behind the norm, and do not shift within one window.
-_DENSE = (microsoft.FORMAT.name, timm.FORMAT.name, huggingface.FORMAT.name)
+_DENSE = (microsoft.FORMAT.name, timm.FORMAT.name, huggingface.FORMAT.name, mask2former.NAME)
 #: Of mmdetection, whose Swin pads behind the norm as well, but shifts as SparseViT does. Both have the same names.
 _MMDET = (mask_rcnn.FORMAT.name, reference.FORMAT.name)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .pyramid import FeaturePyramid, conv_bn_relu, separable_conv, upsample_to
@@ -33,19 +32,3 @@ class SegmentationHead(nn.Module):
         context = upsample_to(coarse[0], fine)  # (B, channels, H/4, W/4)
         x = self.merge(torch.cat([fine, context], dim=1))
         return self.classify(self.refine(x))
-
-
-def decode_labels(logits: Tensor, scale: int, height: int, width: int) -> Tensor:
-    """Label map from logits.
-
-    Args:
-        logits: (B, K, h, w).
-        scale: labels per logit along one side; the surplus beyond (height, width) is cropped.
-        height, width: those of the label map.
-
-    Returns:
-        (B, height, width) uint8.
-    """
-    if scale > 1:
-        logits = F.interpolate(logits.float(), scale_factor=float(scale), mode="bilinear", align_corners=False)
-    return logits[:, :, :height, :width].argmax(1).to(torch.uint8)

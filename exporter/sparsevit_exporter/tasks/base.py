@@ -97,6 +97,10 @@ class Task(ABC, Generic[Options]):
             options: options of the task.
         """
 
+    def remark(self, network: nn.Module, options: Options) -> str:
+        """What the card shall say of the answers beyond the task's name, in its `producer`; empty for nothing."""
+        return ""
+
     @abstractmethod
     def compare(self, run: ParityRun, expected: Any, outputs: Mapping[str, Tensor]) -> list[ParityRow]:
         """Compares the graph's outputs with PyTorch.

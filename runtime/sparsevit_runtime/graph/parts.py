@@ -14,11 +14,14 @@ from .nodes import Node, read_nodes, renamed, rewrite_nodes
 
 #: In the order in which a frame comes through them.
 PARTS = ("embed", "score", "gather", "attention", "mlp", "scatter", "merge", "head")
+#: What heads that have them keep apart from `head`, in that order, too.
+HEAD_PARTS = ("pixel_decoder", "transformer_decoder", "labels")
 OTHER = "other"
 #: Said of a file whose names do not tell, as those do not that were exported before names did.
 UNNAMED = "its nodes do not say which part of the network they are; export it again to see its parts apart"
 
-_PREFIX = re.compile(rf"(?<![\w/])(?:stages\.\d+/)?(?:blocks\.\d+/)?({'|'.join(PARTS)})/")
+_ALL = (*PARTS, *HEAD_PARTS)
+_PREFIX = re.compile(rf"(?<![\w/])(?:stages\.\d+/)?(?:blocks\.\d+/)?({'|'.join(_ALL)})/")
 _BY_FUNCTION = {
     "WindowScore": "score",
     "WindowGather": "gather",
@@ -34,7 +37,7 @@ def part_of_layer(name: str) -> str:
     """The part that a layer's name says; for a layer fused across parts all of them, as ``gather+attention``; else
     ``other``."""
     found = set(_PREFIX.findall(name))
-    return "+".join(part for part in PARTS if part in found) or OTHER
+    return "+".join(part for part in _ALL if part in found) or OTHER
 
 
 def says_parts(names: Iterable[str]) -> bool:

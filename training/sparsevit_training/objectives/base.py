@@ -34,7 +34,7 @@ class Objective(ABC):
         terms: names of the loss terms that `losses` returns.
     """
 
-    network: ClassVar[type[HeadedModel]]
+    network: type[HeadedModel]
     terms: ClassVar[tuple[str, ...]]
 
     def __init__(self, recipe: Recipe) -> None:

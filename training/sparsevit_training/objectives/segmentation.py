@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsevit_exporter.networks import HeadedModel
-from sparsevit_exporter.tasks.segmentation import SegmentationModel
+from sparsevit_exporter.tasks.segmentation import HEADS
 from sparsevit_runtime.errors import DatasetError
 
 from ..augmentation import crop_sample, fit_scale, paste_classes
@@ -19,6 +19,7 @@ from ..batch import Batch
 from ..datasets import IGNORE, ClassInfo, Dataset, Sample
 from ..losses import SegmentationLoss, class_weights, self_distillation
 from ..monitor import miou_at
+from ..recipe import Recipe
 from ..tasks.segmentation import SegmentationTask
 from .base import Draw, Objective
 
@@ -31,8 +32,11 @@ _TERM = SegmentationTask.name
 class SegmentationObjective(Objective):
     """Weighted cross-entropy with Lovasz-softmax."""
 
-    network = SegmentationModel
     terms = (_TERM,)
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.network = HEADS[recipe.model.head].network
 
     def check(self, dataset: Dataset) -> None:
         if dataset.classes and dataset[0].label is None:

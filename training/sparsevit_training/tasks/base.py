@@ -64,10 +64,12 @@ class TrainedTask(Task):
     Attributes:
         wants_masks: learns from label maps, which COCO JSON's masks are drawn into; its boxes otherwise.
         weighs_pixels: its loss says how much every pixel counts (`Objective.pixel_weights`).
+        heads: names of the heads that it can be trained with, as recipes give them.
     """
 
     wants_masks: ClassVar[bool] = False
     weighs_pixels: ClassVar[bool] = False
+    heads: ClassVar[tuple[str, ...]] = ("pyramid",)
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises RecipeError where a valid recipe does not suit this task; the message names the key."""

@@ -62,6 +62,7 @@ class SegmentationTask(TrainedTask):
     metric: ClassVar[str] = _METRIC
     wants_masks: ClassVar[bool] = True
     weighs_pixels: ClassVar[bool] = True
+    heads: ClassVar[tuple[str, ...]] = ("pyramid", "mlp")
 
     def open_evaluation_data(
         self, root: Path, class_names: Sequence[str], split: Split, cache_mb: int, progress: Progress
