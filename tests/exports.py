@@ -14,12 +14,21 @@ import torch
 
 from networks import randomize
 from shared_files import made_once
-from sparsevit_exporter import ExportOptions, SegmentationModel, SparseViT, export, load_checkpoint
+from sparsevit_exporter import (
+    ExportOptions,
+    SegmentationModel,
+    SegmentationOptions,
+    SparseViT,
+    export,
+    load_checkpoint,
+)
 from sparsevit_exporter.checkpoints import LoadedCheckpoint
 from sparsevit_exporter.instances import InstanceFeatures
 from sparsevit_exporter.tasks import task_of
+from sparsevit_exporter.tasks.segmentation import Mask2FormerModel
 from sparsevit_runtime.card import CARD_KEY, ClassCard, ModelCard
 from sparsevit_runtime.images.probe import probe_image
+from sparsevit_runtime.windows.plan import Plan
 
 CLASSES = tuple(ClassCard(name=n, color=(10 * i, 0, 255)) for i, n in enumerate(("road", "car", "sky")))
 #: Largest accepted difference of a network read back, over the tensor's scale, by how the weights are stored.
@@ -105,6 +114,62 @@ def small_features(factory: pytest.TempPathFactory) -> Path:
     return made_once(factory, "features/features.onnx", write)
 
 
+#: Of `small_mask2former`; every stage is padded, and no map is twice as large as the next.
+MASK2FORMER = ExportOptions(60, 88, task=SegmentationOptions(label_stride=1))
+
+
+def mask2former_network() -> Mask2FormerModel:
+    """Always the same, and its queries find different classes."""
+    backbone = SparseViT(8, (1, 1, 1, 1), (1, 1, 2, 2), window_size=4)
+    sizes = {"queries": 6, "heads": 2, "encoder_layers": 1, "encoder_hidden": 32}
+    network = Mask2FormerModel(
+        backbone,
+        len(CLASSES),
+        channels=32,
+        feature_channels=32,
+        mask_channels=16,
+        decoder_layers=2,
+        decoder_hidden=32,
+        **sizes,
+    )
+    randomize(network, seed=10, bias=0.3)
+    with torch.no_grad():
+        for weight in (network.head.class_predictor.weight, network.head.pixel_decoder.mask_projection.weight):
+            weight.mul_(4)
+        network.head.transformer_decoder.queries_embedder.weight.mul_(8)
+    return network
+
+
+def small_mask2former(factory: pytest.TempPathFactory) -> Exported:
+    """Written once for all tests that only read it."""
+    path = made_once(
+        factory,
+        "mask2former/small.onnx",
+        lambda path: write_export(mask2former_network(), path, MASK2FORMER, CLASSES),
+    )
+    return Exported(mask2former_network(), path, MASK2FORMER, CLASSES)
+
+
+#: Of `small_mask2former_in_half`.
+MASK2FORMER_IN_HALF = ExportOptions(
+    60,
+    88,
+    precision="fp16",
+    fixed=Plan(((0.5,), (0.3,), (0.0,), (0.0,))),
+    task=SegmentationOptions(post_processing="huggingface"),
+)
+
+
+def small_mask2former_in_half(factory: pytest.TempPathFactory) -> Exported:
+    """The same network with a fixed plan and the other post-processing; written once, too."""
+    path = made_once(
+        factory,
+        "mask2former/half.onnx",
+        lambda path: write_export(mask2former_network(), path, MASK2FORMER_IN_HALF, CLASSES),
+    )
+    return Exported(mask2former_network(), path, MASK2FORMER_IN_HALF, CLASSES)
+
+
 def check_export(exported: Exported) -> None:
     """The file describes itself, and answers as its card recorded."""
     network, path, options = exported.network, exported.path, exported.options
@@ -115,7 +180,7 @@ def check_export(exported: Exported) -> None:
     session = open_session(path)
     assert [i.name for i in session.get_inputs()] == (["image"] if options.fixed else ["image", "keep"])
     for name in (o.name for o in session.get_outputs()):
-        assert not name.startswith(("raw_", "logits"))
+        assert not name.startswith(("raw_", "logits")) and not name.endswith("_logits")
     proto = onnx.load(path)
     assert {f.name for f in proto.functions} == {n.op_type for n in proto.graph.node if n.domain == "sparsevit"}
     assert not any(n.metadata_props or n.doc_string for n in proto.graph.node)

@@ -70,8 +70,17 @@ def _resolved(x: Tensor, sizes: Sequence[int]) -> list[int]:
     kept = [x.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
     if -1 in sizes:
         rest = [size for i, size in enumerate(x.shape) if i >= len(sizes) or sizes[i] != 0]
-        kept[sizes.index(-1)] = math.prod(rest) // math.prod(size for size in sizes if size > 0)
+        kept[sizes.index(-1)] = _quotient(rest, math.prod(size for size in sizes if size > 0))
     return kept
+
+
+def _quotient(sizes: Sequence[int], divisor: int) -> int:
+    """Their product over the divisor. Where known sizes divide, the tracer has no division by unknown ones to solve."""
+    known = math.prod(size for size in sizes if isinstance(size, int))
+    unknown = [size for size in sizes if not isinstance(size, int)]
+    if known % divisor == 0:
+        return math.prod(unknown, start=known // divisor)
+    return math.prod(sizes) // divisor
 
 
 @torch.library.custom_op("sparsevit::select", mutates_args=())

@@ -16,6 +16,7 @@ import torch
 
 import detection_data
 from sparsevit_exporter.checkpoints import load_checkpoint
+from sparsevit_exporter.tasks.segmentation import MlpSegmentationModel
 from sparsevit_runtime.errors import CheckpointError, DatasetError, SinkError
 from sparsevit_training.adaptation import (
     MAX_BAD_STEPS,
@@ -28,6 +29,7 @@ from sparsevit_training.adaptation import (
     choose_device,
 )
 from sparsevit_training.batch import normalize
+from sparsevit_training.checkpoint import start_from
 from sparsevit_training.datasets import IGNORE
 from sparsevit_training.importance import importance_loss, stage_inputs
 
@@ -50,6 +52,21 @@ def test_training_lowers_the_loss_and_leaves_its_files(recipe_of):
     loaded = load_checkpoint(model)
     assert {m.ratio for m in loaded.metrics} == {0.0, 0.5}
     assert [c.name for c in loaded.classes] == ["Ground", "Thing", "Rare sign"]
+
+
+def test_another_head_is_trained_and_started_from(recipe_of, tmp_path):
+    small = {"embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2], "window_size": 4, "head_channels": 8, "head": "mlp"}
+    recipe = recipe_of(model=small, schedule={"steps": 24, "warmup_steps": 2}, optimizer={"lr": 0.01, "ema_decay": 0.9})
+    model = adapt(recipe)
+    with (recipe.output / "log.csv").open(newline="") as file:
+        losses = [float(r["loss"]) for r in csv.DictReader(file)]
+    assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:4])
+    loaded = load_checkpoint(model)
+    assert type(loaded.network) is MlpSegmentationModel
+    assert {m.ratio for m in loaded.metrics} == {0.0, 0.5}
+    for head, taken in (("mlp", True), ("pyramid", False)):
+        other = build_model(recipe_of(model={**small, "head": head}), 3)
+        assert start_from(other, model) is taken
 
 
 @pytest.mark.slow

@@ -57,6 +57,11 @@ def test_overrides_reach_lists_and_missing_parents(tmp_path):
         ({"model": {"embed_dim": 8, "depths": [2, 2], "num_heads": [3, 2]}}, "3 heads cannot share"),
         ({"task": "karaoke"}, r"task: .*'karaoke'; a recipe can name segmentation or detection"),
         ({"task": "detection", "model": {"depths": [2, 2], "num_heads": [1, 2]}}, "4 stages"),
+        ({"task": "detection", "model": {"head": "mlp"}}, "model.head is 'mlp'; detection is trained with pyramid"),
+        (
+            {"model": {"head": "mask2former"}},
+            "model.head is 'mask2former'; segmentation is trained with",
+        ),
         ({"task": "detection", "loss": {"importance": 0.5}}, "loss.importance is for segmentation"),
     ],
 )

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from functools import cache
 
+import onnx
 import pytest
+import torch
 
 from exports import (
     CLASSES,
@@ -18,8 +20,11 @@ from exports import (
 )
 from networks import randomize
 from sparsevit_exporter import ExportOptions, SegmentationModel, SegmentationOptions
+from sparsevit_exporter.heads import MlpHead
 from sparsevit_exporter.tasks import task_of
+from sparsevit_exporter.tasks.segmentation import MlpSegmentationModel
 from sparsevit_runtime.errors import ExportError
+from sparsevit_runtime.graph.parts import part_of_layer
 
 SLOW = pytest.mark.slow  # each export costs seconds of tracing
 OPTIONS = {
@@ -69,5 +74,52 @@ def test_options_by_name():
     task = task_of("segmentation")
     assert task.parse_options({"label_stride": 4}) == SegmentationOptions(4)
     assert task.parse_options({}) == SegmentationOptions(2)
-    with pytest.raises(ExportError, match="detections is no option of segmentation: it takes label_stride"):
+    known = "it takes label_stride, post_processing"
+    with pytest.raises(ExportError, match=f"detections is no option of segmentation: {known}"):
         task.parse_options({"detections": 3})
+
+
+@pytest.fixture(scope="module")
+def all_mlp(tmp_path_factory) -> Exported:
+    network = randomize(MlpSegmentationModel(tiny_backbone((2, 1)), len(CLASSES), 8), seed=4)
+    path = tmp_path_factory.mktemp("mlp") / "m.onnx"
+    return write_export(network, path, ExportOptions(60, 92, task=SegmentationOptions(label_stride=1)), CLASSES)
+
+
+@SLOW
+def test_the_all_mlp_head_is_exported_and_comes_back(all_mlp):
+    check_export(all_mlp)
+    check_comes_back(all_mlp)
+    nodes = onnx.load(all_mlp.path).graph.node
+    assert not {n.op_type for n in nodes} & {"Shape", "Size", "Concat", "Range", "ConstantOfShape", "Expand"}
+    parts = {part_of_layer(n.name) for n in nodes if n.op_type in ("Conv", "BatchNormalization")}
+    assert parts == {"head"} and {part_of_layer(n.name) for n in nodes if n.op_type == "ArgMax"} == {"labels"}
+
+
+def test_a_training_checkpoint_of_the_all_mlp_head_is_loaded(tmp_path):
+    network = randomize(MlpSegmentationModel(tiny_backbone(), len(CLASSES), 8), seed=5)
+    assert network.head_config == {"type": "mlp", "num_classes": len(CLASSES), "channels": 8}
+    check_native(network, tmp_path / "w.pth", CLASSES)
+
+
+def test_the_all_mlp_head_is_segformer_s():
+    """Its two linear layers on each map are multiplied into one."""
+    segformer = pytest.importorskip("transformers.models.segformer.modeling_segformer")
+    widths, width = [8, 16, 32, 64], 12
+    config = segformer.SegformerConfig(hidden_sizes=widths, decoder_hidden_size=width, num_labels=len(CLASSES))
+    theirs = randomize(segformer.SegformerDecodeHead(config), seed=8)
+    ours = MlpHead(widths, len(CLASSES), width).eval()
+    with torch.no_grad():
+        fuse = theirs.linear_fuse.weight[:, :, 0, 0].unflatten(1, (4, width)).flip(1)  # the coarsest map came first
+        bias = torch.zeros(width)
+        for i, (projection, merged) in enumerate(zip(theirs.linear_projections, ours.projections, strict=True)):
+            merged.weight.copy_((fuse[:, i] @ projection.proj.weight)[:, :, None, None])
+            bias += fuse[:, i] @ projection.proj.bias
+        ours.norm.load_state_dict(theirs.batch_norm.state_dict())
+        ours.norm.running_mean -= bias
+        ours.classify.load_state_dict(theirs.classifier.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(2, c, -(-40 >> i), -(-56 >> i), generator=generator) for i, c in enumerate(widths)]
+    with torch.inference_mode():
+        expected, found = theirs(maps), ours(maps)
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max() and expected.std() > 0.1

@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from exports import small_mask2former, small_mask2former_in_half
 from networks import randomize
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.model import find_model
@@ -69,6 +70,15 @@ def test_bundled_model(build, portable):
     report = build(model, portable)
     check(report, model, portable, smallest=10_000_000)  # its 3.26 million weights in fp32
     assert report.card.inputs.precision == "fp32" and set(report.card.arithmetic) == {"FLOAT"}
+
+
+@pytest.mark.parametrize(("precision", "make"), [("fp32", small_mask2former), ("fp16", small_mask2former_in_half)])
+def test_mask2former(build, tmp_path_factory, precision, make):
+    model = make(tmp_path_factory).path
+    card = build(model, portable=False).card
+    assert card.inputs.precision == precision
+    windows = [node for node in onnx.load(model).graph.node if node.domain == "sparsevit"]
+    assert card.plugin_layers == len(windows) > 0
 
 
 def test_swin_t_fp32(build, swin_t):
