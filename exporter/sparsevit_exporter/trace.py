@@ -136,13 +136,15 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silences the tracer's remarks about optional packages and its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Silences the tracer's remarks about optional packages, its own deprecations, and what it leaves unfolded."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -170,8 +170,9 @@ def _load_foreign(
 def _load_mask2former(
     path: str | Path, state: Mapping[str, Tensor], config: Mapping[str, Any] | None
 ) -> LoadedCheckpoint:
-    sidecars = (read_sidecar(path, name) or {} for name in ("config.json", "preprocessor_config.json"))
+    about = read_sidecar(path, "config.json") or {}
+    preprocessor = read_sidecar(path, "preprocessor_config.json") or {}
     try:
-        return mask2former.load(state, *sidecars, config)
+        return mask2former.load(state, about, preprocessor, config)
     except KeyMismatch as error:
         raise KeyMismatch(f"read as {mask2former.NAME}: {error}. It is incomplete, or a variant of it") from error

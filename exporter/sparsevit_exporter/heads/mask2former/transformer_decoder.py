@@ -65,8 +65,12 @@ class _CrossAttention(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, masked: Tensor) -> Tensor:
         """(B, Q, C) or (Q, C), (B, N, C) twice, (B, Q, N) bool where not to look -> (B, Q, C)."""
-        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        q, k, v = (F.linear(x, w, b) for x, w, b in zip((queries, keys, values), weights, biases, strict=True))
+        width = self.out_proj.in_features
+        parts = [slice(i * width, (i + 1) * width) for i in range(3)]  # query, key, value
+        q, k, v = (
+            F.linear(x, self.in_proj_weight[part], self.in_proj_bias[part])
+            for x, part in zip((queries, keys, values), parts, strict=True)
+        )
         return self.out_proj(_attend(q, k, v, self.heads, masked))
 
 
