@@ -6,7 +6,7 @@ and gives the labels that the whole would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,15 @@ def upsample_rows(x: Tensor, scale: int, first: int, last: int, width: int) -> T
     return rows[:, :, first - top * scale : last - top * scale, :width]
 
 
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Strips of a label map (B, rows, width) int64 -> (B, height, width) uint8.
+
+    TensorRT has bytes as an output alone: they are made last.
+    """
+    whole = parts[0] if len(parts) == 1 else torch.cat([part.int() for part in parts], 1)
+    return whole.to(torch.uint8)
+
+
 class LabelDecoder(nn.Module):
     """The class of the highest score for each label.
 
@@ -66,9 +75,8 @@ class LabelDecoder(nn.Module):
         """(B, K, h, w) -> (B, height, width) uint8."""
         parts = []
         for first, last in strips(self.height, self.width * logits.shape[1], self.scale):
-            rows = upsample_rows(logits, self.scale, first, last, self.width)
-            parts.append(rows.argmax(1).to(torch.uint8))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+            parts.append(upsample_rows(logits, self.scale, first, last, self.width).argmax(1))
+        return joined(parts)
 
 
 def decode_labels(logits: Tensor, scale: int, height: int, width: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ... import ops
 from ...map_ops import resize
-from ..labels import strips, upsample_rows
+from ..labels import joined, strips, upsample_rows
 from .head import MaskPredictions
 
 PostProcessing = Literal["detectron2", "huggingface"]
@@ -50,15 +50,14 @@ class MaskLabels(nn.Module):
         """Classes (B, Q, K + 1) and masks (B, Q, h, w) -> (B, height, width) uint8."""
         classes = predictions.class_logits.float().softmax(-1)[:, :, :-1].transpose(1, 2)  # (B, K, Q)
         compute = self._original if self.way == "detectron2" else self._transformers
-        parts = compute(classes, predictions.mask_logits)
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        return joined(compute(classes, predictions.mask_logits))
 
     def _original(self, classes: Tensor, masks: Tensor) -> list[Tensor]:
         parts = []
         for first, last in strips(self.height, self.width * max(classes.shape[1:]), self.scale):
             rows = upsample_rows(masks, self.scale, first, last, self.width)  # (B, Q, n, W)
             scores = ops.matmul(classes, rows.sigmoid().flatten(2))  # (B, K, n*W)
-            parts.append(ops.reshape(scores.argmax(1).to(torch.uint8), (0, last - first, self.width)))
+            parts.append(ops.reshape(scores.argmax(1), (0, last - first, self.width)))
         return parts
 
     def _transformers(self, classes: Tensor, masks: Tensor) -> list[Tensor]:
@@ -69,7 +68,7 @@ class MaskLabels(nn.Module):
             top, mix = self.mixes.get((first, last)) or _mix(_HUGGINGFACE, self.height, first, last)
             count = mix.shape[1]
             rows = resize(scores[:, :, top : top + count], count, self.width)  # (B, K, m, W)
-            parts.append(ops.matmul(mix.to(rows.device), rows).argmax(1).to(torch.uint8))
+            parts.append(ops.matmul(mix.to(rows.device), rows).argmax(1))
         return parts
 
 
