@@ -102,7 +102,7 @@ def test_places_stay_whole_where_weights_are_stored_in_half(whole):
     store_weights_in_half(proto)
     stored = {w.name: w.data_type for w in proto.graph.initializer}
     assert TensorProto.FLOAT in {kind for name, kind in stored.items() if name.endswith(".centres")}
-    assert stored["head.transformer_decoder.decoder.layers.0.cross_attn.in_proj_weight/half"] == TensorProto.FLOAT16
+    assert stored["head.pixel_decoder.layer_1.0.weight/half"] == TensorProto.FLOAT16
 
 
 @SLOW
