@@ -17,9 +17,9 @@ def test_the_deployed_backbone_computes_the_same_and_leaves_the_network_as_it_is
     frames = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8)  # BGR
     rgb = frames.flip(-1).permute(0, 3, 1, 2).float()
     images = (rgb - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    half = DeployedBackbone(net, *size, MEAN, STD, camera, Plan.dense(net.depths), torch.float16)
+    half = DeployedBackbone(net, *size, 1, MEAN, STD, camera, Plan.dense(net.depths), torch.float16)
     assert {p.dtype for p in half.stages.parameters()} == {torch.float16}
-    full = DeployedBackbone(net, *size, MEAN, STD, camera, None, torch.float32)
+    full = DeployedBackbone(net, *size, 1, MEAN, STD, camera, None, torch.float32)
     keep = torch.tensor([24, 6])  # all windows of both stages
     with torch.inference_mode():
         maps, orders = full(frames if camera else images, keep)

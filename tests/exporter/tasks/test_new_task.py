@@ -106,8 +106,8 @@ def test_its_files_are_read_back_once_it_says_how(whole, monkeypatch):
 def test_a_task_that_is_not_known_is_named_with_those_that_are(network, tmp_path, monkeypatch):
     torch.save(native_document(network, CLASSES), tmp_path / "w.pth")
     monkeypatch.delitem(tasks._TASKS, "classification")
-    assert known_tasks() == ("segmentation", "detection", "backbone")
-    known = "which this version does not know; it knows segmentation, detection, backbone. Upgrade"
+    assert known_tasks() == ("segmentation", "detection", "instances", "backbone")
+    known = "which this version does not know; it knows segmentation, detection, instances, backbone. Upgrade"
     with pytest.raises(CheckpointError, match=f"w.pth: its task is 'classification', {known}"):
         load_checkpoint(tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=known):
