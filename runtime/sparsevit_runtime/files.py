@@ -18,6 +18,8 @@ _MARK = "user.sparsevit"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: Letters of a name that its temporary file repeats; the whole could be longer than names may be.
 _SHOWN = 40
+#: A file of unknown size is read so many bytes at a time.
+_PART_BYTES = 1 << 20
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
@@ -165,11 +167,14 @@ def read_bounded(path: str | Path, most_bytes: int) -> bytes:
     path = expand_path(str(path))
     if path.is_char_device() or path.is_block_device():
         raise ValueError("it is a device, and no file")
+    parts, size = [], 0
     with path.open("rb") as file:
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise ValueError(f"it is larger than {most_bytes >> 20} MiB")
-    return data
+        while part := file.read(_PART_BYTES):  # what is asked for is allocated, however small the file
+            parts.append(part)
+            size += len(part)
+            if size > most_bytes:
+                raise ValueError(f"it is larger than {most_bytes >> 20} MiB")
+    return b"".join(parts)
 
 
 def resolve_links(path: str | Path) -> Path:

@@ -16,9 +16,11 @@ from sparsevit_runtime import load, open_source
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Those that were there come back."""
+    """Those that were there come back. Under nohup, or in the background of a shell, some are ignored."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -1,11 +1,13 @@
 // What a pixel of the scaled frame is made of: OpenCV's arithmetic, bit for bit, one pixel at a time.
 //
-// The same as sparsevit_runtime.images.letterbox and .stretch. A letterboxed frame is halved by 2x2 means while both sides stay at least as large as the
-// target and divide by 2, then cv2.resize with INTER_LINEAR, or INTER_AREA where a side still shrinks by more than 2. A
-// stretched one is halved only where OpenCV does it, at half of both sides, and else bilinear. The halves are computed on
-// the way and never stored. Plain C++ as well as CUDA, so that it is tested on the host.
+// The same as sparsevit_runtime.images.letterbox and .stretch. A letterboxed frame is halved by 2x2 means while both
+// sides stay at least as large as the target and divide by 2, then cv2.resize with INTER_LINEAR, or INTER_AREA where a
+// side still shrinks by more than 2. A stretched one is halved only where OpenCV does it, at half of both sides, and else
+// bilinear. The halves are computed on the way and never stored. Plain C++ as well as CUDA, so that it is tested on the
+// host.
 #pragma once
 
+#include "kernels/round_nearest.h"
 #include "kernels/window_index.h"
 
 #include <cmath>
@@ -21,25 +23,6 @@ namespace sparsevit
 {
 
 constexpr int32_t kChannels{3};
-
-// The device's compiler joins a product and a sum into one operation with one rounding, OpenCV rounds twice.
-SPARSEVIT_HOST_DEVICE double rounded(double a, double b)
-{
-#ifdef __CUDA_ARCH__
-    return __dmul_rn(a, b);
-#else
-    return a * b;
-#endif
-}
-
-SPARSEVIT_HOST_DEVICE float rounded(float a, float b)
-{
-#ifdef __CUDA_ARCH__
-    return __fmul_rn(a, b);
-#else
-    return a * b;
-#endif
-}
 
 SPARSEVIT_HOST_DEVICE uint8_t saturated(float value)
 {
@@ -205,7 +188,7 @@ struct LinearSampler
 private:
     SPARSEVIT_HOST_DEVICE static Tap along(Axis const& axis, int32_t place)
     {
-        auto const centre = static_cast<float>(rounded(place + 0.5, axis.scale) - 0.5);
+        auto const centre = static_cast<float>(rn::multiply(place + 0.5, axis.scale) - 0.5);
         float const below = floorf(centre);
         float const part = centre - below;
         auto const first = static_cast<int32_t>(below);
@@ -262,15 +245,15 @@ struct AreaSampler
         float sum = 0.0F;
         if (row.before > 0.0F)
         {
-            sum += rounded(mixed(column, row.first - 1, channel), row.before);
+            sum += rn::multiply(mixed(column, row.first - 1, channel), row.before);
         }
         for (int32_t y = row.first; y < row.last; ++y)
         {
-            sum += rounded(mixed(column, y, channel), row.whole);
+            sum += rn::multiply(mixed(column, y, channel), row.whole);
         }
         if (row.after > 0.0F)
         {
-            sum += rounded(mixed(column, row.last, channel), row.after);
+            sum += rn::multiply(mixed(column, row.last, channel), row.after);
         }
         return saturated(sum);
     }
@@ -279,7 +262,7 @@ private:
     SPARSEVIT_HOST_DEVICE static Tap along(Axis const& axis, int32_t place)
     {
         constexpr double kNegligible{1e-3}; // OpenCV's
-        double const start = rounded(static_cast<double>(place), axis.scale);
+        double const start = rn::multiply(static_cast<double>(place), axis.scale);
         double const end = start + axis.scale;
         double const cell = fmin(axis.scale, axis.length - start);
         auto last = static_cast<int32_t>(floor(end));
@@ -303,15 +286,15 @@ private:
         float sum = 0.0F;
         if (column.before > 0.0F)
         {
-            sum += rounded(read(column.first - 1, y, channel), column.before);
+            sum += rn::multiply(read(column.first - 1, y, channel), column.before);
         }
         for (int32_t x = column.first; x < column.last; ++x)
         {
-            sum += rounded(read(x, y, channel), column.whole);
+            sum += rn::multiply(read(x, y, channel), column.whole);
         }
         if (column.after > 0.0F)
         {
-            sum += rounded(read(column.last, y, channel), column.after);
+            sum += rn::multiply(read(column.last, y, channel), column.after);
         }
         return sum;
     }
@@ -354,7 +337,7 @@ struct MeanSampler
                 sum += static_cast<int32_t>(byteAt<kHalvings>(frame, x, y, channel));
             }
         }
-        return saturated(rounded(static_cast<float>(sum), 1.0F / static_cast<float>(width * height)));
+        return saturated(rn::multiply(static_cast<float>(sum), 1.0F / static_cast<float>(width * height)));
     }
 };
 

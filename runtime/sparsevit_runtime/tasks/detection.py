@@ -283,16 +283,23 @@ class DetectionTask(Task):
         )
 
     def decode(self, answers: Mapping[str, np.ndarray], letterbox: Placement, threshold: float) -> dict[str, Any]:
-        scores, boxes = answers["scores"], letterbox.boxes_to_frame(answers["boxes"])
+        return self._objects(answers, letterbox, answers["scores"] >= threshold)[0]
+
+    def _objects(
+        self, answers: Mapping[str, np.ndarray], letterbox: Placement, wanted: np.ndarray
+    ) -> tuple[dict[str, Any], np.ndarray]:
+        """Fields of the result, and which objects they are of: (D,) bool, those wanted that the frame shows."""
+        boxes = letterbox.boxes_to_frame(answers["boxes"])
         visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # some lie wholly in the borders
-        chosen = visible & (scores >= threshold)
-        return {
+        chosen = visible & wanted
+        fields = {
             "xyxy": boxes[chosen],
-            "confidence": scores[chosen],
+            "confidence": answers["scores"][chosen],
             "class_id": answers["classes"][chosen],
             "names": self.card.class_names,
             "palette": self._palette,
         }
+        return fields, chosen
 
     def agreement(
         self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], limits: Limits

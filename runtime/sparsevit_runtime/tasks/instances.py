@@ -16,10 +16,10 @@ from ..errors import SelectionError, SinkError
 from ..images.annotate import check_picture, line_width
 from ..images.placement import Placement
 from .base import Task
-from .detection import Detections, draw_detections
+from .detection import Detections, DetectionTask, draw_detections
 from .found_by_both import OBJECTS, compare_masks, compare_objects
 from .masks import encode_mask
-from .palette import OPACITY, class_palette, hues
+from .palette import OPACITY, hues
 from .pasting import MASK_THRESHOLD, Patch, paste, patch_of
 from .results import CategoryIds, Result, expect, expect_result
 from .segmentation import COCO_MASK
@@ -27,8 +27,6 @@ from .tinting import outline_object, tint_object
 
 if TYPE_CHECKING:
     import supervision
-
-    from ..card import ModelCard
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
@@ -171,47 +169,29 @@ class Instances(Detections):
         return draw_instances(image, self)
 
 
-class InstancesTask(Task):
+class InstancesTask(DetectionTask):
     """See `Task`. The graph returns a fixed number of boxes in input pixels, best first, and probabilities over each;
     rows past the last object have score 0."""
 
     name: ClassVar[str] = "instances"
     result_type: ClassVar[type[Result]] = Instances
-    least_classes: ClassVar[int] = 1
-
-    def __init__(self, card: ModelCard) -> None:
-        super().__init__(card)
-        self._palette = class_palette(card)
 
     @property
     def answers(self) -> tuple[TensorSpec, ...]:
-        return (
-            TensorSpec.of("boxes", np.float32, BATCH, "detections", 4),
-            TensorSpec.of("scores", np.float32, BATCH, "detections"),
-            TensorSpec.of("classes", np.int64, BATCH, "detections"),
-            TensorSpec.of("masks", np.float32, BATCH, "detections", "mask_rows", "mask_columns"),
-        )
+        return (*super().answers, TensorSpec.of("masks", np.float32, BATCH, "detections", "mask_rows", "mask_columns"))
 
     def decode(self, answers: Mapping[str, np.ndarray], letterbox: Placement, threshold: float) -> dict[str, Any]:
-        scores, boxes = answers["scores"], letterbox.boxes_to_frame(answers["boxes"])
-        visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # some lie wholly in the borders
-        chosen = visible & (scores >= threshold) & (scores > 0)
-        return {
-            "xyxy": boxes[chosen],
-            "confidence": scores[chosen],
-            "class_id": answers["classes"][chosen],
-            "grids": answers["masks"][chosen],
-            "grid_xyxy": letterbox.boxes_to_frame(answers["boxes"][chosen], clip=False),
-            "names": self.card.class_names,
-            "palette": self._palette,
-        }
+        scores = answers["scores"]
+        fields, chosen = self._objects(answers, letterbox, (scores >= threshold) & (scores > 0))
+        boxes = letterbox.boxes_to_frame(answers["boxes"][chosen], clip=False)
+        return {**fields, "grids": answers["masks"][chosen], "grid_xyxy": boxes}
 
     def agreement(
         self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], limits: Limits
     ) -> list[TensorAgreement]:
         """See `Task.agreement`. Boxes, classes and masks are those of objects that both have, see `compare_objects` and
         `compare_masks`."""
-        rows = super().agreement(ours, theirs, limits)
+        rows = Task.agreement(self, ours, theirs, limits)
         if not all(name in theirs for name in OBJECTS):
             return rows
         return [

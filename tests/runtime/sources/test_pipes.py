@@ -77,7 +77,9 @@ def test_what_cannot_be_read_from_its_beginning_on_is_told(pipe):
 
 def test_waiting_for_a_pipe_may_be_interrupted(tmp_path):
     os.mkfifo(tmp_path / "a.ts")
-    code = "from sparsevit_runtime.sources import open_source; print('waiting', flush=True); open_source('a.ts')"
+    # A shell's background ignores Ctrl-C, and so does what is started there.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from sparsevit_runtime.sources import open_source; print('waiting', flush=True); open_source('a.ts')"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     waiting = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
     assert waiting.stdout.readline() == b"waiting\n"
