@@ -265,7 +265,7 @@ def native_document(network: torch.nn.Module, classes: Sequence[ClassCard] = (),
 def _flat(answer) -> list[torch.Tensor]:
     if isinstance(answer, InstanceFeatures):
         return [*answer.levels, *answer.logits, *answer.deltas, *_second_stage(answer)]
-    return [answer] if isinstance(answer, torch.Tensor) else list(answer)
+    return [answer] if isinstance(answer, torch.Tensor) else [part for part in answer if isinstance(part, torch.Tensor)]
 
 
 def _second_stage(answer: InstanceFeatures) -> tuple[torch.Tensor, ...]:

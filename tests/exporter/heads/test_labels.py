@@ -76,7 +76,7 @@ def test_masks_as_huggingface(divided, size):
     found = predictions(-(-size[0] // 4), -(-size[1] // 4))
 
     class Outputs:
-        class_queries_logits, masks_queries_logits = found
+        class_queries_logits, masks_queries_logits = found.class_logits, found.mask_logits
 
     expected = transformers.Mask2FormerImageProcessor().post_process_semantic_segmentation(Outputs, [size] * 2)
     wrong = MaskLabels("huggingface", 4, *size)(found).long() != torch.stack(expected)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ... import ops
+from .deformable import LEVELS
 from .pixel_decoder import PixelDecoder
 from .transformer_decoder import TransformerDecoder
 
@@ -18,10 +20,16 @@ class MaskPredictions(NamedTuple):
     Attributes:
         class_logits: (B, Q, K + 1); the last is that a query found nothing.
         mask_logits: (B, Q, h, w) at stride 4.
+        masked: where the queries' masks say that they do not look, (B, Q, N) bool of all layers in one; None where
+            nobody has to know.
+        look_again: function (where a graph's queries did not look) -> the same, had they looked there. A threshold
+            decides where queries look, and what rounding turns there changes all that follows.
     """
 
     class_logits: Tensor
     mask_logits: Tensor
+    masked: Tensor | None = None
+    look_again: Callable[[Tensor], MaskPredictions] | None = None
 
 
 class Mask2FormerHead(nn.Module):
@@ -72,6 +80,16 @@ class Mask2FormerHead(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> MaskPredictions:
         """(B, C_i, H_i, W_i) maps, fine to coarse -> classes and masks of the queries."""
         decoded, pixels = self.pixel_decoder(maps)
-        queries, embeddings = self.transformer_decoder(decoded, pixels)
+        return self._predict(decoded, pixels, None)
+
+    def _predict(self, decoded: Sequence[Tensor], pixels: Tensor, masked: Tensor | None) -> MaskPredictions:
+        sizes = [decoded[i % LEVELS].shape[2:].numel() for i in range(len(self.transformer_decoder.decoder.layers))]
+        layers = None if masked is None else masked.split(sizes, -1)
+        queries, embeddings, said = self.transformer_decoder(decoded, pixels, layers)
         masks = ops.matmul(embeddings, pixels.flatten(2))  # (B, Q, h*w)
-        return MaskPredictions(self.class_predictor(queries), ops.reshape(masks, (0, 0, *pixels.shape[2:])))
+        return MaskPredictions(
+            self.class_predictor(queries),
+            ops.reshape(masks, (0, 0, *pixels.shape[2:])),
+            torch.cat(said, -1),
+            lambda graphs: self._predict(decoded, pixels, graphs),
+        )

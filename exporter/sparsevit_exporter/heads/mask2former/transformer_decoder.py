@@ -162,15 +162,19 @@ class TransformerDecoder(nn.Module):
         """Makes what follows from the sizes of the three maps, for a trace to find it."""
         self.positions.fix(sizes)
 
-    def forward(self, maps: Sequence[Tensor], pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, maps: Sequence[Tensor], pixels: Tensor, masked: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Decodes.
 
         Args:
             maps: (B, C_in, H_i, W_i) at strides 32, 16, 8.
             pixels: (B, M, H, W) embeddings of the pixels at stride 4.
+            masked: where the queries do not look, layer by layer, (B, Q, N) bool each; as their masks say when None.
 
         Returns:
-            Queries behind the last norm (B, Q, C), and embeddings of their masks (B, Q, M).
+            Queries behind the last norm (B, Q, C), embeddings of their masks (B, Q, M), and where their masks say in
+            each layer that they do not look.
         """
         values, keys, looks = [], [], []
         for i, feature_map in enumerate(maps):
@@ -181,11 +185,12 @@ class TransformerDecoder(nn.Module):
             # Masks are linear in the pixels' embeddings: those are resized once, not the masks of every layer.
             looks.append(map_ops.resize(pixels, height, width).flatten(2))  # (B, M, N)
         queries, places = self.queries_features.weight, self.queries_embedder.weight  # (Q, C), as yet of no image
+        said = []
         for i, layer in enumerate(self.decoder.layers):
             level = i % LEVELS
-            masked = _masked(self.decoder.embed(queries), looks[level])  # (B, Q, N)
-            queries = layer(queries, places, keys[level], values[level], masked)
-        return self.decoder.layernorm(queries), self.decoder.embed(queries)
+            said.append(_masked(self.decoder.embed(queries), looks[level]))  # (B, Q, N)
+            queries = layer(queries, places, keys[level], values[level], said[-1] if masked is None else masked[i])
+        return self.decoder.layernorm(queries), self.decoder.embed(queries), said
 
 
 def _masked(embeddings: Tensor, pixels: Tensor) -> Tensor:

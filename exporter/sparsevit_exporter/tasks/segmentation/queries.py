@@ -20,6 +20,8 @@ from ...parity_report import ParityRow, ParityRun
 from ..base import HeadConfig
 from .base import Head, SegmentationOptions, Segmenter
 
+_LOGITS = ("class_logits", "mask_logits")
+
 
 class Mask2FormerModel(Segmenter):
     """Returns `heads.mask2former.MaskPredictions`. For inference; see there."""
@@ -92,8 +94,9 @@ class DeployedMasks(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> dict[str, Tensor]:
         found = self.head(maps)
+        assert found.masked is not None
         compared = {"class_logits": found.class_logits.float(), "mask_logits": found.mask_logits.float()}
-        return {"labels": self.labels(found), **compared}
+        return {"labels": self.labels(found), **compared, "masked": found.masked}
 
 
 class QueriesHead(Head[MaskPredictions]):
@@ -102,7 +105,7 @@ class QueriesHead(Head[MaskPredictions]):
     name = Mask2FormerModel.head_name
     network = Mask2FormerModel
     config = Mask2FormerConfig
-    compared_only = MaskPredictions._fields
+    compared_only = (*_LOGITS, "masked")
     predicts_masks = True
 
     def deploy(self, head: Mask2FormerHead, input_hw: tuple[int, int], options: SegmentationOptions) -> nn.Module:
@@ -113,10 +116,16 @@ class QueriesHead(Head[MaskPredictions]):
         return DeployedMasks(head, labels)
 
     def compare(self, run: ParityRun, expected: MaskPredictions, outputs: Mapping[str, Tensor]) -> list[ParityRow]:
-        return [run.real(name, outputs[name], getattr(expected, name)) for name in self.compared_only]
+        """Layer by layer, each in PyTorch with the graph's queries looking where they did in the one before."""
+        assert expected.look_again is not None
+        seen = expected.look_again(outputs["masked"])
+        assert seen.masked is not None
+        turned = float((seen.masked != outputs["masked"]).float().mean())
+        logits = [run.real(name, outputs[name], getattr(seen, name)) for name in _LOGITS]
+        return [run.wrong("masked", turned, 1.0 - run.limits.labels), *logits]
 
     def answer_in(self, outputs: Mapping[str, Tensor]) -> MaskPredictions:
-        return MaskPredictions(*(outputs[name] for name in self.compared_only))
+        return MaskPredictions(outputs["class_logits"], outputs["mask_logits"])
 
     def labels(self, answer: MaskPredictions, options: SegmentationOptions, input_hw: tuple[int, int]) -> Tensor:
         return _labels(options, input_hw)(answer)
