@@ -63,6 +63,7 @@ _ADVICE = {
     "starlette": _WEB.format("Starlette answers requests"),
     "uvicorn": _WEB.format("uvicorn serves pages"),
     "websockets": _WEB.format("websockets carries the state"),
+    "av": "PyAV encodes what is pushed to an RTSP server. pip install 'sparsevit-edge[video]'",
     "paho": "paho-mqtt publishes results to a broker (mqtt://...). pip install 'sparsevit-edge[mqtt]'",
     "prometheus_client": _WEB.format("prometheus-client writes metrics"),
     "supervision": "supervision draws boxes and holds its Detections. pip install 'sparsevit-edge[draw]'",

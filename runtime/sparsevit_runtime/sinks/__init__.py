@@ -12,7 +12,7 @@ from ..errors import ArgumentError, SinkError
 from ..files import writable_path
 from ..sources.addresses import hide_password
 from ..tasks.masks import MASK_FORMS
-from . import mqtt, webhook
+from . import mqtt, rtsp, webhook
 from .base import Sink, StopStream
 from .coco import CocoSink
 from .display import DisplaySink
@@ -28,8 +28,8 @@ __all__ = ["NullSink", "Sink", "StopStream", "check_sink", "folder_of", "is_stdo
 _FORMS = (
     "out.mp4, out.avi, a folder (out/, out/?format=png, out/?format=labels), a picture (out.jpg, out.png), out.jsonl "
     "(out.jsonl?masks=rle), out.json (COCO), - (JSON lines to stdout), http://localhost:8080, mqtt://host/topic, "
-    "webhook+https://host/path, display://, null://; videos and .jsonl in parts: out.mp4?every=10m, ?size=500MB, "
-    "?every=1h&keep=24"
+    "rtsp://host/path, webhook+https://host/path, display://, null://; videos and .jsonl in parts: out.mp4?every=10m, "
+    "?size=500MB, ?every=1h&keep=24"
 )
 #: Stdout, and its names on Linux: behind these may be a file, which is not to be taken for another's.
 _STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -47,10 +47,10 @@ def open_sink(
         uri: ``.mp4`` or ``.avi`` video, folder (ends with a slash, exists as one, or has no suffix), picture
             (``.jpg``, ``.png``, ...), ``.jsonl``, ``.json`` (COCO), ``-`` or a named pipe for JSON lines as they come,
             ``http://host:port`` for browsers (`sinks.web`), ``mqtt://host/topic`` (`sinks.mqtt`),
-            ``webhook+https://host/path`` (`sinks.webhook`), ``display://`` or ``null://``. A folder takes
-            ``?format=jpg``, ``png`` or ``labels``; JSON lines take ``?masks=rle``, ``counts`` or ``polygons``. Videos
-            and .jsonl go on in new parts, ``out-0001.mp4`` and so on, with ``?every=10m`` (s, m, h, d),
-            ``?size=500MB`` or both (``&``), and ``keep=24`` keeps only the newest.
+            ``webhook+https://host/path`` (`sinks.webhook`), ``rtsp://host/path`` (`sinks.rtsp`), ``display://`` or
+            ``null://``. A folder takes ``?format=jpg``, ``png`` or ``labels``; JSON lines take ``?masks=rle``,
+            ``counts`` or ``polygons``. Videos and .jsonl go on in new parts, ``out-0001.mp4`` and so on, with
+            ``?every=10m`` (s, m, h, d), ``?size=500MB`` or both (``&``), and ``keep=24`` keeps only the newest.
         fps: frames per second of results that have no time, and of videos that OpenCV encodes; 25 when None.
         overwrite: replaces files that are there. Without it only those that this program wrote are replaced.
         live: the frames come from a live source (`Source.live`), so what is written cannot be made again: it stands
@@ -130,6 +130,9 @@ def _understood_address(text: str) -> Callable[[], Sink]:
     if scheme in mqtt.SCHEMES:
         mqtt.check_mqtt(text)
         return partial(mqtt.open_mqtt, text)
+    if scheme in rtsp.SCHEMES:
+        rtsp.check_rtsp(text)
+        return partial(rtsp.RtspSink, text)
     if scheme in webhook.SCHEMES:
         webhook.read_webhook(text)
         return partial(webhook.open_webhook, text)

@@ -8,7 +8,6 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,19 +17,12 @@ import numpy as np
 from ..errors import SinkError
 from ..files import is_no_room
 from .boxes import cut_to_whole_boxes
+from .h264 import CLOCK, H264Stream
 
 _log = logging.getLogger(__name__)
 
 #: OpenCV's codec of each container, and what people call it. Both come with OpenCV itself.
 OPENCV_CODECS = {".mp4": ("mp4v", "MPEG-4"), ".avi": ("MJPG", "Motion JPEG")}
-#: H.264 encoders of FFmpeg that run on a CPU.
-_H264 = ("libx264", "libopenh264")
-#: Encoding shares the cores with inference: the fastest preset takes a third of the default's time.
-_H264_OPTIONS = {"libx264": {"preset": "ultrafast", "crf": "23"}}
-#: For recordings of live sources: no picture waits within the encoder.
-_H264_LIVE_OPTIONS = {"libx264": {"tune": "zerolatency", "forced-idr": "1"}}
-#: Ticks of a video's clock a second.
-_CLOCK = 90_000
 #: The index at the beginning, so that the file plays while it is still being loaded.
 _WHOLE_FLAGS = "faststart"
 #: Fragments that each play by themselves, and in the end an ordinary file; for an FFmpeg before 7.1 fragments alone.
@@ -123,7 +115,6 @@ class H264Encoder(Encoder):
     def __init__(self, path: Path, size_wh: tuple[int, int], fps: float, flags: str = _WHOLE_FLAGS) -> None:
         import av
 
-        self._av = av
         self._path = path
         self._live = flags != _WHOLE_FLAGS
         self.needs_closing = not self._live
@@ -131,10 +122,8 @@ class H264Encoder(Encoder):
         self._fragment_ns: int | None = None
         self._last = 0  # tick of the last picture; that of the first is 0
         self._count = 0
-        self._nominal = max(1, round(_CLOCK / fps))
+        self._nominal = max(1, round(CLOCK / fps))
         try:
-            name = next(name for name in _H264 if name in av.codecs_available)
-            options = _H264_OPTIONS.get(name, {}) | (_H264_LIVE_OPTIONS.get(name, {}) if self._live else {})
             self._file = cast(
                 Any,
                 av.open(
@@ -144,32 +133,22 @@ class H264Encoder(Encoder):
                     options={"movflags": flags, "flush_packets": "1"},
                 ),
             )
-            self._stream = self._file.add_stream(name, rate=Fraction(fps).limit_denominator(1001), options=options)
-            self._stream.width, self._stream.height = size_wh[0] // 2 * 2, size_wh[1] // 2 * 2
-            self._stream.pix_fmt = "yuv420p"
-            self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, _CLOCK)
-            self._stream.codec_context.open()
-            self._file.start_encoding()
+            self._stream = H264Stream(self._file, size_wh, fps, self._live)
         except BaseException:
             self.abort()
             raise
 
     def write(self, image: np.ndarray, at_ns: int) -> None:
-        # OpenCV converts in less than half of PyAV's time.
-        even = image[: self._stream.height, : self._stream.width]
-        planes = cv2.cvtColor(even, cv2.COLOR_BGR2YUV_I420)
-        frame = self._av.VideoFrame.from_ndarray(planes, format="yuv420p")
-        frame.time_base, frame.pts = Fraction(1, _CLOCK), round(at_ns * _CLOCK / 1e9)
-        if self._live and (self._fragment_ns is None or at_ns - self._fragment_ns >= _FRAGMENT_NS):
+        key = self._live and (self._fragment_ns is None or at_ns - self._fragment_ns >= _FRAGMENT_NS)
+        if key:
             self._fragment_ns = at_ns
-            frame.pict_type = self._av.video.frame.PictureType.I
-        self._last = frame.pts
+        self._last = round(at_ns * CLOCK / 1e9)
         self._count += 1
-        self._mux(self._stream.encode(frame))
+        self._mux(self._stream.encode(image, self._last, key))
 
     def close(self) -> None:
         try:
-            self._mux(self._stream.encode())
+            self._mux(self._stream.flush())
         finally:
             self._file.close()
             if self._output is not None:
