@@ -141,7 +141,11 @@ def as_float(array: np.ndarray, element: str) -> np.ndarray:
 
 
 def random_tensor(random: np.random.Generator, shape: tuple[int, ...], element: str) -> np.ndarray:
-    values = random.standard_normal(shape, np.float32)
+    return as_element(random.standard_normal(shape, np.float32), element)
+
+
+def as_element(values: np.ndarray, element: str) -> np.ndarray:
+    """float32 values as that type holds them; bfloat16 by cutting bits off."""
     if element == "bfloat16":
         return (values.view(np.uint32) >> 16).astype(np.uint16)
     return values.astype(ELEMENTS[element][1])

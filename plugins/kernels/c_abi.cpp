@@ -2,6 +2,7 @@
 
 #include "kernels/multi_level_roi_align/kernel.h"
 #include "kernels/nms_keep/kernel.h"
+#include "kernels/window_attention/kernel.h"
 #include "kernels/window_gather/kernel.h"
 #include "kernels/window_scatter/kernel.h"
 #include "kernels/window_score/kernel.h"
@@ -126,6 +127,31 @@ int32_t sparsevit_multi_level_roi_align(SparsevitRoiCall const* call)
     params.boxes = call->boxes;
     params.output = call->output;
     return sparsevit::launchMultiLevelRoiAlign(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_window_attention(SparsevitAttentionCall const* call)
+{
+    if (call->element < 0 || call->element > 2)
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::WindowAttentionParams params{};
+    params.batch = call->batch;
+    params.count = call->count;
+    params.channels = call->channels;
+    params.heads = call->heads;
+    params.windowSize = call->window_size;
+    params.windows = call->windows;
+    params.kinds = call->kinds;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.indexBytes = call->index_bytes;
+    params.qkv = call->qkv;
+    params.qkvBias = call->qkv_bias;
+    params.index = call->index;
+    params.kind = call->kind;
+    params.positionBias = call->position_bias;
+    params.output = call->output;
+    return sparsevit::launchWindowAttention(params, static_cast<cudaStream_t>(call->stream));
 }
 
 char const* sparsevit_error_text(int32_t error)

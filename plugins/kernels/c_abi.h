@@ -62,6 +62,27 @@ typedef struct SparsevitRoiCall
     void* stream;        //!< cudaStream_t
 } SparsevitRoiCall;
 
+//! One attention within windows.
+typedef struct SparsevitAttentionCall
+{
+    int64_t batch;    //!< B
+    int64_t count;    //!< k, windows listed per sample
+    int64_t channels; //!< C
+    int64_t windows;  //!< nW
+    int64_t kinds;
+    int32_t heads;
+    int32_t window_size; //!< t = window_size * window_size
+    int32_t element;     //!< 0 float, 1 half, 2 bfloat16
+    int32_t index_bytes; //!< 4 or 8
+    void const* qkv;           //!< (B, k * t, 3 C)
+    void const* qkv_bias;      //!< (3 C)
+    void const* index;         //!< (B, k)
+    int32_t const* kind;       //!< (nW)
+    void const* position_bias; //!< (kinds, heads, t, t)
+    void* output;              //!< (B, k * t, C)
+    void* stream;              //!< cudaStream_t
+} SparsevitAttentionCall;
+
 // Each enqueues on the stream and returns a cudaError_t. Addresses are of device memory.
 
 //! Reads x; output: (B, nW) float.
@@ -76,6 +97,8 @@ SPARSEVIT_API int32_t sparsevit_nms_keep(SparsevitNmsCall const* call);
 SPARSEVIT_API int64_t sparsevit_nms_keep_workspace(int64_t groups, int64_t count);
 //! Writes the boxes' bins.
 SPARSEVIT_API int32_t sparsevit_multi_level_roi_align(SparsevitRoiCall const* call);
+//! Reads everything but output.
+SPARSEVIT_API int32_t sparsevit_window_attention(SparsevitAttentionCall const* call);
 
 //! Text of an error returned by one of the above; owned by the CUDA runtime.
 SPARSEVIT_API char const* sparsevit_error_text(int32_t error);

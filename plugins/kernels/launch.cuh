@@ -8,6 +8,11 @@
 #include <initializer_list>
 #include <utility>
 
+//! The shared memory that a launch asks for, as vectors of 16 bytes. The host, which runs kernels in tests, has its own.
+#ifndef SPARSEVIT_SHARED_MEMORY
+#define SPARSEVIT_SHARED_MEMORY(name) extern __shared__ uint4 name[]
+#endif
+
 namespace sparsevit
 {
 
@@ -57,16 +62,31 @@ inline unsigned int sampleBlocks(int64_t batch)
     return static_cast<unsigned int>(batch < 65535 ? batch : 65535);
 }
 
+//! Blocks, threads of a block, and the bytes of shared memory that a block finds at SPARSEVIT_SHARED_MEMORY.
+struct Launch
+{
+    dim3 grid;
+    unsigned int threads;
+    size_t sharedBytes;
+};
+
 //! Launches a kernel and returns that launch's error, never a stale one of an earlier call.
+template <typename... Parameters, typename... Arguments>
+cudaError_t launch(Launch shape, void (*kernel)(Parameters...), cudaStream_t stream, Arguments&&... arguments)
+{
+    cudaLaunchConfig_t config{};
+    config.gridDim = shape.grid;
+    config.blockDim = dim3{shape.threads};
+    config.dynamicSmemBytes = shape.sharedBytes;
+    config.stream = stream;
+    return cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
+}
+
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch(
     void (*kernel)(Parameters...), dim3 grid, unsigned int threads, cudaStream_t stream, Arguments&&... arguments)
 {
-    cudaLaunchConfig_t config{};
-    config.gridDim = grid;
-    config.blockDim = dim3{threads};
-    config.stream = stream;
-    return cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
+    return launch(Launch{grid, threads, 0}, kernel, stream, std::forward<Arguments>(arguments)...);
 }
 
 //! Calls `function` with a zero of the unsigned vector type that has `bytes` bytes.

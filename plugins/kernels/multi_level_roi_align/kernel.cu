@@ -7,9 +7,7 @@
 // innermost would mend that; the convolutions around the node have them outermost.
 #include "kernels/multi_level_roi_align/kernel.h"
 
-#include "kernels/launch.cuh"
-
-#include <cuda_fp16.h>
+#include "kernels/element_cast.cuh"
 
 namespace sparsevit
 {
@@ -26,54 +24,6 @@ constexpr int32_t kPitch{kWarp + 1}; //!< of rows in shared memory: a column is 
 constexpr int32_t kMostRounds{
     (kMostBins + 1) / 2}; //!< a warp has lanes for two rows of the most bins, or more of fewer
 static_assert(2 * kMostBins <= kWarp);
-
-template <Element kElement>
-struct Cell
-{
-    using Type = uint16_t;
-};
-template <>
-struct Cell<Element::kFloat>
-{
-    using Type = float;
-};
-
-template <Element kElement>
-__device__ float toFloat(typename Cell<kElement>::Type cell)
-{
-    if constexpr (kElement == Element::kHalf)
-    {
-        return __half2float(__ushort_as_half(cell));
-    }
-    else if constexpr (kElement == Element::kBfloat16)
-    {
-        return __uint_as_float(uint32_t{cell} << 16);
-    }
-    else
-    {
-        return cell;
-    }
-}
-
-//! Rounds to nearest, ties to even.
-template <Element kElement>
-__device__ typename Cell<kElement>::Type fromFloat(float value)
-{
-    if constexpr (kElement == Element::kHalf)
-    {
-        return __half_as_ushort(__float2half_rn(value));
-    }
-    else if constexpr (kElement == Element::kBfloat16)
-    {
-        uint32_t const bits = __float_as_uint(value);
-        bool const isNan = value != value; // rounding its bits up could leave an infinity
-        return static_cast<uint16_t>(isNan ? 0x7fffU : (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
-    }
-    else
-    {
-        return value;
-    }
-}
 
 //! An axis of a box by weights: its bins' bands one after the other.
 struct Weights

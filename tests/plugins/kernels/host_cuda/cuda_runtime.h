@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <ucontext.h>
 #include <utility>
@@ -25,6 +26,12 @@ enum cudaError_t
     cudaSuccess = 0,
     cudaErrorInvalidValue = 1,
     cudaErrorInvalidConfiguration = 9,
+    cudaErrorLaunchTimeout = 702,
+    cudaErrorLaunchFailure = 719,
+};
+enum cudaFuncAttribute
+{
+    cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
 };
 enum cudaMemcpyKind
 {
@@ -46,18 +53,64 @@ struct alignas(16) uint4
 {
     unsigned int x, y, z, w;
 };
+struct alignas(16) float4
+{
+    float x, y, z, w;
+};
 
 inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace host_cuda
 {
 
+constexpr unsigned int kWarpLanes{32};
+
+//! Where threads wait until all that are left have come.
+struct Barrier
+{
+    unsigned int members{0};
+    unsigned int arrived{0};
+    unsigned int turn{0};
+
+    void open(unsigned int threads)
+    {
+        *this = Barrier{threads, 0, 0};
+    }
+
+    //! \return whether the one that came was the last.
+    bool arrive()
+    {
+        ++arrived;
+        return release();
+    }
+
+    //! A thread that has ended is waited for no longer.
+    void leave()
+    {
+        --members;
+        release();
+    }
+
+private:
+    bool release()
+    {
+        bool const isFull = arrived == members;
+        if (isFull)
+        {
+            arrived = 0;
+            ++turn;
+        }
+        return isFull;
+    }
+};
+
 //! The threads of one block. A fiber runs one thread after the other until one of them waits.
 class Block
 {
 public:
+    //! \return false where threads wait for some that never come.
     template <typename Thread>
-    void run(unsigned int threads, Thread& thread)
+    bool run(unsigned int threads, Thread& thread)
     {
         mThreads = threads;
         mNext = 0;
@@ -66,52 +119,97 @@ public:
             (*static_cast<Thread*>(state))();
         };
         mState = &thread;
+        mBlock.open(threads);
+        for (unsigned int warp = 0; warp * kWarpLanes < threads; ++warp)
+        {
+            mWarps[warp].open(std::min(kWarpLanes, threads - warp * kWarpLanes));
+        }
         sCurrent = this;
         size_t live = 0;
+        bool hasMoved = false;
         do
         {
             live = 0;
+            hasMoved = false;
             for (size_t i = 0; i < mFibers.size() || mNext < mThreads; ++i)
             {
                 if (i == mFibers.size())
                 {
                     mFibers.push_back(std::make_unique<Fiber>());
                 }
-                live += resume(*mFibers[i]) ? 1 : 0;
+                live += resume(*mFibers[i], hasMoved) ? 1 : 0;
             }
-        } while (live > 0);
+        } while (live > 0 && hasMoved);
         for (auto& fiber : mFibers)
         {
             fiber->started = false;
         }
+        return live == 0;
     }
 
-    //! Lets every other thread of the block get as far as the calling one.
-    static void wait()
+    //! Waits for all threads of the block.
+    static void waitForBlock()
     {
-        Block& block = *sCurrent;
-        Fiber& fiber = *block.mRunning;
-        fiber.thread = threadIdx;
-        swapcontext(&fiber.context, &block.mScheduler);
-        threadIdx = fiber.thread;
+        sCurrent->wait(sCurrent->mBlock);
     }
 
-    static Block& current()
+    //! Waits for the other threads of the warp.
+    static void waitForWarp()
     {
-        return *sCurrent;
+        sCurrent->wait(sCurrent->mWarps[threadIdx.x / kWarpLanes]);
     }
 
-    uint64_t exchanged[1024]{}; //!< what each thread offers in a shuffle
+    //! Every thread of a warp offers a value and sees those of all lanes: look(values of the warp).
+    template <typename Value, typename Look>
+    static auto exchange(Value const& value, Look&& look)
+    {
+        static_assert(sizeof(Value) <= sizeof(Offer));
+        Offer* const offers = sCurrent->mOffers;
+        std::memcpy(offers[threadIdx.x].bytes, &value, sizeof(value));
+        waitForWarp();
+        Offer const* const warp = offers + threadIdx.x / kWarpLanes * kWarpLanes;
+        auto const result = look(
+            [warp](unsigned int lane)
+            {
+                Value other;
+                std::memcpy(&other, warp[lane].bytes, sizeof(other));
+                return other;
+            });
+        waitForWarp();
+        return result;
+    }
 
 private:
+    struct alignas(16) Offer
+    {
+        char bytes[32];
+    };
+
     struct Fiber
     {
         ucontext_t context{};
         std::vector<char> stack = std::vector<char>(32768);
         dim3 thread{};
+        Barrier const* barrier{nullptr};
+        unsigned int turn{0};
         bool started{false};
         bool live{false};
     };
+
+    void wait(Barrier& barrier)
+    {
+        Fiber& fiber = *mRunning;
+        unsigned int const turn = barrier.turn;
+        if (barrier.arrive())
+        {
+            return;
+        }
+        fiber.barrier = &barrier;
+        fiber.turn = turn;
+        fiber.thread = threadIdx;
+        swapcontext(&fiber.context, &mScheduler);
+        threadIdx = fiber.thread;
+    }
 
     static void main()
     {
@@ -121,12 +219,25 @@ private:
         {
             threadIdx = dim3{block.mNext++};
             block.mEntry(block.mState);
+            block.mWarps[threadIdx.x / kWarpLanes].leave();
+            block.mBlock.leave();
         }
         fiber.live = false;
         swapcontext(&fiber.context, &block.mScheduler);
     }
 
-    bool resume(Fiber& fiber)
+    [[gnu::noinline]] static void start(Fiber& fiber)
+    {
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.data();
+        fiber.context.uc_stack.ss_size = fiber.stack.size();
+        makecontext(&fiber.context, &Block::main, 0);
+        fiber.started = fiber.live = true;
+        fiber.barrier = nullptr;
+    }
+
+    //! \return whether the fiber has still to run.
+    bool resume(Fiber& fiber, bool& hasMoved)
     {
         if (!fiber.started)
         {
@@ -134,14 +245,12 @@ private:
             {
                 return false;
             }
-            getcontext(&fiber.context);
-            fiber.context.uc_stack.ss_sp = fiber.stack.data();
-            fiber.context.uc_stack.ss_size = fiber.stack.size();
-            makecontext(&fiber.context, &Block::main, 0);
-            fiber.started = fiber.live = true;
+            start(fiber);
         }
-        if (fiber.live)
+        if (fiber.live && (fiber.barrier == nullptr || fiber.barrier->turn != fiber.turn))
         {
+            hasMoved = true;
+            fiber.barrier = nullptr;
             mRunning = &fiber;
             swapcontext(&mScheduler, &fiber.context);
         }
@@ -157,30 +266,72 @@ private:
     ucontext_t mScheduler{};
     Fiber* mRunning{nullptr};
     std::vector<std::unique_ptr<Fiber>> mFibers;
+    Barrier mBlock;
+    Barrier mWarps[32];
+    Offer mOffers[1024]{};
+};
+
+//! Memory that a launch asks for and a block's threads share: poison between guards before every block.
+class SharedMemory
+{
+public:
+    static constexpr size_t kGuard{256};
+
+    explicit SharedMemory(size_t bytes)
+        : mBytes{bytes}
+        , mMemory((bytes + 2 * kGuard) / sizeof(uint4) + 1)
+    {
+        sStart = mMemory.data() + kGuard / sizeof(uint4);
+    }
+
+    void poison()
+    {
+        std::memset(mMemory.data(), kPoison, mMemory.size() * sizeof(uint4));
+    }
+
+    bool isIntact() const
+    {
+        auto const* const bytes = reinterpret_cast<unsigned char const*>(mMemory.data());
+        auto const isPoison = [](unsigned char byte)
+        {
+            return byte == kPoison;
+        };
+        return std::all_of(bytes, bytes + kGuard, isPoison)
+            && std::all_of(bytes + kGuard + mBytes, bytes + mMemory.size() * sizeof(uint4), isPoison);
+    }
+
+    static uint4* start()
+    {
+        return sStart;
+    }
+
+private:
+    static constexpr int kPoison{0xff}; // a float, half or bfloat16 of these is no number
+
+    inline static thread_local uint4* sStart{nullptr};
+
+    size_t mBytes;
+    std::vector<uint4> mMemory;
 };
 
 } // namespace host_cuda
 
+#define SPARSEVIT_SHARED_MEMORY(name) uint4* const name = host_cuda::SharedMemory::start()
+
 inline void __syncthreads()
 {
-    host_cuda::Block::wait();
+    host_cuda::Block::waitForBlock();
 }
 
-//! All threads of the warp take as many turns, so that waiting for the whole block serves.
 inline void __syncwarp()
 {
-    host_cuda::Block::wait();
+    host_cuda::Block::waitForWarp();
 }
 
 inline float __shfl_xor_sync(unsigned int, float value, int lanes)
 {
-    auto& exchanged = host_cuda::Block::current().exchanged;
-    unsigned int const thread = threadIdx.x;
-    std::memcpy(&exchanged[thread], &value, sizeof(value));
-    host_cuda::Block::wait();
-    std::memcpy(&value, &exchanged[thread ^ static_cast<unsigned int>(lanes)], sizeof(value));
-    host_cuda::Block::wait();
-    return value;
+    unsigned int const other = (threadIdx.x % host_cuda::kWarpLanes) ^ static_cast<unsigned int>(lanes);
+    return host_cuda::Block::exchange(value, [other](auto const& valueOf) { return valueOf(other); });
 }
 
 inline float __uint_as_float(unsigned int bits)
@@ -251,6 +402,29 @@ struct cudaLaunchConfig_t
     unsigned int numAttrs;
 };
 
+namespace host_cuda
+{
+
+//! Of the memory that a launch of a kernel may ask for; 48 KB unless it has been raised.
+inline size_t& sharedLimit(void const* kernel)
+{
+    static std::map<void const*, size_t> limits;
+    return limits.try_emplace(kernel, size_t{48} << 10).first->second;
+}
+
+} // namespace host_cuda
+
+template <typename... Parameters>
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, int value)
+{
+    if (value > 99 << 10) // the least of all GPUs from compute capability 8.0 on
+    {
+        return cudaErrorInvalidValue;
+    }
+    host_cuda::sharedLimit(reinterpret_cast<void const*>(kernel)) = static_cast<size_t>(value);
+    return cudaSuccess;
+}
+
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(
     cudaLaunchConfig_t const* config, void (*kernel)(Parameters...), Arguments&&... arguments)
@@ -260,7 +434,12 @@ cudaError_t cudaLaunchKernelEx(
     {
         return cudaErrorInvalidConfiguration;
     }
+    if (config->dynamicSmemBytes > host_cuda::sharedLimit(reinterpret_cast<void const*>(kernel)))
+    {
+        return cudaErrorInvalidValue;
+    }
     host_cuda::Block block;
+    host_cuda::SharedMemory shared{config->dynamicSmemBytes};
     gridDim = grid;
     blockDim = config->blockDim;
     auto thread = [&]
@@ -272,7 +451,15 @@ cudaError_t cudaLaunchKernelEx(
         for (unsigned int x = 0; x < grid.x; ++x)
         {
             blockIdx = dim3{x, y};
-            block.run(config->blockDim.x, thread);
+            shared.poison();
+            if (!block.run(config->blockDim.x, thread))
+            {
+                return cudaErrorLaunchTimeout;
+            }
+            if (!shared.isIntact())
+            {
+                return cudaErrorLaunchFailure;
+            }
         }
     }
     return cudaSuccess;

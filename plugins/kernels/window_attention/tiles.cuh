@@ -1,0 +1,299 @@
+// Attention on tensor cores: a block takes a head of a window, a warp 16 of its rows at a time. q, k and v are read once
+// into shared memory, with their bias; scores and probabilities stay where the products leave them, because what c holds
+// of two neighbouring tiles is what a has to hold for the next product. Longer windows are taken `kKeys` keys at a time:
+// earlier sums are scaled whenever a larger score turns up.
+#pragma once
+
+#include "kernels/warp_matrix.cuh"
+#include "kernels/window_attention/arrays.cuh"
+#include "kernels/window_attention/layout.h"
+
+namespace sparsevit
+{
+
+//! kTokens: 49, 64 or 144; 0 where they are known at launch only.
+template <int32_t kTokens>
+struct TileShape
+{
+    static constexpr bool kIsKnown{kTokens != 0};
+    static constexpr int32_t kWarps{kTokens == 144 ? 9 : 4};
+    static constexpr int32_t kThreads{kWarps * kWarpLanes};
+    static constexpr int32_t kKeys{kTokens == 144 ? 48 : 64}; //!< scores of a row in registers, of four lanes
+    //! Rows of an odd number of elements share words with their neighbours: they go through shared memory.
+    static constexpr bool kStagesBias{kTokens == 49};
+
+    SPARSEVIT_HOST_DEVICE static constexpr int32_t sharedBytes(int32_t tokens, int32_t headDim)
+    {
+        return 3 * wholeTiles(tokens) * headDim * 2 + (kStagesBias ? tokens * biasPitch(tokens) * 2 : 0);
+    }
+};
+
+//! Reads q, k and v of a head into shared memory, adds their bias, and fills them up with rows of zeros.
+template <Element kElement, int32_t kHeadDim, int32_t kTokens>
+__device__ void loadHead(AttentionArrays<kElement> const& arrays, int64_t position, int32_t head, int32_t tokens,
+    int32_t rows, uint4* shared)
+{
+    using Rows = HeadRows<kHeadDim>;
+    using Shape = TileShape<kTokens>;
+    constexpr int32_t kRowsPerPass{Shape::kThreads / Rows::kVectors};
+    // All loads of a window that the compiler knows are under way before the first is used.
+    constexpr int32_t kPasses{Shape::kIsKnown ? (wholeTiles(kTokens) + kRowsPerPass - 1) / kRowsPerPass : 1};
+    auto const thread = static_cast<int32_t>(threadIdx.x);
+    int32_t const vector = thread % Rows::kVectors;
+    auto const perPart = arrays.channels / 8;
+    int64_t const column = int64_t{head} * Rows::kVectors + vector;
+    auto const* const source =
+        reinterpret_cast<uint4 const*>(arrays.qkv) + position * tokens * 3 * perPart + column;
+    auto const* const bias = reinterpret_cast<uint4 const*>(arrays.qkvBias) + column;
+    uint4 const shift[3]{bias[0], bias[perPart], bias[2 * perPart]};
+    for (int32_t first = thread / Rows::kVectors; first < rows; first += kPasses * kRowsPerPass)
+    {
+        uint4 read[kPasses][3];
+#pragma unroll
+        for (int32_t i = 0; i < kPasses; ++i)
+        {
+            int32_t const row = first + i * kRowsPerPass;
+#pragma unroll
+            for (int32_t part = 0; part < 3; ++part)
+            {
+                read[i][part] = uint4{};
+                if (row < tokens)
+                {
+                    read[i][part] = source[(int64_t{3} * row + part) * perPart];
+                }
+            }
+        }
+#pragma unroll
+        for (int32_t i = 0; i < kPasses; ++i)
+        {
+            int32_t const row = first + i * kRowsPerPass;
+#pragma unroll
+            for (int32_t part = 0; part < 3; ++part)
+            {
+                if (row < rows)
+                {
+                    uint4 const value = read[i][part];
+                    uint4 const by = shift[part];
+                    shared[part * rows * Rows::kVectors + Rows::place(row, vector)] = row < tokens
+                        ? uint4{addPairs<kElement>(value.x, by.x), addPairs<kElement>(value.y, by.y),
+                            addPairs<kElement>(value.z, by.z), addPairs<kElement>(value.w, by.w)}
+                        : value;
+                }
+            }
+        }
+    }
+}
+
+//! Position biases as rows of two neighbours, in shared or in global memory.
+template <Element kElement, int32_t kTokens>
+struct BiasPairs
+{
+    using Type = typename Cell<kElement>::Type;
+
+    Type const* source; //!< (t, t)
+    Type* staged;
+
+    //! Every thread of the block.
+    __device__ void stage() const
+    {
+        if constexpr (TileShape<kTokens>::kStagesBias)
+        {
+            constexpr int32_t kThreads{TileShape<kTokens>::kThreads};
+            constexpr int32_t kCount{kTokens * kTokens};
+#pragma unroll 10
+            for (auto i = static_cast<int32_t>(threadIdx.x); i < kCount; i += kThreads)
+            {
+                staged[i / kTokens * biasPitch(kTokens) + i % kTokens] = source[i];
+            }
+        }
+    }
+
+    //! Of an even column and the next; whatever, past the last column.
+    __device__ uint32_t at(int32_t row, int32_t column, int32_t tokens) const
+    {
+        if constexpr (TileShape<kTokens>::kStagesBias)
+        {
+            return *reinterpret_cast<uint32_t const*>(staged + row * biasPitch(kTokens) + column);
+        }
+        else if constexpr (TileShape<kTokens>::kIsKnown)
+        {
+            return *reinterpret_cast<uint32_t const*>(source + row * kTokens + column);
+        }
+        else
+        {
+            Type const* const at = source + int64_t{row} * tokens + column;
+            uint32_t const low = column < tokens ? at[0] : 0;
+            return column + 1 < tokens ? low | uint32_t{at[1]} << 16 : low;
+        }
+    }
+};
+
+template <Element kElement, int32_t kHeadDim, int32_t kTokens>
+__global__ void __launch_bounds__(TileShape<kTokens>::kThreads)
+    attendTiles(AttentionArrays<kElement> arrays, int64_t works)
+{
+    using Rows = HeadRows<kHeadDim>;
+    using Shape = TileShape<kTokens>;
+    constexpr int32_t kSteps{kHeadDim / 16};
+    constexpr int32_t kKeyTiles{Shape::kKeys / 8};
+    // With one piece of keys, tiles that lie wholly behind the last token are left out by the compiler.
+    constexpr bool kIsOnePiece{Shape::kIsKnown && kTokens <= Shape::kKeys};
+    SPARSEVIT_SHARED_MEMORY(shared);
+    int32_t const tokens = Shape::kIsKnown ? kTokens : arrays.tokens;
+    int32_t const rows = wholeTiles(tokens);
+    uint4* const q = shared;
+    uint4 const* const k = q + rows * Rows::kVectors;
+    uint4 const* const v = k + rows * Rows::kVectors;
+    auto const lane = static_cast<int32_t>(threadIdx.x) % kWarpLanes;
+    int32_t const group = lane / 4;
+    int32_t const pair = lane % 4 * 2;
+    for (int64_t work = blockIdx.x; work < works; work += gridDim.x)
+    {
+        int64_t const position = work / arrays.heads;
+        auto const head = static_cast<int32_t>(work % arrays.heads);
+        BiasPairs<kElement, kTokens> const bias{arrays.biasOf(position, head),
+            reinterpret_cast<typename Cell<kElement>::Type*>(shared + 3 * rows * Rows::kVectors)};
+        __syncthreads(); // nobody reads what was there for the last head
+        loadHead<kElement, kHeadDim, kTokens>(arrays, position, head, tokens, rows, shared);
+        bias.stage();
+        __syncthreads();
+        for (int32_t top = static_cast<int32_t>(threadIdx.x) / kWarpLanes * 16; top < rows; top += Shape::kWarps * 16)
+        {
+            uint32_t queries[kSteps][4];
+#pragma unroll
+            for (int32_t step = 0; step < kSteps; ++step)
+            {
+                loadMatrices(queries[step], q + Rows::place(top + lane % 16, step * 2 + lane / 16));
+            }
+            float sums[kHeadDim / 8][4]{};
+            float most[2]{-INFINITY, -INFINITY}; // of rows group and group + 8
+            float total[2]{};
+#pragma unroll 1
+            for (int32_t first = 0; first < rows; first += Shape::kKeys)
+            {
+                float scores[kKeyTiles][4];
+#pragma unroll
+                for (int32_t tile = 0; tile < kKeyTiles; ++tile)
+                {
+                    int32_t const column = first + tile * 8 + pair;
+#pragma unroll
+                    for (int32_t half = 0; half < 2; ++half)
+                    {
+                        int32_t const row = top + group + half * 8;
+                        bool const isReal = row < tokens && column < tokens;
+                        uint32_t const both = isReal ? bias.at(row, column, tokens) : 0;
+                        scores[tile][2 * half] =
+                            column < tokens ? toFloat<kElement>(static_cast<uint16_t>(both & 0xffffU)) : -INFINITY;
+                        scores[tile][2 * half + 1] =
+                            column + 1 < tokens ? toFloat<kElement>(static_cast<uint16_t>(both >> 16)) : -INFINITY;
+                    }
+                }
+#pragma unroll
+                for (int32_t tile = 0; tile < kKeyTiles; tile += 2)
+                {
+                    if (first + tile * 8 < rows)
+                    {
+                        int32_t const key = first + tile * 8 + lane % 8 + lane / 16 * 8;
+#pragma unroll
+                        for (int32_t step = 0; step < kSteps; ++step)
+                        {
+                            uint32_t keys[4];
+                            loadMatrices(keys, k + Rows::place(key, step * 2 + lane / 8 % 2));
+                            multiplyAdd<kElement>(scores[tile], queries[step], keys[0], keys[1]);
+                            if (!kIsOnePiece || tile * 8 + 8 < kTokens)
+                            {
+                                multiplyAdd<kElement>(scores[tile + 1], queries[step], keys[2], keys[3]);
+                            }
+                        }
+                    }
+                }
+#pragma unroll
+                for (int32_t half = 0; half < 2; ++half)
+                {
+                    float largest = most[half];
+#pragma unroll
+                    for (int32_t tile = 0; tile < kKeyTiles; ++tile)
+                    {
+                        largest = fmaxf(largest, fmaxf(scores[tile][2 * half], scores[tile][2 * half + 1]));
+                    }
+                    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 1));
+                    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 2));
+                    float const base = finiteOr0(largest) * kLog2OfE;
+                    if (!kIsOnePiece)
+                    {
+                        float const scale = exp2f(most[half] * kLog2OfE - base);
+                        total[half] *= scale;
+#pragma unroll
+                        for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
+                        {
+                            sums[tile][2 * half] *= scale;
+                            sums[tile][2 * half + 1] *= scale;
+                        }
+                    }
+                    most[half] = largest;
+#pragma unroll
+                    for (int32_t tile = 0; tile < kKeyTiles; ++tile)
+                    {
+#pragma unroll
+                        for (int32_t i = 2 * half; i < 2 * half + 2; ++i)
+                        {
+                            scores[tile][i] = exp2f(scores[tile][i] * kLog2OfE - base);
+                            total[half] += scores[tile][i];
+                        }
+                    }
+                }
+#pragma unroll
+                for (int32_t tile = 0; tile < kKeyTiles; tile += 2)
+                {
+                    if (first + tile * 8 < rows)
+                    {
+                        uint32_t const probabilities[4]{pairOf<kElement>(scores[tile][0], scores[tile][1]),
+                            pairOf<kElement>(scores[tile][2], scores[tile][3]),
+                            pairOf<kElement>(scores[tile + 1][0], scores[tile + 1][1]),
+                            pairOf<kElement>(scores[tile + 1][2], scores[tile + 1][3])};
+                        int32_t const key = first + tile * 8 + lane % 16;
+#pragma unroll
+                        for (int32_t step = 0; step < kSteps; ++step)
+                        {
+                            uint32_t values[4];
+                            loadTransposed(values, v + Rows::place(key, step * 2 + lane / 16));
+                            multiplyAdd<kElement>(sums[2 * step], probabilities, values[0], values[1]);
+                            multiplyAdd<kElement>(sums[2 * step + 1], probabilities, values[2], values[3]);
+                        }
+                    }
+                }
+            }
+            // The warp's own rows of q have been read: its answers take their place, to be written row by row.
+            __syncwarp();
+#pragma unroll
+            for (int32_t half = 0; half < 2; ++half)
+            {
+                total[half] += __shfl_xor_sync(0xffffffffU, total[half], 1);
+                total[half] += __shfl_xor_sync(0xffffffffU, total[half], 2);
+                float const share = 1.0F / total[half];
+#pragma unroll
+                for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
+                {
+                    auto* const words = reinterpret_cast<uint32_t*>(q + Rows::place(top + group + half * 8, tile));
+                    words[pair / 2] =
+                        pairOf<kElement>(sums[tile][2 * half] * share, sums[tile][2 * half + 1] * share);
+                }
+            }
+            __syncwarp();
+            auto* const output = reinterpret_cast<uint4*>(arrays.output);
+#pragma unroll
+            for (int32_t i = lane; i < 16 * Rows::kVectors; i += kWarpLanes)
+            {
+                int32_t const row = top + i / Rows::kVectors;
+                int32_t const vector = i % Rows::kVectors;
+                if (row < tokens)
+                {
+                    output[(position * tokens + row) * (arrays.channels / 8) + head * Rows::kVectors + vector] =
+                        q[Rows::place(row, vector)];
+                }
+            }
+        }
+    }
+}
+
+} // namespace sparsevit
