@@ -20,7 +20,7 @@ HOST_CUDA = HOST / "host_cuda"
 BUILD = ROOT / "build" / "test-host-kernels"
 
 _WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wno-unknown-pragmas", "-Werror"]
-_FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", *_WARNINGS, f"-I{HOST_CUDA}", f"-I{PLUGINS}"]
+_FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", *_WARNINGS, f"-I{HOST_CUDA}", f"-I{PLUGINS}"]
 
 
 def host_kernels() -> Path:

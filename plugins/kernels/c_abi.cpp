@@ -4,7 +4,10 @@
 #include "kernels/nms_keep/kernel.h"
 #include "kernels/window_attention/kernel.h"
 #include "kernels/window_gather/kernel.h"
+#include "kernels/window_gather_norm/kernel.h"
+#include "kernels/window_rank/kernel.h"
 #include "kernels/window_scatter/kernel.h"
+#include "kernels/window_scatter_add/kernel.h"
 #include "kernels/window_score/kernel.h"
 
 #include <limits>
@@ -12,7 +15,8 @@
 namespace
 {
 
-bool isUsable(SparsevitCall const& call)
+template <typename Call>
+bool isUsable(Call const& call)
 {
     int64_t const limit = std::numeric_limits<int32_t>::max();
     return call.height >= 1 && call.width >= 1 && call.window_size >= 1 && call.height <= limit / call.window_size
@@ -20,7 +24,8 @@ bool isUsable(SparsevitCall const& call)
         && call.element >= 0 && call.element <= 2 && call.batch >= 0 && call.count >= 0;
 }
 
-sparsevit::WindowGrid gridOf(SparsevitCall const& call)
+template <typename Call>
+sparsevit::WindowGrid gridOf(Call const& call)
 {
     return {static_cast<int32_t>(call.height), static_cast<int32_t>(call.width), call.window_size, call.shift};
 }
@@ -152,6 +157,73 @@ int32_t sparsevit_window_attention(SparsevitAttentionCall const* call)
     params.positionBias = call->position_bias;
     params.output = call->output;
     return sparsevit::launchWindowAttention(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_window_gather_norm(SparsevitFusedCall const* call)
+{
+    if (!isUsable(*call))
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::WindowGatherNormParams params{};
+    params.grid = gridOf(*call);
+    params.batch = call->batch;
+    params.count = call->count;
+    params.channels = call->channels;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.indexBytes = call->index_bytes;
+    params.epsilon = call->epsilon;
+    params.x = call->x;
+    params.index = call->index;
+    params.scale = call->scale;
+    params.bias = call->bias;
+    params.tokens = call->tokens;
+    params.normed = call->output;
+    return sparsevit::launchWindowGatherNorm(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_window_scatter_add(SparsevitFusedCall const* call)
+{
+    if (!isUsable(*call))
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::WindowScatterAddParams params{};
+    params.grid = gridOf(*call);
+    params.batch = call->batch;
+    params.count = call->count;
+    params.channels = call->channels;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.indexBytes = call->index_bytes;
+    params.x = call->x;
+    params.tokens = call->tokens;
+    params.update = call->update;
+    params.bias = call->bias;
+    params.index = call->index;
+    params.y = call->output;
+    return sparsevit::launchWindowScatterAdd(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_window_rank(SparsevitFusedCall const* call)
+{
+    if (!isUsable(*call))
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::WindowRankParams params{};
+    params.grid = gridOf(*call);
+    params.batch = call->batch;
+    params.channels = call->channels;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.x = call->x;
+    params.order = static_cast<int32_t*>(call->output);
+    params.workspace = call->workspace;
+    return sparsevit::launchWindowRank(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int64_t sparsevit_window_rank_workspace(SparsevitFusedCall const* call)
+{
+    return isUsable(*call) ? static_cast<int64_t>(sparsevit::windowRankWorkspace(gridOf(*call), call->batch)) : 0;
 }
 
 char const* sparsevit_error_text(int32_t error)

@@ -83,6 +83,30 @@ typedef struct SparsevitAttentionCall
     void* stream;              //!< cudaStream_t
 } SparsevitAttentionCall;
 
+//! One call of a window kernel that does more than copy. Fields that a kernel does not name are ignored.
+typedef struct SparsevitFusedCall
+{
+    int64_t batch;       //!< B
+    int64_t height;      //!< H, tokens
+    int64_t width;       //!< W, tokens
+    int64_t channels;    //!< C
+    int64_t count;       //!< k, windows listed per sample
+    int32_t window_size; //!< t = window_size * window_size
+    int32_t shift;
+    int32_t element;     //!< 0 float, 1 half, 2 bfloat16
+    int32_t index_bytes; //!< 4 or 8
+    float epsilon;
+    void const* x;      //!< (B, H, W, C)
+    void const* index;  //!< (B, k)
+    void const* scale;  //!< (C)
+    void const* bias;   //!< (C)
+    void* tokens;       //!< (B, k * t, C)
+    void const* update; //!< (B, k * t, C)
+    void* output;
+    void* workspace;
+    void* stream; //!< cudaStream_t
+} SparsevitFusedCall;
+
 // Each enqueues on the stream and returns a cudaError_t. Addresses are of device memory.
 
 //! Reads x; output: (B, nW) float.
@@ -99,6 +123,14 @@ SPARSEVIT_API int64_t sparsevit_nms_keep_workspace(int64_t groups, int64_t count
 SPARSEVIT_API int32_t sparsevit_multi_level_roi_align(SparsevitRoiCall const* call);
 //! Reads everything but output.
 SPARSEVIT_API int32_t sparsevit_window_attention(SparsevitAttentionCall const* call);
+//! Reads x, index, scale and bias; writes tokens; output: (B, k * t, C), the tokens' LayerNorm.
+SPARSEVIT_API int32_t sparsevit_window_gather_norm(SparsevitFusedCall const* call);
+//! Reads x, index, tokens, update and bias; output: (B, H, W, C), x itself for in place.
+SPARSEVIT_API int32_t sparsevit_window_scatter_add(SparsevitFusedCall const* call);
+//! Reads x; output: (B, nW) int32.
+SPARSEVIT_API int32_t sparsevit_window_rank(SparsevitFusedCall const* call);
+//! Bytes of its workspace, aligned to 8.
+SPARSEVIT_API int64_t sparsevit_window_rank_workspace(SparsevitFusedCall const* call);
 
 //! Text of an error returned by one of the above; owned by the CUDA runtime.
 SPARSEVIT_API char const* sparsevit_error_text(int32_t error);

@@ -39,8 +39,8 @@ def test_nothing_of_tensorrt_is_compiled_in(built):
 
 def test_every_launcher_and_the_c_abi_are_in_it(built):
     names = run("nm", "-C", "--defined-only", built / "libsparsevit_kernels.a").stdout
-    for kernel in ("Score", "Gather", "Scatter", "Attention"):
-        assert re.search(rf" T sparsevit::launchWindow{kernel}\(", names)
+    for kernel in ("Score", "Gather", "Scatter", "Attention", "Gather_Norm", "Scatter_Add", "Rank"):
+        assert re.search(rf" T sparsevit::launchWindow{kernel.replace('_', '')}\(", names)
         assert re.search(rf" T sparsevit_window_{kernel.lower()}$", names, re.MULTILINE)
     for kernel, function in (("NmsKeep", "nms_keep"), ("MultiLevelRoiAlign", "multi_level_roi_align")):
         assert re.search(rf" T sparsevit::launch{kernel}\(", names)

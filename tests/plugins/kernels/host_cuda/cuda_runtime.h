@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csetjmp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -104,10 +105,17 @@ private:
     }
 };
 
-//! The threads of one block. A fiber runs one thread after the other until one of them waits.
+//! The threads of one block. A fiber runs one thread after the other until one of them waits. Fibers stay for the blocks
+//! and launches that follow; they switch by _longjmp, which calls no kernel.
 class Block
 {
 public:
+    static Block& instance()
+    {
+        static thread_local Block block;
+        return block;
+    }
+
     //! \return false where threads wait for some that never come.
     template <typename Thread>
     bool run(unsigned int threads, Thread& thread)
@@ -140,9 +148,9 @@ public:
                 live += resume(*mFibers[i], hasMoved) ? 1 : 0;
             }
         } while (live > 0 && hasMoved);
-        for (auto& fiber : mFibers)
+        if (live > 0)
         {
-            fiber->started = false;
+            mFibers.clear(); // they wait where nobody will wake them
         }
         return live == 0;
     }
@@ -187,12 +195,13 @@ private:
 
     struct Fiber
     {
-        ucontext_t context{};
+        ucontext_t beginning{};
+        jmp_buf place{};
         std::vector<char> stack = std::vector<char>(32768);
         dim3 thread{};
         Barrier const* barrier{nullptr};
         unsigned int turn{0};
-        bool started{false};
+        bool hasBegun{false};
         bool live{false};
     };
 
@@ -207,7 +216,7 @@ private:
         fiber.barrier = &barrier;
         fiber.turn = turn;
         fiber.thread = threadIdx;
-        swapcontext(&fiber.context, &mScheduler);
+        leave(fiber);
         threadIdx = fiber.thread;
     }
 
@@ -215,44 +224,65 @@ private:
     {
         Block& block = *sCurrent;
         Fiber& fiber = *block.mRunning;
-        while (block.mNext < block.mThreads)
+        while (true)
         {
-            threadIdx = dim3{block.mNext++};
-            block.mEntry(block.mState);
-            block.mWarps[threadIdx.x / kWarpLanes].leave();
-            block.mBlock.leave();
+            while (block.mNext < block.mThreads)
+            {
+                threadIdx = dim3{block.mNext++};
+                block.mEntry(block.mState);
+                block.mWarps[threadIdx.x / kWarpLanes].leave();
+                block.mBlock.leave();
+            }
+            fiber.live = false;
+            block.leave(fiber);
         }
-        fiber.live = false;
-        swapcontext(&fiber.context, &block.mScheduler);
     }
 
-    [[gnu::noinline]] static void start(Fiber& fiber)
+    //! Runs a fiber until it leaves.
+    [[gnu::noinline]] void enter(Fiber& fiber)
     {
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = fiber.stack.size();
-        makecontext(&fiber.context, &Block::main, 0);
-        fiber.started = fiber.live = true;
-        fiber.barrier = nullptr;
+        if (_setjmp(mScheduler) != 0)
+        {
+            return;
+        }
+        if (fiber.hasBegun)
+        {
+            _longjmp(fiber.place, 1);
+        }
+        fiber.hasBegun = true;
+        getcontext(&fiber.beginning);
+        fiber.beginning.uc_stack.ss_sp = fiber.stack.data();
+        fiber.beginning.uc_stack.ss_size = fiber.stack.size();
+        makecontext(&fiber.beginning, &Block::main, 0);
+        setcontext(&fiber.beginning);
+    }
+
+    [[gnu::noinline]] void leave(Fiber& fiber)
+    {
+        if (_setjmp(fiber.place) == 0)
+        {
+            _longjmp(mScheduler, 1);
+        }
     }
 
     //! \return whether the fiber has still to run.
     bool resume(Fiber& fiber, bool& hasMoved)
     {
-        if (!fiber.started)
+        if (!fiber.live)
         {
             if (mNext == mThreads)
             {
                 return false;
             }
-            start(fiber);
+            fiber.live = true;
+            fiber.barrier = nullptr;
         }
-        if (fiber.live && (fiber.barrier == nullptr || fiber.barrier->turn != fiber.turn))
+        if (fiber.barrier == nullptr || fiber.barrier->turn != fiber.turn)
         {
             hasMoved = true;
             fiber.barrier = nullptr;
             mRunning = &fiber;
-            swapcontext(&mScheduler, &fiber.context);
+            enter(fiber);
         }
         return fiber.live;
     }
@@ -263,7 +293,7 @@ private:
     unsigned int mNext{0};
     void (*mEntry)(void*){nullptr};
     void* mState{nullptr};
-    ucontext_t mScheduler{};
+    jmp_buf mScheduler{};
     Fiber* mRunning{nullptr};
     std::vector<std::unique_ptr<Fiber>> mFibers;
     Barrier mBlock;
@@ -438,7 +468,7 @@ cudaError_t cudaLaunchKernelEx(
     {
         return cudaErrorInvalidValue;
     }
-    host_cuda::Block block;
+    host_cuda::Block& block = host_cuda::Block::instance();
     host_cuda::SharedMemory shared{config->dynamicSmemBytes};
     gridDim = grid;
     blockDim = config->blockDim;

@@ -1,0 +1,15 @@
+// The sort of the rank by itself, and the LayerNorm's teams, with a C ABI for test_fused_windows.py.
+#include "kernels/window_gather_norm/teams.h"
+#include "kernels/window_rank/kernel.h"
+
+extern "C" int32_t sortWindows(int32_t windows, int64_t batch, int32_t* order, void* workspace)
+{
+    return sparsevit::launchWindowSort(windows, batch, order, workspace, nullptr);
+}
+
+extern "C" int32_t tokenTeamOf(int64_t vectors, int32_t* held)
+{
+    sparsevit::TokenTeam const team = sparsevit::tokenTeam(vectors);
+    *held = team.held;
+    return team.threads;
+}
