@@ -56,7 +56,7 @@ _WIDE = [
 FUSED_CASES = {
     "gather_norm": [*CASES, *UNALIGNED, *_WIDE],
     "scatter_add": [*CASES, *UNALIGNED],
-    "rank": [case for case in CASES if case.keep == 0][::5] + [UNALIGNED[1]],
+    "rank": [*[case for case in CASES if case.keep == 0][::5], UNALIGNED[1]],
 }
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from gpu_block_rows import block_works
 from gpu_box_rows import box_works
 from gpu_kernels import DeviceBuffer, compile_kernels, missing_compiler, missing_gpu
 from gpu_work import Work
@@ -50,6 +51,7 @@ def kernel_rows(settings: Any, console: Console) -> Iterator[dict]:
         reason = reason or missing_gpu() or ("a dry run" if settings.dry_run else None)
         works = [
             *_window_works(settings, kernels),
+            *block_works(settings, kernels, STAGES),
             *box_works(settings, kernels),
             *_letterbox_works(settings, kernels),
         ]
@@ -163,6 +165,8 @@ def measure(work: Work, rounds: int) -> dict:
         return {**row, "correct": False, "error": str(error).strip()[:400]}
     except Exception as error:  # such as too little memory, here or on the GPU: it must not cost the other rows
         return {**row, "not_run": reason_of(error)}
+    if "macs" in row:
+        row["tmac_per_s"] = round(row["macs"] / float(np.median(kernel_us)) / 1e6, 3)
     return {
         **row,
         "microseconds": round(float(np.median(kernel_us)), 2),

@@ -26,9 +26,9 @@ __device__ inline void loadMatrices(uint32_t (&words)[4], uint4 const* row)
 {
     auto const address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-                 : "r"(address)
-                 : "memory");
+        : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+        : "r"(address)
+        : "memory");
 }
 
 //! The same of the matrices' transposes.
@@ -36,9 +36,9 @@ __device__ inline void loadTransposed(uint32_t (&words)[4], uint4 const* row)
 {
     auto const address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-                 : "r"(address)
-                 : "memory");
+        : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+        : "r"(address)
+        : "memory");
 }
 
 //! c += a b, sums in float.
@@ -65,7 +65,9 @@ __device__ void multiplyAdd(float (&c)[4], uint32_t const (&a)[4], uint32_t b0, 
     // Before compute capability 8.0 there is no such product: right, and slow.
     auto const lane = static_cast<int32_t>(threadIdx.x) % kWarpLanes;
     auto const element = [](uint32_t word, int32_t which)
-    { return toFloat<kElement>(static_cast<uint16_t>(which == 0 ? word & 0xffffU : word >> 16)); };
+    {
+        return toFloat<kElement>(static_cast<uint16_t>(which == 0 ? word & 0xffffU : word >> 16));
+    };
     for (int32_t k = 0; k < 16; ++k)
     {
         int32_t const holder = k % 8 / 2;
@@ -121,8 +123,14 @@ __device__ uint32_t addPairs(uint32_t a, uint32_t b)
     }
     return sum;
 #else
-    auto const low = [](uint32_t pair) { return toFloat<kElement>(static_cast<uint16_t>(pair & 0xffffU)); };
-    auto const high = [](uint32_t pair) { return toFloat<kElement>(static_cast<uint16_t>(pair >> 16)); };
+    auto const low = [](uint32_t pair)
+    {
+        return toFloat<kElement>(static_cast<uint16_t>(pair & 0xffffU));
+    };
+    auto const high = [](uint32_t pair)
+    {
+        return toFloat<kElement>(static_cast<uint16_t>(pair >> 16));
+    };
     return pairOf<kElement>(low(a) + low(b), high(a) + high(b));
 #endif
 }

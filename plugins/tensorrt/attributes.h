@@ -65,5 +65,10 @@ void checkIndex(WindowAttributes const& attributes, nvinfer1::Dims const& x, nvi
 //! windows: (B, k, T, C).
 void checkWindows(WindowAttributes const& attributes, nvinfer1::Dims const& x, nvinfer1::Dims const& windows,
     nvinfer1::Dims const& index);
+//! The same as rows of tokens: (B, k * T, C).
+void checkTokens(char const* name, WindowAttributes const& attributes, nvinfer1::Dims const& x,
+    nvinfer1::Dims const& tokens, nvinfer1::Dims const& index);
+//! values: (C).
+void checkChannels(char const* name, nvinfer1::Dims const& x, nvinfer1::Dims const& values);
 
 } // namespace sparsevit

@@ -2,8 +2,12 @@
 #include "tensorrt/log.h"
 #include "tensorrt/multi_level_roi_align/plugin.h"
 #include "tensorrt/nms_keep/plugin.h"
+#include "tensorrt/window_attention/plugin.h"
 #include "tensorrt/window_gather/plugin.h"
+#include "tensorrt/window_gather_norm/plugin.h"
+#include "tensorrt/window_rank/plugin.h"
 #include "tensorrt/window_scatter/plugin.h"
+#include "tensorrt/window_scatter_add/plugin.h"
 #include "tensorrt/window_score/plugin.h"
 
 #include <NvInferRuntime.h>
@@ -28,8 +32,13 @@ SPARSEVIT_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& 
     static sparsevit::NodePluginCreator<sparsevit::WindowScatterPlugin> scatter;
     static sparsevit::NodePluginCreator<sparsevit::NmsKeepPlugin> nms;
     static sparsevit::NodePluginCreator<sparsevit::MultiLevelRoiAlignPlugin> roiAlign;
-    static nvinfer1::IPluginCreatorInterface* const creators[]{&score, &gather, &scatter, &nms, &roiAlign};
-    nbCreators = 5;
+    static sparsevit::NodePluginCreator<sparsevit::WindowRankPlugin> rank;
+    static sparsevit::NodePluginCreator<sparsevit::WindowGatherNormPlugin> gatherNorm;
+    static sparsevit::NodePluginCreator<sparsevit::WindowAttentionPlugin> attention;
+    static sparsevit::NodePluginCreator<sparsevit::WindowScatterAddPlugin> scatterAdd;
+    static nvinfer1::IPluginCreatorInterface* const creators[]{
+        &score, &gather, &scatter, &nms, &roiAlign, &rank, &gatherNorm, &attention, &scatterAdd};
+    nbCreators = static_cast<int32_t>(sizeof(creators) / sizeof(creators[0]));
     return creators;
 }
 

@@ -2,7 +2,6 @@
 
 #include <cstring>
 #include <limits>
-#include <stdexcept>
 
 namespace sparsevit
 {
@@ -27,14 +26,6 @@ bool agree(int64_t first, int64_t second)
     return first < 0 || second < 0 || first == second;
 }
 
-void require(bool holds, std::string const& message)
-{
-    if (!holds)
-    {
-        throw std::invalid_argument(message);
-    }
-}
-
 PluginField const* find(nvinfer1::PluginFieldCollection const& fields, char const* name)
 {
     for (int32_t i = 0; i < fields.nbFields; ++i)
@@ -50,7 +41,8 @@ PluginField const* find(nvinfer1::PluginFieldCollection const& fields, char cons
 PluginField const& required(nvinfer1::PluginFieldCollection const& fields, char const* name)
 {
     PluginField const* const field = find(fields, name);
-    require(field != nullptr, std::string{"attribute '"} + name + "' is missing; export the model again");
+    require(
+        field != nullptr, [&] { return std::string{"attribute '"} + name + "' is missing; export the model again"; });
     return *field;
 }
 
@@ -66,8 +58,11 @@ void integers(PluginField const& field, int32_t count, int32_t* values)
     std::string const name = field.name;
     bool const isWide = field.type == PluginFieldType::kINT64;
     require((isWide || field.type == PluginFieldType::kINT32) && field.length == count && field.data != nullptr,
-        "attribute '" + name + "' is not " + (count == 1 ? "one integer" : std::to_string(count) + " integers")
-            + "; export the model again");
+        [&]
+        {
+            return "attribute '" + name + "' is not "
+                + (count == 1 ? "one integer" : std::to_string(count) + " integers") + "; export the model again";
+        });
     for (int32_t i = 0; i < count; ++i)
     {
         int64_t value = 0;
@@ -82,8 +77,12 @@ void integers(PluginField const& field, int32_t count, int32_t* values)
             value = narrow;
         }
         bool const fits = value >= std::numeric_limits<int32_t>::min() && value <= std::numeric_limits<int32_t>::max();
-        require(
-            fits, "attribute '" + name + "' is " + std::to_string(value) + ", beyond 32 bits; export the model again");
+        require(fits,
+            [&]
+            {
+                return "attribute '" + name + "' is " + std::to_string(value)
+                    + ", beyond 32 bits; export the model again";
+            });
         values[i] = static_cast<int32_t>(value);
     }
 }
@@ -91,7 +90,7 @@ void integers(PluginField const& field, int32_t count, int32_t* values)
 float number(PluginField const& field)
 {
     require(field.type == PluginFieldType::kFLOAT32 && field.length == 1 && field.data != nullptr,
-        std::string{"attribute '"} + field.name + "' is not one float; export the model again");
+        [&] { return std::string{"attribute '"} + field.name + "' is not one float; export the model again"; });
     float value = 0.0F;
     std::memcpy(&value, field.data, sizeof(value));
     return value;

@@ -5,6 +5,7 @@
 #include <NvInferRuntime.h>
 
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 
 namespace sparsevit
@@ -18,8 +19,16 @@ std::string str(nvinfer1::Dims const& dims);
 //! Whether two sizes can be equal: one that is not known yet is -1.
 bool agree(int64_t first, int64_t second);
 
-//! \throw std::invalid_argument with the message unless `holds`.
-void require(bool holds, std::string const& message);
+//! \throw std::invalid_argument with the text that `message` returns unless `holds`. Shapes are checked in every frame:
+//! texts are made of them when they are wrong.
+template <typename Message>
+void require(bool holds, Message&& message)
+{
+    if (!holds)
+    {
+        throw std::invalid_argument(message());
+    }
+}
 
 //! \return the field of that name, or nullptr.
 nvinfer1::PluginField const* find(nvinfer1::PluginFieldCollection const& fields, char const* name);

@@ -28,6 +28,16 @@ using BuildCapability = nvinfer1::IPluginV3OneBuildV2;
 using BuildCapability = nvinfer1::IPluginV3OneBuild;
 #endif
 
+//! \throw std::invalid_argument for a node that asks to work in place where TensorRT knows no aliases.
+template <typename Attributes>
+void requireAliasedIo(Attributes const& attributes)
+{
+    if (attributes.inPlace() && SPARSEVIT_ALIASED_IO == 0)
+    {
+        throw std::invalid_argument("in_place needs a library built for TensorRT 10.3 or later");
+    }
+}
+
 //! Runs `body`, whose exceptions become an error in TensorRT's log. \return whether it ended without one.
 template <typename Body>
 bool guarded(char const* plugin, Body&& body) noexcept
@@ -82,8 +92,9 @@ private:
 };
 
 //! Base of the plugins. `Derived` has `static constexpr char const* kName`, `static constexpr int32_t kInputs`,
-//! `static constexpr int32_t kAttributes` (how many of the attributes it has), a constructor from `NodeAttributes`, and
-//! `void checkShapes(std::array<Dims, kInputs> const&) const`, which throws for inputs that do not fit.
+//! `static constexpr int32_t kAttributes` (how many of the attributes it has), `kOutputs` if they are not one, a
+//! constructor from `NodeAttributes`, and `void checkShapes(std::array<Dims, kInputs> const&) const`, which throws for
+//! inputs that do not fit.
 //! `NodeAttributes` has `static constexpr int32_t kCount`, `static PluginField field(int32_t, NodeAttributes const*)`,
 //! and `read` and `validate`, which throw.
 template <typename Derived, typename NodeAttributes>
@@ -94,6 +105,7 @@ class NodePlugin : public nvinfer1::IPluginV3,
 {
 public:
     using Attributes = NodeAttributes;
+    static constexpr int32_t kOutputs{1};
 
     nvinfer1::IPluginCapability* getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept final
     {
@@ -128,7 +140,7 @@ public:
 
     int32_t getNbOutputs() const noexcept final
     {
-        return 1;
+        return Derived::kOutputs;
     }
 
     int32_t configurePlugin(nvinfer1::DynamicPluginTensorDesc const* in, int32_t nbInputs,
@@ -217,11 +229,11 @@ private:
         bool const good = guarded(Derived::kName,
             [&]
             {
-                if (nbInputs != Derived::kInputs || nbOutputs != 1)
+                if (nbInputs != Derived::kInputs || nbOutputs != Derived::kOutputs)
                 {
                     throw std::invalid_argument("has " + std::to_string(nbInputs) + " inputs and "
-                        + std::to_string(nbOutputs) + " outputs, expected " + std::to_string(Derived::kInputs)
-                        + " and 1; export the model again");
+                        + std::to_string(nbOutputs) + " outputs, expected " + std::to_string(Derived::kInputs) + " and "
+                        + std::to_string(Derived::kOutputs) + "; export the model again");
                 }
                 std::array<nvinfer1::Dims, Derived::kInputs> shapes{};
                 for (int32_t i = 0; i < Derived::kInputs; ++i)

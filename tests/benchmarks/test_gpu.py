@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from attention_kernel import AttentionCase
 from gpu import SECTIONS, main, record, use_plugins
+from gpu_block_rows import attention_bytes, attention_macs, fused_bytes
 from gpu_box_rows import image_boxes, nms_bytes, roi_bytes
 from gpu_kernel_rows import measure
 from gpu_work import Work
@@ -16,6 +18,7 @@ from roi_kernel import RoiCase
 from sparsevit_runtime.errors import BuildError, SinkError
 from sparsevit_runtime.tensorrt import find_plugins
 from sparsevit_runtime.tensorrt.plugin_library import VARIABLE
+from window_kernels import Case
 
 
 @pytest.fixture
@@ -105,6 +108,19 @@ def test_what_the_kernels_of_boxes_have_to_move():
     assert (boxes >= 0).all() and (boxes[..., 2:] <= (700.1, 300.1)).all() and (boxes[..., 2:] > boxes[..., :2]).all()
 
 
+def test_what_the_kernels_of_a_block_have_to_move():
+    """At 672x672 a Swin-T's first stage has no padding: 230 of 576 windows of 49 tokens of 96 channels."""
+    case = Case(1, 168, 168, 96, 7, 3, 230, "float16", np.int32)
+    tokens = 230 * 49 * 96 * 2
+    assert fused_bytes("rank", case) == 168 * 168 * 96 * 2 + 576 * 4
+    assert fused_bytes("gather_norm", case) == 3 * tokens + 230 * 4 + 2 * 96 * 2
+    assert fused_bytes("scatter_add", case) == 3 * tokens + 230 * 4 + 96 * 2
+    attention = AttentionCase(1, 230, 3, 32, 7, "float16", np.int32, kinds=9, windows=576)
+    tables = (3 * 96 + 9 * 3 * 49 * 49) * 2
+    assert attention_bytes(attention) == 4 * tokens + tables + 230 * 4 + 576 * 4
+    assert attention_macs(attention) == 230 * 3 * 2 * 49 * 49 * 32
+
+
 def test_a_dry_run_of_the_kernels_lists_every_row(output, monkeypatch):
     """Without a compiler, too: the reason is in each row."""
     monkeypatch.setenv("PATH", "")
@@ -113,6 +129,8 @@ def test_a_dry_run_of_the_kernels_lists_every_row(output, monkeypatch):
     assert set(SECTIONS) <= set(document)
     kernels = {row["kernel"] for row in document["kernels"]}
     boxes = {"nms_keep", "multi_level_roi_align"}
-    assert kernels == {"score", "gather", "scatter", "scatter_in_place", "letterbox", *boxes}
+    blocks = {"rank", "gather_norm", "attention", "scatter_add_in_place"}
+    assert kernels == {"score", "gather", "scatter", "scatter_in_place", "letterbox", *blocks, *boxes}
+    assert all(row["macs"] > 0 for row in document["kernels"] if row["kernel"] == "attention")
     assert {row["not_run"] for row in document["kernels"]} == {"nvcc is not on PATH"}
     assert all(row["bytes"] > 0 for row in document["kernels"])

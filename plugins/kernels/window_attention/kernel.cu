@@ -46,8 +46,7 @@ cudaError_t launchTiles(WindowAttentionParams const& p, cudaStream_t stream)
     int32_t const shared = Shape::sharedBytes(p.windowSize * p.windowSize, kHeadDim);
     if (shared > 48 << 10)
     {
-        cudaError_t const raised =
-            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
+        cudaError_t const raised = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
         if (raised != cudaSuccess)
         {
             return raised;

@@ -1,7 +1,7 @@
 // Attention in float by ordinary arithmetic: any number of tokens, any head dimension, any alignment. A block takes 64
 // rows of a head and 16, 32 or 64 of its output's channels; it goes through the keys 64 at a time. Each thread has 4x4
-// scores, of four neighbouring rows and keys: q and k lie by channel, so that a thread reads four of each at once for 16
-// products. Head dimensions above 64 compute the scores anew for every 64 channels.
+// scores, of four neighbouring rows and keys: q and k lie by channel, so that a thread reads four of each at once for
+// 16 products. Head dimensions above 64 compute the scores anew for every 64 channels.
 #pragma once
 
 #include "kernels/window_attention/arrays.cuh"
@@ -143,8 +143,7 @@ __global__ void __launch_bounds__(kPlainThreads) attendPlain(AttentionArrays<kEl
 #pragma unroll
             for (int32_t j = 0; j < 4; ++j)
             {
-                probabilities[4 * right + j][down] =
-                    float4{scores[0][j], scores[1][j], scores[2][j], scores[3][j]};
+                probabilities[4 * right + j][down] = float4{scores[0][j], scores[1][j], scores[2][j], scores[3][j]};
             }
             for (int32_t i = thread; i < kPlainTile * kGroup; i += kPlainThreads)
             {

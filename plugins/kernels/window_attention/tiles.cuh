@@ -1,7 +1,7 @@
-// Attention on tensor cores: a block takes a head of a window, a warp 16 of its rows at a time. q, k and v are read once
-// into shared memory, with their bias; scores and probabilities stay where the products leave them, because what c holds
-// of two neighbouring tiles is what a has to hold for the next product. Longer windows are taken `kKeys` keys at a time:
-// earlier sums are scaled whenever a larger score turns up.
+// Attention on tensor cores: a block takes a head of a window, a warp 16 of its rows at a time. q, k and v are read
+// once into shared memory, with their bias; scores and probabilities stay where the products leave them, because what c
+// holds of two neighbouring tiles is what a has to hold for the next product. Longer windows are taken `kKeys` keys at
+// a time: earlier sums are scaled whenever a larger score turns up.
 #pragma once
 
 #include "kernels/warp_matrix.cuh"
@@ -42,8 +42,7 @@ __device__ void loadHead(AttentionArrays<kElement> const& arrays, int64_t positi
     int32_t const vector = thread % Rows::kVectors;
     auto const perPart = arrays.channels / 8;
     int64_t const column = int64_t{head} * Rows::kVectors + vector;
-    auto const* const source =
-        reinterpret_cast<uint4 const*>(arrays.qkv) + position * tokens * 3 * perPart + column;
+    auto const* const source = reinterpret_cast<uint4 const*>(arrays.qkv) + position * tokens * 3 * perPart + column;
     auto const* const bias = reinterpret_cast<uint4 const*>(arrays.qkvBias) + column;
     uint4 const shift[3]{bias[0], bias[perPart], bias[2 * perPart]};
     for (int32_t first = thread / Rows::kVectors; first < rows; first += kPasses * kRowsPerPass)
@@ -76,7 +75,7 @@ __device__ void loadHead(AttentionArrays<kElement> const& arrays, int64_t positi
                     uint4 const by = shift[part];
                     shared[part * rows * Rows::kVectors + Rows::place(row, vector)] = row < tokens
                         ? uint4{addPairs<kElement>(value.x, by.x), addPairs<kElement>(value.y, by.y),
-                            addPairs<kElement>(value.z, by.z), addPairs<kElement>(value.w, by.w)}
+                              addPairs<kElement>(value.z, by.z), addPairs<kElement>(value.w, by.w)}
                         : value;
                 }
             }
@@ -275,8 +274,7 @@ __global__ void __launch_bounds__(TileShape<kTokens>::kThreads)
                 for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
                 {
                     auto* const words = reinterpret_cast<uint32_t*>(q + Rows::place(top + group + half * 8, tile));
-                    words[pair / 2] =
-                        pairOf<kElement>(sums[tile][2 * half] * share, sums[tile][2 * half + 1] * share);
+                    words[pair / 2] = pairOf<kElement>(sums[tile][2 * half] * share, sums[tile][2 * half + 1] * share);
                 }
             }
             __syncwarp();

@@ -48,9 +48,9 @@ __device__ float sumOf(float value, uint32_t team)
 
 //! `team` neighbouring threads take a token, kHeld vectors each.
 template <Element kElement, int32_t kHeld>
-__global__ void __launch_bounds__(kThreads) gatherNorm(Windows windows, uint32_t team, uint4 const* __restrict__ x,
-    uint4 const* __restrict__ scale, uint4 const* __restrict__ bias, uint4* __restrict__ tokens,
-    uint4* __restrict__ normed)
+__global__ void __launch_bounds__(kThreads)
+    gatherNorm(Windows windows, uint32_t team, uint4 const* __restrict__ x, uint4 const* __restrict__ scale,
+        uint4 const* __restrict__ bias, uint4* __restrict__ tokens, uint4* __restrict__ normed)
 {
     constexpr int32_t kElements{Lanes<kElement, uint4>::kCount};
     auto const member = static_cast<int32_t>(threadIdx.x & (team - 1));
@@ -131,10 +131,10 @@ __global__ void __launch_bounds__(kThreads) gatherNorm(Windows windows, uint32_t
 
 //! A warp takes a token, element by element, and reads it three times.
 template <Element kElement>
-__global__ void __launch_bounds__(kThreads) gatherNormPlain(Windows windows,
-    typename Cell<kElement>::Type const* __restrict__ x, typename Cell<kElement>::Type const* __restrict__ scale,
-    typename Cell<kElement>::Type const* __restrict__ bias, typename Cell<kElement>::Type* __restrict__ tokens,
-    typename Cell<kElement>::Type* __restrict__ normed)
+__global__ void __launch_bounds__(kThreads)
+    gatherNormPlain(Windows windows, typename Cell<kElement>::Type const* __restrict__ x,
+        typename Cell<kElement>::Type const* __restrict__ scale, typename Cell<kElement>::Type const* __restrict__ bias,
+        typename Cell<kElement>::Type* __restrict__ tokens, typename Cell<kElement>::Type* __restrict__ normed)
 {
     using Type = typename Cell<kElement>::Type;
     auto const member = static_cast<int32_t>(threadIdx.x % kWarp);
@@ -166,8 +166,8 @@ __global__ void __launch_bounds__(kThreads) gatherNormPlain(Windows windows,
         {
             Type const value = at(i);
             tokens[to + i] = value;
-            normed[to + i] = fromFloat<kElement>((toFloat<kElement>(value) - mean) * inverse * toFloat<kElement>(scale[i])
-                + toFloat<kElement>(bias[i]));
+            normed[to + i] = fromFloat<kElement>(
+                (toFloat<kElement>(value) - mean) * inverse * toFloat<kElement>(scale[i]) + toFloat<kElement>(bias[i]));
         }
     }
 }

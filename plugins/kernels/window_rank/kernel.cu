@@ -167,8 +167,7 @@ cudaError_t launchWindowRank(WindowRankParams const& p, cudaStream_t stream) noe
     scores.x = p.x;
     scores.scores = reinterpret_cast<float*>(p.order); // the sort reads them there
     cudaError_t const scored = launchWindowScore(scores, stream);
-    return scored != cudaSuccess ? scored
-                                 : launchWindowSort(p.grid.windows(), p.batch, p.order, p.workspace, stream);
+    return scored != cudaSuccess ? scored : launchWindowSort(p.grid.windows(), p.batch, p.order, p.workspace, stream);
 }
 
 } // namespace sparsevit

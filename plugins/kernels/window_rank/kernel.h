@@ -1,11 +1,12 @@
 // All windows of a token map by falling score: WindowScore and its sort, without a limit to the number of windows.
 //
-// Floor, of B samples: B H W C e bytes read and 4 B nW written, one addition an element; the sort moves next to nothing.
-// Scores are written by WindowScore's kernel (so they are the same) where the order will be; then a block per sample and
-// 2048 windows sorts them in shared memory, exchanging pairs (a bitonic network: log2 n (log2 n + 1) / 2 steps, 66 for
-// 2048, each one comparison a thread). Up to 2048 windows (a 672x672 input has 576) that is all: two launches. More are
-// merged by place: a window comes after all that precede it, which is a binary search in each other block's list.
-// A radix sort would take fewer steps of more work each; pairs of score and id in one 64-bit number need no stable sort.
+// Floor, of B samples: B H W C e bytes read and 4 B nW written, one addition an element; the sort moves next to
+// nothing. Scores are written by WindowScore's kernel (so they are the same) where the order will be; then a block per
+// sample and 2048 windows sorts them in shared memory, exchanging pairs (a bitonic network: log2 n (log2 n + 1) / 2
+// steps, 66 for 2048, each one comparison a thread). Up to 2048 windows (a 672x672 input has 576) that is all: two
+// launches. More are merged by place: a window comes after all that precede it, which is a binary search in each other
+// block's list. A radix sort would take fewer steps of more work each; pairs of score and id in one 64-bit number need
+// no stable sort.
 #pragma once
 
 #include "kernels/element.h"

@@ -73,8 +73,8 @@ cudaError_t launchAs(WindowScatterAddParams const& p, WindowWalk const& walk, ui
                                                             : scatterAdd<kElement, Vector, 1>;
     return launch(kernel, walk.blocks, WindowWalk::kThreads, stream, p.grid, WindowVectors{p.grid, lanes},
         static_cast<uint32_t>(walk.vectors), lanes, p.batch, p.count, static_cast<Vector const*>(p.tokens),
-        static_cast<Vector const*>(p.update), static_cast<Vector const*>(p.bias),
-        WindowIds{p.index, p.indexBytes == 8}, static_cast<Vector*>(p.y));
+        static_cast<Vector const*>(p.update), static_cast<Vector const*>(p.bias), WindowIds{p.index, p.indexBytes == 8},
+        static_cast<Vector*>(p.y));
 }
 
 } // namespace

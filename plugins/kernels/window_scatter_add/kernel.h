@@ -1,5 +1,5 @@
-// Writes listed windows back into a token map with their last sum: WindowScatter, a residual and a bias in one pass, the
-// end of a block.
+// Writes listed windows back into a token map with their last sum: WindowScatter, a residual and a bias in one pass,
+// the end of a block.
 //
 // Floor, in place, of r real tokens in k windows, C channels of e bytes: 2 r C e read and r C e written, two additions
 // an element. Elsewhere the map is copied first: B H W C e read and written once more, unless all windows are listed.

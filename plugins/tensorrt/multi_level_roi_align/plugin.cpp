@@ -38,11 +38,12 @@ nvinfer1::PluginField MultiLevelRoiAlignAttributes::field(int32_t i, MultiLevelR
 void MultiLevelRoiAlignAttributes::validate() const
 {
     require(outputSize >= 1 && outputSize <= 1024,
-        "output_size is " + std::to_string(outputSize) + ", it must be from 1 to 1024");
-    require(finestScale >= 1, "finest_scale is " + std::to_string(finestScale) + ", it must be at least 1");
+        [&] { return "output_size is " + std::to_string(outputSize) + ", it must be from 1 to 1024"; });
+    require(
+        finestScale >= 1, [&] { return "finest_scale is " + std::to_string(finestScale) + ", it must be at least 1"; });
     for (int32_t const stride : strides)
     {
-        require(stride >= 1, "a stride is " + std::to_string(stride) + ", it must be at least 1");
+        require(stride >= 1, [&] { return "a stride is " + std::to_string(stride) + ", it must be at least 1"; });
     }
 }
 
@@ -59,12 +60,15 @@ void MultiLevelRoiAlignPlugin::checkShapes(std::array<nvinfer1::Dims, kInputs> c
         nvinfer1::Dims const& map = inputs[static_cast<size_t>(i)];
         require(map.nbDims == 4 && agree(map.d[0], finest.d[0]) && agree(map.d[1], finest.d[1]) && map.d[1] != 0
                 && map.d[2] != 0 && map.d[3] != 0,
-            "map " + std::to_string(i) + " has the shape " + str(map) + " where the first has " + str(finest)
-                + ", expected (batch, channels, height, width), alike in the first two");
+            [&]
+            {
+                return "map " + std::to_string(i) + " has the shape " + str(map) + " where the first has " + str(finest)
+                    + ", expected (batch, channels, height, width), alike in the first two";
+            });
     }
     nvinfer1::Dims const& boxes = inputs[kRoiLevels];
-    require(boxes.nbDims == 3 && agree(boxes.d[0], finest.d[0]) && agree(boxes.d[2], 4),
-        "boxes have the shape " + str(boxes) + " for maps " + str(finest) + ", expected (batch, boxes, 4)");
+    require(boxes.nbDims == 3 && agree(boxes.d[0], finest.d[0]) && agree(boxes.d[2], 4), [&]
+        { return "boxes have the shape " + str(boxes) + " for maps " + str(finest) + ", expected (batch, boxes, 4)"; });
 }
 
 int32_t MultiLevelRoiAlignPlugin::getOutputDataTypes(

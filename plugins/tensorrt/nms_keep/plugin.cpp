@@ -36,9 +36,9 @@ nvinfer1::PluginField NmsKeepAttributes::field(int32_t i, NmsKeepAttributes cons
 
 void NmsKeepAttributes::validate() const
 {
-    require(iou >= 0.0F && iou <= 1.0F, "iou is " + std::to_string(iou) + ", it must be from 0 to 1");
-    require(!std::isnan(scoreThreshold), "score_threshold is not a number");
-    require(limit >= 0, "limit is " + std::to_string(limit) + ", it must not be negative");
+    require(iou >= 0.0F && iou <= 1.0F, [&] { return "iou is " + std::to_string(iou) + ", it must be from 0 to 1"; });
+    require(!std::isnan(scoreThreshold), [&] { return "score_threshold is not a number"; });
+    require(limit >= 0, [&] { return "limit is " + std::to_string(limit) + ", it must not be negative"; });
 }
 
 NmsKeepPlugin::NmsKeepPlugin(NmsKeepAttributes const& attributes)
@@ -52,8 +52,11 @@ void NmsKeepPlugin::checkShapes(std::array<nvinfer1::Dims, kInputs> const& input
     nvinfer1::Dims const& scores = inputs[1];
     require(boxes.nbDims == 3 && agree(boxes.d[2], 4) && scores.nbDims == 2 && agree(scores.d[0], boxes.d[0])
             && agree(scores.d[1], boxes.d[1]),
-        "boxes have the shape " + str(boxes) + " and scores " + str(scores)
-            + ", expected (groups, boxes, 4) and (groups, boxes)");
+        [&]
+        {
+            return "boxes have the shape " + str(boxes) + " and scores " + str(scores)
+                + ", expected (groups, boxes, 4) and (groups, boxes)";
+        });
 }
 
 int32_t NmsKeepPlugin::getOutputDataTypes(DataType* outputTypes, int32_t, DataType const*, int32_t) const noexcept

@@ -2,8 +2,6 @@
 
 #include "kernels/window_scatter/kernel.h"
 
-#include <stdexcept>
-
 namespace sparsevit
 {
 
@@ -12,12 +10,7 @@ using nvinfer1::DataType;
 WindowScatterPlugin::WindowScatterPlugin(WindowAttributes const& attributes)
     : NodePlugin{attributes}
 {
-#if !SPARSEVIT_ALIASED_IO
-    if (attributes.inPlace())
-    {
-        throw std::invalid_argument("in_place needs a library built for TensorRT 10.3 or later");
-    }
-#endif
+    requireAliasedIo(attributes);
 }
 
 void WindowScatterPlugin::checkShapes(std::array<nvinfer1::Dims, kInputs> const& inputs) const

@@ -51,7 +51,8 @@ std::unique_ptr<IPluginV3> create(IPluginCreatorV3One& creator, std::vector<Plug
 std::unique_ptr<IPluginV3> create(IPluginCreatorV3One& creator, Attributes const& attributes)
 {
     std::vector<int32_t> narrow(attributes.values.begin(), attributes.values.end());
-    std::vector<PluginField> fields;
+    float const epsilon = 1e-5F; // of those that normalise; the others take no notice
+    std::vector<PluginField> fields{{"epsilon", &epsilon, PluginFieldType::kFLOAT32, 1}};
     for (size_t i = 0; i < attributes.names.size(); ++i)
     {
         void const* const data =
@@ -75,10 +76,12 @@ DynamicPluginTensorDesc tensor(
 //! Every combination of types that the plugin takes, as letters: f float, h half, b bfloat16, i int32, l int64.
 void printFormats(IPluginV3OneBuild& build, int32_t inputs)
 {
+    int32_t const outputs = build.getNbOutputs();
+    int32_t const last = inputs + outputs - 1;
     std::vector<std::pair<DataType, char>> const types{{DataType::kFLOAT, 'f'}, {DataType::kHALF, 'h'},
         {DataType::kBF16, 'b'}, {DataType::kINT32, 'i'}, {DataType::kINT64, 'l'}, {DataType::kINT8, 'c'}};
     std::string found;
-    std::vector<size_t> choice(static_cast<size_t>(inputs) + 1);
+    std::vector<size_t> choice(static_cast<size_t>(last) + 1);
     bool others = false;
     for (bool more = true; more;)
     {
@@ -88,14 +91,14 @@ void printFormats(IPluginV3OneBuild& build, int32_t inputs)
             descriptions.push_back(tensor(types[type].first, {1, 14, 14, 8}));
         }
         bool good = true;
-        for (int32_t i = 0; i <= inputs; ++i)
+        for (int32_t i = 0; i <= last; ++i)
         {
-            good = good && build.supportsFormatCombination(i, descriptions.data(), inputs, 1);
+            good = good && build.supportsFormatCombination(i, descriptions.data(), inputs, outputs);
         }
-        for (int32_t i = 0; i <= inputs; ++i)
+        for (int32_t i = 0; i <= last; ++i)
         {
             descriptions[static_cast<size_t>(i)].desc.format = TensorFormat::kHWC8;
-            others = others || build.supportsFormatCombination(i, descriptions.data(), inputs, 1);
+            others = others || build.supportsFormatCombination(i, descriptions.data(), inputs, outputs);
             descriptions[static_cast<size_t>(i)].desc.format = TensorFormat::kLINEAR;
         }
         if (good)
@@ -123,8 +126,9 @@ void printShapes(IPluginV3OneBuild& build, std::vector<std::vector<int64_t>> con
     {
         inputs.push_back(tensor(DataType::kFLOAT, shape));
     }
-    DynamicPluginTensorDesc const output{};
-    int32_t const status = build.configurePlugin(inputs.data(), static_cast<int32_t>(inputs.size()), &output, 1);
+    DynamicPluginTensorDesc const outputs[2]{};
+    int32_t const status =
+        build.configurePlugin(inputs.data(), static_cast<int32_t>(inputs.size()), outputs, build.getNbOutputs());
     std::printf("shapes %s\n", status == 0 ? "taken" : "refused");
 }
 
@@ -203,10 +207,21 @@ void probeWindow(IPluginCreatorV3One& creator)
     auto const plugin = create(creator, {names, {14, 21, 7, 3}});
     printSerialised(creator, *plugin);
     std::string const name = creator.getPluginName();
-    int32_t const inputs = name == "WindowScore" ? 1 : name == "WindowGather" ? 2 : 3;
+    bool const hasMapOnly = name == "WindowScore" || name == "WindowRank";
+    int32_t const inputs = hasMapOnly ? 1
+        : name == "WindowGather"      ? 2
+        : name == "WindowScatter"     ? 3
+        : name == "WindowGatherNorm"  ? 4
+                                      : 5;
     IPluginV3OneBuild& build = printPlugin(*plugin, inputs);
     std::vector<int64_t> const map{2, 14, 21, 8};
     std::vector<int64_t> const index{2, 4};
+    //! (B, k, T, C) as (B, k * T, C)
+    auto const rows = [](std::vector<int64_t> const& windows)
+    {
+        int64_t const count = windows[1] < 0 ? -1 : windows[1] * windows[2];
+        return std::vector<int64_t>{windows[0], count, windows[3]};
+    };
     auto const with =
         [&](std::vector<int64_t> const& x, std::vector<int64_t> const& ids, std::vector<int64_t> const& windows)
     {
@@ -214,7 +229,9 @@ void probeWindow(IPluginCreatorV3One& creator)
         {
         case 1: return printShapes(build, {x});
         case 2: return printShapes(build, {x, ids});
-        default: return printShapes(build, {x, windows, ids});
+        case 3: return printShapes(build, {x, windows, ids});
+        case 4: return printShapes(build, {x, ids, {x.back()}, {x.back()}});
+        default: return printShapes(build, {x, rows(windows), rows(windows), {x.back()}, ids});
         }
     };
     with(map, index, {2, 4, 49, 8});
@@ -227,12 +244,68 @@ void probeWindow(IPluginCreatorV3One& creator)
         with(map, {2, 7}, {2, 7, 49, 8});
         with(map, {3, 4}, {2, 4, 49, 8});
     }
-    if (inputs > 2)
+    if (inputs == 3 || inputs == 5)
     {
         with(map, index, {2, 4, 36, 8});
         with(map, index, {2, 3, 49, 8});
     }
-    printShapes(build, {map, index, map, map});
+    if (inputs == 4)
+    {
+        printShapes(build, {map, index, {9}, {8}});
+        printShapes(build, {map, index, {8}, {2, 8}});
+    }
+    if (inputs == 5)
+    {
+        printShapes(build, {map, {2, 196, 8}, {2, 195, 8}, {8}, index});
+        printShapes(build, {map, {2, 196, 8}, {2, 196, 8}, {1}, index});
+    }
+    if (name == "WindowRank")
+    {
+        auto const large = create(creator, {names, {540, 960, 7, 3}});
+        auto& ranks = *static_cast<IPluginV3OneBuild*>(large->getCapabilityInterface(PluginCapabilityType::kBUILD));
+        DynamicPluginTensorDesc x = tensor(DataType::kHALF, {-1, 540, 960, 8});
+        x.max = tensor(DataType::kHALF, {3, 540, 960, 8}).desc.dims;
+        std::printf("workspace %zu\n", ranks.getWorkspaceSize(&x, 1, nullptr, 1));
+    }
+    printShapes(build, std::vector<std::vector<int64_t>>(6, map));
+}
+
+void probeAttention(IPluginCreatorV3One& creator)
+{
+    printIdentity(creator);
+    std::vector<char const*> const names{"heads", "window_size"};
+    for (auto const& values :
+        std::vector<std::vector<int64_t>>{{0, 7}, {-1, 7}, {3, 0}, {3, 5000}, {int64_t{1} << 40, 7}})
+    {
+        std::printf("wrong %s\n", create(creator, {names, values}) ? "taken" : "refused");
+    }
+    std::printf("missing %s\n", create(creator, {{"heads"}, {3}}) ? "taken" : "refused");
+    auto const plugin = create(creator, {names, {3, 7}});
+    printSerialised(creator, *plugin);
+    IPluginV3OneBuild& build = printPlugin(*plugin, 5);
+    using Shapes = std::vector<std::vector<int64_t>>;
+    Shapes const good{{2, 196, 288}, {288}, {2, 4}, {576}, {9, 3, 49, 49}};
+    auto const changed = [&](size_t input, std::vector<int64_t> const& shape)
+    {
+        Shapes shapes = good;
+        shapes[input] = shape;
+        printShapes(build, shapes);
+    };
+    printShapes(build, good);
+    printShapes(build, {{-1, -1, 288}, {288}, {-1, -1}, {576}, {9, 3, 49, 49}});
+    printShapes(build, {{2, 0, 288}, {288}, {2, 0}, {576}, {1, 3, 49, 49}});
+    changed(0, {2, 196, 280}); // no multiple of 9
+    changed(0, {2, 195, 288});
+    changed(0, {2, 4, 49, 288});
+    changed(1, {96});
+    changed(2, {1, 4});
+    changed(2, {2, 5});
+    changed(3, {0});
+    changed(3, {576, 1});
+    changed(4, {3, 49, 49});
+    changed(4, {9, 4, 49, 49});
+    changed(4, {9, 3, 64, 64});
+    changed(4, {0, 3, 49, 49});
 }
 
 void probeNms(IPluginCreatorV3One& creator)
@@ -319,6 +392,10 @@ void probe(IPluginCreatorV3One& creator)
     if (name == "MultiLevelRoiAlign")
     {
         return probeRoiAlign(creator);
+    }
+    if (name == "WindowAttention")
+    {
+        return probeAttention(creator);
     }
     probeWindow(creator);
 }

@@ -14,9 +14,11 @@ from ..conftest import ROOT, run
 
 pytestmark = pytest.mark.slow  # nvcc compiles the library first
 
-WINDOWS = ("WindowScore", "WindowGather", "WindowScatter")
+MOVED = ("WindowScore", "WindowGather", "WindowScatter")
 BOXES = ("NmsKeep", "MultiLevelRoiAlign")
-NAMES = (*WINDOWS, *BOXES)
+NAMES = (*MOVED, *BOXES, "WindowRank", "WindowGatherNorm", "WindowAttention", "WindowScatterAdd")
+#: Those that carry the token map and the window.
+WINDOWS = (*MOVED, "WindowRank", "WindowGatherNorm", "WindowScatterAdd")
 #: Where TensorRT's packages put their headers.
 INSTALLED = (f"/usr/include/{platform.machine()}-linux-gnu", "/usr/include", "/usr/local/tensorrt/include")
 #: Libraries of the C runtime, and nothing of TensorRT, CUDA or the C++ runtime.
@@ -65,25 +67,27 @@ def found(plugin_library, tensorrt_headers, cuda_headers, tmp_path_factory):
 
 
 def test_creators(found):
-    assert found[""] == ["creators 5, by the old name the same"]
+    assert found[""] == ["creators 9, by the old name the same"]
     assert tuple(found)[1:] == NAMES
     for name in NAMES:
         assert found[name][0] == f"creator {name} version 1 namespace ''"
-        assert f"plugin {name} version 1 outputs 1" in found[name]
+        outputs = 2 if name == "WindowGatherNorm" else 1
+        assert f"plugin {name} version 1 outputs {outputs}" in found[name]
 
 
 @pytest.mark.parametrize("name", WINDOWS)
 def test_attributes_of_windows(found, name):
     lines = found[name]
-    extra = ["in_place"] if name == "WindowScatter" else []
+    extra = {"WindowScatter": ["in_place"], "WindowScatterAdd": ["in_place"], "WindowGatherNorm": ["epsilon"]}
     assert [line.split()[1] for line in lines if line.startswith("attribute ")] == [
         *("height", "width", "window_size", "shift"),
-        *extra,
+        *extra.get(name, []),
     ]
     assert [line for line in lines if line.startswith("type ")] == ["type 5 taken", "type 10 taken", "type 1 refused"]
     assert [line for line in lines if line.startswith("wrong ")] == ["wrong refused"] * 8
     assert "missing refused" in lines and "none refused" in lines
-    values = "height=14 width=21 window_size=7 shift=3" + (" in_place=0" if extra else "")
+    rest = {"in_place": " in_place=0", "epsilon": " epsilon=1e-05"}
+    values = "height=14 width=21 window_size=7 shift=3" + "".join(rest[field] for field in extra.get(name, []))
     assert f"serialised {values} read back taken" in lines
 
 
@@ -99,7 +103,7 @@ def test_attributes_of_windows(found, name):
         "node 'probe': attribute 'window_size' is missing; export the model again",
         "node '': created without attributes",
         "x has the shape (2, 14, 22, 8), the node was exported for (batch, 14, 21, channels)",
-        "has 4 inputs and 1 outputs",
+        "has 6 inputs and ",
     ],
 )
 def test_refusals_reach_tensorrts_log(found, message):
@@ -158,6 +162,37 @@ def test_refusals_of_boxes_reach_tensorrts_log(found, name, message):
 
 def test_workspace_is_that_of_the_largest_batch(found):
     assert f"workspace {80 * 1000 * 20 + 80 * 4}" in found["NmsKeep"]
+    assert f"workspace {3 * 78 * 138 * 8}" in found["WindowRank"]
+
+
+def test_attributes_of_attention(found):
+    lines = found["WindowAttention"]
+    assert [line.split()[1] for line in lines if line.startswith("attribute ")] == ["heads", "window_size"]
+    assert [line for line in lines if line.startswith("wrong ")] == ["wrong refused"] * 5
+    assert "missing refused" in lines
+    assert "serialised heads=3 window_size=7 read back taken" in lines
+
+
+@pytest.mark.parametrize(
+    "name,message",
+    [
+        ("WindowAttention", "node 'probe': heads is 0, it must be at least 1"),
+        ("WindowAttention", "node 'probe': window_size is 5000, it must be from 1 to 4096"),
+        ("WindowAttention", "node 'probe': attribute 'window_size' is missing; export the model again"),
+        ("WindowAttention", "qkv has the shape (2, 196, 280), expected (batch, tokens, 3 * channels), channels a mul"),
+        ("WindowAttention", "index has the shape (2, 5) for qkv (2, 196, 288), expected (batch, windows of 49 tokens)"),
+        ("WindowAttention", "qkv_bias has the shape (96) for qkv (2, 196, 288), expected (3 * channels)"),
+        ("WindowAttention", "kind has the shape (0), expected (all windows)"),
+        ("WindowAttention", "position_bias has the shape (9, 3, 64, 64), expected (kinds, 3, 49, 49)"),
+        ("WindowGatherNorm", "scale has the shape (9) for x (2, 14, 21, 8), expected (channels)"),
+        (
+            "WindowScatterAdd",
+            "update has the shape (2, 195, 8) for x (2, 14, 21, 8) and index (2, 4), expected (batch,",
+        ),
+    ],
+)
+def test_refusals_of_blocks_reach_tensorrts_log(found, name, message):
+    assert any(line.startswith(f"log 1 {name}: {message}") for line in found[name]), found[name]
 
 
 @pytest.mark.parametrize(
@@ -168,11 +203,15 @@ def test_workspace_is_that_of_the_largest_batch(found):
         ("WindowScatter", "ffif fflf hhih hhlh bbib bblb"),
         ("NmsKeep", "ffi"),
         ("MultiLevelRoiAlign", "ffffff hhhhfh bbbbfb"),
+        ("WindowRank", "fi hi bi"),
+        ("WindowGatherNorm", "fiffff flffff hihhhh hlhhhh bibbbb blbbbb"),
+        ("WindowAttention", "ffiiff ffliff hhiihh hhlihh bbiibb bblibb"),
+        ("WindowScatterAdd", "ffffif fffflf hhhhih hhhhlh bbbbib bbbblb"),
     ],
 )
 def test_formats(found, name, formats):
-    """Types of x, (windows,) index and output: float, half or bfloat16 maps, int32 or long ids; of maps, boxes and
-    output: boxes are float; linear only."""
+    """Types of inputs and outputs in their order: float, half or bfloat16 maps and windows, int32 or long ids, int32
+    kinds and ranks; boxes are float; linear only."""
     assert f"formats {formats}" in found[name]
 
 
@@ -184,6 +223,10 @@ def test_formats(found, name, formats):
         ("WindowScatter", ["taken"] * 2 + ["refused"] * 2 + ["taken"] + ["refused"] * 5),
         ("NmsKeep", ["taken"] * 3 + ["refused"] * 4),
         ("MultiLevelRoiAlign", ["taken"] * 3 + ["refused"] * 5),
+        ("WindowRank", ["taken"] * 2 + ["refused"] * 3),
+        ("WindowGatherNorm", ["taken"] * 2 + ["refused"] * 2 + ["taken"] + ["refused"] * 5),
+        ("WindowAttention", ["taken"] * 3 + ["refused"] * 12),
+        ("WindowScatterAdd", ["taken"] * 2 + ["refused"] * 2 + ["taken"] + ["refused"] * 7),
     ],
 )
 def test_shapes(found, name, verdicts):

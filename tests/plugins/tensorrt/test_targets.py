@@ -66,10 +66,13 @@ def cross_built(tensorrt_headers, cuda_headers):
 
 def test_jetson_library_has_its_creators(cross_built):
     answers = cross_built[1]
-    assert answers[0] == "creators 5, by the old name the same"
+    assert answers[0] == "creators 9, by the old name the same"
     names = [line.split()[1] for line in answers if line.startswith("creator ")]
-    assert names == ["WindowScore", "WindowGather", "WindowScatter", "NmsKeep", "MultiLevelRoiAlign"]
-    assert sum(line.endswith("read back taken") for line in answers) == 5
+    assert names == [
+        *("WindowScore", "WindowGather", "WindowScatter", "NmsKeep", "MultiLevelRoiAlign"),
+        *("WindowRank", "WindowGatherNorm", "WindowAttention", "WindowScatterAdd"),
+    ]
+    assert sum(line.endswith("read back taken") for line in answers) == 9
     assert "log 1 WindowScatter: node 'probe': shift is 2, it must be 0 or window_size / 2 = 3" in answers
 
 

@@ -19,7 +19,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __shared__ static
+#define __shared__ static thread_local // of the block that a thread of the host runs
 #define __launch_bounds__(...)
 
 enum cudaError_t
@@ -438,7 +438,7 @@ namespace host_cuda
 //! Of the memory that a launch of a kernel may ask for; 48 KB unless it has been raised.
 inline size_t& sharedLimit(void const* kernel)
 {
-    static std::map<void const*, size_t> limits;
+    static thread_local std::map<void const*, size_t> limits;
     return limits.try_emplace(kernel, size_t{48} << 10).first->second;
 }
 
