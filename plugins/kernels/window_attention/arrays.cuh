@@ -20,6 +20,7 @@ struct AttentionArrays
     int64_t windows;
     int64_t kinds;
     int64_t channels;
+    Divisor byHeads;
     int32_t heads;
     int32_t tokens;
 

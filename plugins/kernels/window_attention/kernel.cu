@@ -9,14 +9,15 @@ namespace
 {
 
 constexpr int64_t kMost{int64_t{1} << 30};
-constexpr double kMostElements{1e15}; //!< of the output: more than any memory holds, and no product of sizes overflows
+constexpr double kMostBlocks{2147483647.0};
 //! Of shared memory for windows of other sizes: what every GPU from compute capability 8.0 on gives a block.
 constexpr int64_t kMostShared{96 << 10};
 
-unsigned int blocksFor(int64_t works)
+//! Blocks of a launch that take a head of a window, or one of `parts` of it; in float, which holds any product of
+//! sizes.
+double blocksOf(WindowAttentionParams const& p, double parts)
 {
-    int64_t const limit = (int64_t{1} << 31) - 1;
-    return static_cast<unsigned int>(works < limit ? works : limit);
+    return static_cast<double>(p.batch) * static_cast<double>(p.count) * p.heads * parts;
 }
 
 template <Element kElement>
@@ -33,6 +34,7 @@ AttentionArrays<kElement> arraysOf(WindowAttentionParams const& p)
     arrays.windows = p.windows;
     arrays.kinds = p.kinds;
     arrays.channels = p.channels;
+    arrays.byHeads = Divisor{static_cast<uint32_t>(p.heads)};
     arrays.heads = p.heads;
     arrays.tokens = p.windowSize * p.windowSize;
     return arrays;
@@ -52,9 +54,8 @@ cudaError_t launchTiles(WindowAttentionParams const& p, cudaStream_t stream)
             return raised;
         }
     }
-    int64_t const works = p.batch * p.count * p.heads;
-    return launch(Launch{dim3{blocksFor(works)}, Shape::kThreads, static_cast<size_t>(shared)}, kernel, stream,
-        arraysOf<kElement>(p), works);
+    dim3 const blocks{static_cast<unsigned int>(blocksOf(p, 1.0))};
+    return launch(Launch{blocks, Shape::kThreads, static_cast<size_t>(shared)}, kernel, stream, arraysOf<kElement>(p));
 }
 
 template <Element kElement, int32_t kHeadDim>
@@ -72,12 +73,18 @@ cudaError_t launchHeads(WindowAttentionParams const& p, cudaStream_t stream)
 template <Element kElement, int32_t kChannels>
 cudaError_t launchPlain(WindowAttentionParams const& p, int64_t headDim, cudaStream_t stream)
 {
+    int32_t const rowTiles = (p.windowSize * p.windowSize - 1) / kPlainTile + 1;
+    auto const channelGroups = static_cast<int32_t>((headDim - 1) / (16 * kChannels) + 1);
+    double const blocks = blocksOf(p, static_cast<double>(rowTiles) * channelGroups);
+    if (blocks > kMostBlocks)
+    {
+        return cudaErrorInvalidValue;
+    }
     PlainWork works{};
-    works.rowTiles = (p.windowSize * p.windowSize - 1) / kPlainTile + 1;
-    works.channelGroups = static_cast<int32_t>((headDim - 1) / (16 * kChannels) + 1);
+    works.byRowTiles = Divisor{static_cast<uint32_t>(rowTiles)};
+    works.byChannelGroups = Divisor{static_cast<uint32_t>(channelGroups)};
     works.headDim = static_cast<int32_t>(headDim);
-    works.total = p.batch * p.count * p.heads * works.rowTiles * works.channelGroups;
-    return launch(Launch{dim3{blocksFor(works.total)}, kPlainThreads, 0}, attendPlain<kElement, kChannels>, stream,
+    return launch(attendPlain<kElement, kChannels>, dim3{static_cast<unsigned int>(blocks)}, kPlainThreads, stream,
         arraysOf<kElement>(p), works);
 }
 
@@ -99,9 +106,7 @@ cudaError_t launchWindowAttention(WindowAttentionParams const& p, cudaStream_t s
     {
         return cudaErrorInvalidValue;
     }
-    double const elements = static_cast<double>(p.batch) * static_cast<double>(p.count)
-        * static_cast<double>(p.windowSize * p.windowSize) * static_cast<double>(p.channels);
-    if (elements > kMostElements)
+    if (blocksOf(p, 1.0) > kMostBlocks)
     {
         return cudaErrorInvalidValue;
     }

@@ -128,8 +128,7 @@ struct BiasPairs
 };
 
 template <Element kElement, int32_t kHeadDim, int32_t kTokens>
-__global__ void __launch_bounds__(TileShape<kTokens>::kThreads)
-    attendTiles(AttentionArrays<kElement> arrays, int64_t works)
+__global__ void __launch_bounds__(TileShape<kTokens>::kThreads) attendTiles(AttentionArrays<kElement> arrays)
 {
     using Rows = HeadRows<kHeadDim>;
     using Shape = TileShape<kTokens>;
@@ -146,149 +145,145 @@ __global__ void __launch_bounds__(TileShape<kTokens>::kThreads)
     auto const lane = static_cast<int32_t>(threadIdx.x) % kWarpLanes;
     int32_t const group = lane / 4;
     int32_t const pair = lane % 4 * 2;
-    for (int64_t work = blockIdx.x; work < works; work += gridDim.x)
+    uint32_t head = blockIdx.x; // heads of a window follow each other: their rows are neighbours in memory
+    int64_t const position = arrays.byHeads.split(head);
+    BiasPairs<kElement, kTokens> const bias{arrays.biasOf(position, static_cast<int32_t>(head)),
+        reinterpret_cast<typename Cell<kElement>::Type*>(shared + 3 * rows * Rows::kVectors)};
+    loadHead<kElement, kHeadDim, kTokens>(arrays, position, static_cast<int32_t>(head), tokens, rows, shared);
+    bias.stage();
+    __syncthreads();
+    for (int32_t top = static_cast<int32_t>(threadIdx.x) / kWarpLanes * 16; top < rows; top += Shape::kWarps * 16)
     {
-        int64_t const position = work / arrays.heads;
-        auto const head = static_cast<int32_t>(work % arrays.heads);
-        BiasPairs<kElement, kTokens> const bias{arrays.biasOf(position, head),
-            reinterpret_cast<typename Cell<kElement>::Type*>(shared + 3 * rows * Rows::kVectors)};
-        __syncthreads(); // nobody reads what was there for the last head
-        loadHead<kElement, kHeadDim, kTokens>(arrays, position, head, tokens, rows, shared);
-        bias.stage();
-        __syncthreads();
-        for (int32_t top = static_cast<int32_t>(threadIdx.x) / kWarpLanes * 16; top < rows; top += Shape::kWarps * 16)
+        uint32_t queries[kSteps][4];
+#pragma unroll
+        for (int32_t step = 0; step < kSteps; ++step)
         {
-            uint32_t queries[kSteps][4];
-#pragma unroll
-            for (int32_t step = 0; step < kSteps; ++step)
-            {
-                loadMatrices(queries[step], q + Rows::place(top + lane % 16, step * 2 + lane / 16));
-            }
-            float sums[kHeadDim / 8][4]{};
-            float most[2]{-INFINITY, -INFINITY}; // of rows group and group + 8
-            float total[2]{};
+            loadMatrices(queries[step], q + Rows::place(top + lane % 16, step * 2 + lane / 16));
+        }
+        float sums[kHeadDim / 8][4]{};
+        float most[2]{-INFINITY, -INFINITY}; // of rows group and group + 8
+        float total[2]{};
 #pragma unroll 1
-            for (int32_t first = 0; first < rows; first += Shape::kKeys)
+        for (int32_t first = 0; first < rows; first += Shape::kKeys)
+        {
+            float scores[kKeyTiles][4];
+#pragma unroll
+            for (int32_t tile = 0; tile < kKeyTiles; ++tile)
             {
-                float scores[kKeyTiles][4];
-#pragma unroll
-                for (int32_t tile = 0; tile < kKeyTiles; ++tile)
-                {
-                    int32_t const column = first + tile * 8 + pair;
-#pragma unroll
-                    for (int32_t half = 0; half < 2; ++half)
-                    {
-                        int32_t const row = top + group + half * 8;
-                        bool const isReal = row < tokens && column < tokens;
-                        uint32_t const both = isReal ? bias.at(row, column, tokens) : 0;
-                        scores[tile][2 * half] =
-                            column < tokens ? toFloat<kElement>(static_cast<uint16_t>(both & 0xffffU)) : -INFINITY;
-                        scores[tile][2 * half + 1] =
-                            column + 1 < tokens ? toFloat<kElement>(static_cast<uint16_t>(both >> 16)) : -INFINITY;
-                    }
-                }
-#pragma unroll
-                for (int32_t tile = 0; tile < kKeyTiles; tile += 2)
-                {
-                    if (first + tile * 8 < rows)
-                    {
-                        int32_t const key = first + tile * 8 + lane % 8 + lane / 16 * 8;
-#pragma unroll
-                        for (int32_t step = 0; step < kSteps; ++step)
-                        {
-                            uint32_t keys[4];
-                            loadMatrices(keys, k + Rows::place(key, step * 2 + lane / 8 % 2));
-                            multiplyAdd<kElement>(scores[tile], queries[step], keys[0], keys[1]);
-                            if (!kIsOnePiece || tile * 8 + 8 < kTokens)
-                            {
-                                multiplyAdd<kElement>(scores[tile + 1], queries[step], keys[2], keys[3]);
-                            }
-                        }
-                    }
-                }
+                int32_t const column = first + tile * 8 + pair;
 #pragma unroll
                 for (int32_t half = 0; half < 2; ++half)
                 {
-                    float largest = most[half];
-#pragma unroll
-                    for (int32_t tile = 0; tile < kKeyTiles; ++tile)
-                    {
-                        largest = fmaxf(largest, fmaxf(scores[tile][2 * half], scores[tile][2 * half + 1]));
-                    }
-                    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 1));
-                    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 2));
-                    float const base = finiteOr0(largest) * kLog2OfE;
-                    if (!kIsOnePiece)
-                    {
-                        float const scale = exp2f(most[half] * kLog2OfE - base);
-                        total[half] *= scale;
-#pragma unroll
-                        for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
-                        {
-                            sums[tile][2 * half] *= scale;
-                            sums[tile][2 * half + 1] *= scale;
-                        }
-                    }
-                    most[half] = largest;
-#pragma unroll
-                    for (int32_t tile = 0; tile < kKeyTiles; ++tile)
-                    {
-#pragma unroll
-                        for (int32_t i = 2 * half; i < 2 * half + 2; ++i)
-                        {
-                            scores[tile][i] = exp2f(scores[tile][i] * kLog2OfE - base);
-                            total[half] += scores[tile][i];
-                        }
-                    }
+                    int32_t const row = top + group + half * 8;
+                    bool const isReal = row < tokens && column < tokens;
+                    uint32_t const both = isReal ? bias.at(row, column, tokens) : 0;
+                    scores[tile][2 * half] =
+                        column < tokens ? toFloat<kElement>(static_cast<uint16_t>(both & 0xffffU)) : -INFINITY;
+                    scores[tile][2 * half + 1] =
+                        column + 1 < tokens ? toFloat<kElement>(static_cast<uint16_t>(both >> 16)) : -INFINITY;
                 }
+            }
 #pragma unroll
-                for (int32_t tile = 0; tile < kKeyTiles; tile += 2)
+            for (int32_t tile = 0; tile < kKeyTiles; tile += 2)
+            {
+                if (first + tile * 8 < rows)
                 {
-                    if (first + tile * 8 < rows)
-                    {
-                        uint32_t const probabilities[4]{pairOf<kElement>(scores[tile][0], scores[tile][1]),
-                            pairOf<kElement>(scores[tile][2], scores[tile][3]),
-                            pairOf<kElement>(scores[tile + 1][0], scores[tile + 1][1]),
-                            pairOf<kElement>(scores[tile + 1][2], scores[tile + 1][3])};
-                        int32_t const key = first + tile * 8 + lane % 16;
+                    int32_t const key = first + tile * 8 + lane % 8 + lane / 16 * 8;
 #pragma unroll
-                        for (int32_t step = 0; step < kSteps; ++step)
+                    for (int32_t step = 0; step < kSteps; ++step)
+                    {
+                        uint32_t keys[4];
+                        loadMatrices(keys, k + Rows::place(key, step * 2 + lane / 8 % 2));
+                        multiplyAdd<kElement>(scores[tile], queries[step], keys[0], keys[1]);
+                        if (!kIsOnePiece || tile * 8 + 8 < kTokens)
                         {
-                            uint32_t values[4];
-                            loadTransposed(values, v + Rows::place(key, step * 2 + lane / 16));
-                            multiplyAdd<kElement>(sums[2 * step], probabilities, values[0], values[1]);
-                            multiplyAdd<kElement>(sums[2 * step + 1], probabilities, values[2], values[3]);
+                            multiplyAdd<kElement>(scores[tile + 1], queries[step], keys[2], keys[3]);
                         }
                     }
                 }
             }
-            // The warp's own rows of q have been read: its answers take their place, to be written row by row.
-            __syncwarp();
 #pragma unroll
             for (int32_t half = 0; half < 2; ++half)
             {
-                total[half] += __shfl_xor_sync(0xffffffffU, total[half], 1);
-                total[half] += __shfl_xor_sync(0xffffffffU, total[half], 2);
-                float const share = 1.0F / total[half];
+                float largest = most[half];
 #pragma unroll
-                for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
+                for (int32_t tile = 0; tile < kKeyTiles; ++tile)
                 {
-                    auto* const words = reinterpret_cast<uint32_t*>(q + Rows::place(top + group + half * 8, tile));
-                    words[pair / 2] = pairOf<kElement>(sums[tile][2 * half] * share, sums[tile][2 * half + 1] * share);
+                    largest = fmaxf(largest, fmaxf(scores[tile][2 * half], scores[tile][2 * half + 1]));
+                }
+                largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 1));
+                largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 2));
+                float const base = finiteOr0(largest) * kLog2OfE;
+                if (!kIsOnePiece)
+                {
+                    float const scale = exp2f(most[half] * kLog2OfE - base);
+                    total[half] *= scale;
+#pragma unroll
+                    for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
+                    {
+                        sums[tile][2 * half] *= scale;
+                        sums[tile][2 * half + 1] *= scale;
+                    }
+                }
+                most[half] = largest;
+#pragma unroll
+                for (int32_t tile = 0; tile < kKeyTiles; ++tile)
+                {
+#pragma unroll
+                    for (int32_t i = 2 * half; i < 2 * half + 2; ++i)
+                    {
+                        scores[tile][i] = exp2f(scores[tile][i] * kLog2OfE - base);
+                        total[half] += scores[tile][i];
+                    }
                 }
             }
-            __syncwarp();
-            auto* const output = reinterpret_cast<uint4*>(arrays.output);
 #pragma unroll
-            for (int32_t i = lane; i < 16 * Rows::kVectors; i += kWarpLanes)
+            for (int32_t tile = 0; tile < kKeyTiles; tile += 2)
             {
-                int32_t const row = top + i / Rows::kVectors;
-                int32_t const vector = i % Rows::kVectors;
-                if (row < tokens)
+                if (first + tile * 8 < rows)
                 {
-                    output[(position * tokens + row) * (arrays.channels / 8) + head * Rows::kVectors + vector] =
-                        q[Rows::place(row, vector)];
+                    uint32_t const probabilities[4]{pairOf<kElement>(scores[tile][0], scores[tile][1]),
+                        pairOf<kElement>(scores[tile][2], scores[tile][3]),
+                        pairOf<kElement>(scores[tile + 1][0], scores[tile + 1][1]),
+                        pairOf<kElement>(scores[tile + 1][2], scores[tile + 1][3])};
+                    int32_t const key = first + tile * 8 + lane % 16;
+#pragma unroll
+                    for (int32_t step = 0; step < kSteps; ++step)
+                    {
+                        uint32_t values[4];
+                        loadTransposed(values, v + Rows::place(key, step * 2 + lane / 16));
+                        multiplyAdd<kElement>(sums[2 * step], probabilities, values[0], values[1]);
+                        multiplyAdd<kElement>(sums[2 * step + 1], probabilities, values[2], values[3]);
+                    }
                 }
+            }
+        }
+        // The warp's own rows of q have been read: its answers take their place, to be written row by row.
+        __syncwarp();
+#pragma unroll
+        for (int32_t half = 0; half < 2; ++half)
+        {
+            total[half] += __shfl_xor_sync(0xffffffffU, total[half], 1);
+            total[half] += __shfl_xor_sync(0xffffffffU, total[half], 2);
+            float const share = 1.0F / total[half];
+#pragma unroll
+            for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
+            {
+                auto* const words = reinterpret_cast<uint32_t*>(q + Rows::place(top + group + half * 8, tile));
+                words[pair / 2] = pairOf<kElement>(sums[tile][2 * half] * share, sums[tile][2 * half + 1] * share);
+            }
+        }
+        __syncwarp();
+        auto* const output = reinterpret_cast<uint4*>(arrays.output);
+#pragma unroll
+        for (int32_t i = lane; i < 16 * Rows::kVectors; i += kWarpLanes)
+        {
+            int32_t const row = top + i / Rows::kVectors;
+            int32_t const vector = i % Rows::kVectors;
+            if (row < tokens)
+            {
+                output[(position * tokens + row) * (arrays.channels / 8) + head * Rows::kVectors + vector] =
+                    q[Rows::place(row, vector)];
             }
         }
     }
