@@ -19,6 +19,8 @@ struct TileShape
     static constexpr int32_t kWarps{kTokens == 144 ? 9 : 4};
     static constexpr int32_t kThreads{kWarps * kWarpLanes};
     static constexpr int32_t kKeys{kTokens == 144 ? 48 : 64}; //!< scores of a row in registers, of four lanes
+    //! Whether all keys are one piece, and the compiler knows which of its tiles are behind the last token.
+    static constexpr bool kIsOnePiece{kIsKnown && kTokens <= kKeys};
     //! Rows of an odd number of elements share words with their neighbours: they go through shared memory.
     static constexpr bool kStagesBias{kTokens == 49};
 
@@ -127,165 +129,222 @@ struct BiasPairs
     }
 };
 
+//! Where a lane stands in the products of its warp (warp_matrix.cuh): its row, and that plus 8; its column and the
+//! next.
+struct LanePlace
+{
+    int32_t lane;
+    int32_t row;
+    int32_t column;
+
+    __device__ static LanePlace own()
+    {
+        auto const lane = static_cast<int32_t>(threadIdx.x) % kWarpLanes;
+        return {lane, lane / 4, lane % 4 * 2};
+    }
+};
+
+//! What a warp has found out of 16 rows: their largest scores so far, and sums of exponentials and of weighted values
+//! relative to these. `total` is of the lane's own columns.
+template <int32_t kHeadDim>
+struct RowSums
+{
+    float values[kHeadDim / 8][4]{};
+    float most[2]{-INFINITY, -INFINITY};
+    float total[2]{};
+};
+
+//! Scores of 16 rows from `top` and kKeyTiles * 8 keys from `first`: position bias, to which the products are added.
+//! Keys that there are not have minus infinity.
+template <Element kElement, int32_t kHeadDim, int32_t kTokens, int32_t kKeyTiles>
+__device__ __forceinline__ void findScores(BiasPairs<kElement, kTokens> const& bias, uint4 const* k,
+    uint32_t const (&queries)[kHeadDim / 16][4], LanePlace at, int32_t top, int32_t first, int32_t tokens,
+    float (&scores)[kKeyTiles][4])
+{
+    using Rows = HeadRows<kHeadDim>;
+#pragma unroll
+    for (int32_t tile = 0; tile < kKeyTiles; ++tile)
+    {
+        int32_t const column = first + tile * 8 + at.column;
+#pragma unroll
+        for (int32_t half = 0; half < 2; ++half)
+        {
+            int32_t const row = top + at.row + half * 8;
+            uint32_t const both = row < tokens && column < tokens ? bias.at(row, column, tokens) : 0;
+            scores[tile][2 * half] =
+                column < tokens ? toFloat<kElement>(static_cast<uint16_t>(both & 0xffffU)) : -INFINITY;
+            scores[tile][2 * half + 1] =
+                column + 1 < tokens ? toFloat<kElement>(static_cast<uint16_t>(both >> 16)) : -INFINITY;
+        }
+    }
+#pragma unroll
+    for (int32_t tile = 0; tile < kKeyTiles; tile += 2)
+    {
+        if (first + tile * 8 < wholeTiles(tokens))
+        {
+            int32_t const key = first + tile * 8 + at.lane % 8 + at.lane / 16 * 8;
+#pragma unroll
+            for (int32_t step = 0; step < kHeadDim / 16; ++step)
+            {
+                uint32_t keys[4];
+                loadMatrices(keys, k + Rows::place(key, step * 2 + at.lane / 8 % 2));
+                multiplyAdd<kElement>(scores[tile], queries[step], keys[0], keys[1]);
+                // The compiler leaves the second tile out where it lies behind the last token that it knows.
+                if (!TileShape<kTokens>::kIsOnePiece || tile * 8 + 8 < kTokens)
+                {
+                    multiplyAdd<kElement>(scores[tile + 1], queries[step], keys[2], keys[3]);
+                }
+            }
+        }
+    }
+}
+
+//! Turns scores into exponentials relative to the largest, and what was summed before into the same.
+template <int32_t kHeadDim, int32_t kKeyTiles>
+__device__ __forceinline__ void exponentiate(float (&scores)[kKeyTiles][4], RowSums<kHeadDim>& sums, bool isFirst)
+{
+#pragma unroll
+    for (int32_t half = 0; half < 2; ++half)
+    {
+        float largest = sums.most[half];
+#pragma unroll
+        for (int32_t tile = 0; tile < kKeyTiles; ++tile)
+        {
+            largest = fmaxf(largest, fmaxf(scores[tile][2 * half], scores[tile][2 * half + 1]));
+        }
+        // Four lanes share a row.
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 1));
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 2));
+        float const base = finiteOr0(largest) * kLog2OfE;
+        if (!isFirst)
+        {
+            float const scale = exp2f(sums.most[half] * kLog2OfE - base);
+            sums.total[half] *= scale;
+#pragma unroll
+            for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
+            {
+                sums.values[tile][2 * half] *= scale;
+                sums.values[tile][2 * half + 1] *= scale;
+            }
+        }
+        sums.most[half] = largest;
+#pragma unroll
+        for (int32_t tile = 0; tile < kKeyTiles; ++tile)
+        {
+#pragma unroll
+            for (int32_t i = 2 * half; i < 2 * half + 2; ++i)
+            {
+                scores[tile][i] = exp2f(scores[tile][i] * kLog2OfE - base);
+                sums.total[half] += scores[tile][i];
+            }
+        }
+    }
+}
+
+//! Adds the values of the keys from `first`, weighted.
+template <Element kElement, int32_t kHeadDim, int32_t kKeyTiles>
+__device__ __forceinline__ void addValues(uint4 const* v, float const (&weights)[kKeyTiles][4], LanePlace at,
+    int32_t first, int32_t rows, RowSums<kHeadDim>& sums)
+{
+    using Rows = HeadRows<kHeadDim>;
+#pragma unroll
+    for (int32_t tile = 0; tile < kKeyTiles; tile += 2)
+    {
+        if (first + tile * 8 < rows)
+        {
+            uint32_t const pairs[4]{pairOf<kElement>(weights[tile][0], weights[tile][1]),
+                pairOf<kElement>(weights[tile][2], weights[tile][3]),
+                pairOf<kElement>(weights[tile + 1][0], weights[tile + 1][1]),
+                pairOf<kElement>(weights[tile + 1][2], weights[tile + 1][3])};
+            int32_t const key = first + tile * 8 + at.lane % 16;
+#pragma unroll
+            for (int32_t step = 0; step < kHeadDim / 16; ++step)
+            {
+                uint32_t values[4];
+                loadTransposed(values, v + Rows::place(key, step * 2 + at.lane / 16));
+                multiplyAdd<kElement>(sums.values[2 * step], pairs, values[0], values[1]);
+                multiplyAdd<kElement>(sums.values[2 * step + 1], pairs, values[2], values[3]);
+            }
+        }
+    }
+}
+
+//! Writes the answers of 16 rows from `top`, by way of the warp's own rows of q, which it has read: whole rows of a
+//! head leave together.
+template <Element kElement, int32_t kHeadDim>
+__device__ __forceinline__ void writeRows(
+    RowSums<kHeadDim> const& sums, uint4* q, LanePlace at, int32_t top, int32_t count, uint4* output, int64_t pitch)
+{
+    using Rows = HeadRows<kHeadDim>;
+    __syncwarp();
+#pragma unroll
+    for (int32_t half = 0; half < 2; ++half)
+    {
+        float total = sums.total[half];
+        total += __shfl_xor_sync(0xffffffffU, total, 1);
+        total += __shfl_xor_sync(0xffffffffU, total, 2);
+        float const share = 1.0F / total;
+#pragma unroll
+        for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
+        {
+            auto* const words = reinterpret_cast<uint32_t*>(q + Rows::place(top + at.row + half * 8, tile));
+            words[at.column / 2] =
+                pairOf<kElement>(sums.values[tile][2 * half] * share, sums.values[tile][2 * half + 1] * share);
+        }
+    }
+    __syncwarp();
+#pragma unroll
+    for (int32_t i = at.lane; i < 16 * Rows::kVectors; i += kWarpLanes)
+    {
+        int32_t const row = top + i / Rows::kVectors;
+        int32_t const vector = i % Rows::kVectors;
+        if (row < count)
+        {
+            output[row * pitch + vector] = q[Rows::place(row, vector)];
+        }
+    }
+}
+
 template <Element kElement, int32_t kHeadDim, int32_t kTokens>
 __global__ void __launch_bounds__(TileShape<kTokens>::kThreads) attendTiles(AttentionArrays<kElement> arrays)
 {
     using Rows = HeadRows<kHeadDim>;
     using Shape = TileShape<kTokens>;
-    constexpr int32_t kSteps{kHeadDim / 16};
-    constexpr int32_t kKeyTiles{Shape::kKeys / 8};
-    // With one piece of keys, tiles that lie wholly behind the last token are left out by the compiler.
-    constexpr bool kIsOnePiece{Shape::kIsKnown && kTokens <= Shape::kKeys};
     SPARSEVIT_SHARED_MEMORY(shared);
     int32_t const tokens = Shape::kIsKnown ? kTokens : arrays.tokens;
     int32_t const rows = wholeTiles(tokens);
     uint4* const q = shared;
     uint4 const* const k = q + rows * Rows::kVectors;
     uint4 const* const v = k + rows * Rows::kVectors;
-    auto const lane = static_cast<int32_t>(threadIdx.x) % kWarpLanes;
-    int32_t const group = lane / 4;
-    int32_t const pair = lane % 4 * 2;
-    uint32_t head = blockIdx.x; // heads of a window follow each other: their rows are neighbours in memory
-    int64_t const position = arrays.byHeads.split(head);
-    BiasPairs<kElement, kTokens> const bias{arrays.biasOf(position, static_cast<int32_t>(head)),
+    uint32_t part = blockIdx.x; // heads of a window follow each other: their rows are neighbours in memory
+    int64_t const position = arrays.byHeads.split(part);
+    auto const head = static_cast<int32_t>(part);
+    BiasPairs<kElement, kTokens> const bias{arrays.biasOf(position, head),
         reinterpret_cast<typename Cell<kElement>::Type*>(shared + 3 * rows * Rows::kVectors)};
-    loadHead<kElement, kHeadDim, kTokens>(arrays, position, static_cast<int32_t>(head), tokens, rows, shared);
+    loadHead<kElement, kHeadDim, kTokens>(arrays, position, head, tokens, rows, shared);
     bias.stage();
     __syncthreads();
+    LanePlace const at = LanePlace::own();
+    int64_t const pitch = arrays.channels / 8;
+    auto* const output = reinterpret_cast<uint4*>(arrays.output) + position * tokens * pitch + head * Rows::kVectors;
     for (int32_t top = static_cast<int32_t>(threadIdx.x) / kWarpLanes * 16; top < rows; top += Shape::kWarps * 16)
     {
-        uint32_t queries[kSteps][4];
+        uint32_t queries[kHeadDim / 16][4];
 #pragma unroll
-        for (int32_t step = 0; step < kSteps; ++step)
+        for (int32_t step = 0; step < kHeadDim / 16; ++step)
         {
-            loadMatrices(queries[step], q + Rows::place(top + lane % 16, step * 2 + lane / 16));
+            loadMatrices(queries[step], q + Rows::place(top + at.lane % 16, step * 2 + at.lane / 16));
         }
-        float sums[kHeadDim / 8][4]{};
-        float most[2]{-INFINITY, -INFINITY}; // of rows group and group + 8
-        float total[2]{};
+        RowSums<kHeadDim> sums;
 #pragma unroll 1
         for (int32_t first = 0; first < rows; first += Shape::kKeys)
         {
-            float scores[kKeyTiles][4];
-#pragma unroll
-            for (int32_t tile = 0; tile < kKeyTiles; ++tile)
-            {
-                int32_t const column = first + tile * 8 + pair;
-#pragma unroll
-                for (int32_t half = 0; half < 2; ++half)
-                {
-                    int32_t const row = top + group + half * 8;
-                    bool const isReal = row < tokens && column < tokens;
-                    uint32_t const both = isReal ? bias.at(row, column, tokens) : 0;
-                    scores[tile][2 * half] =
-                        column < tokens ? toFloat<kElement>(static_cast<uint16_t>(both & 0xffffU)) : -INFINITY;
-                    scores[tile][2 * half + 1] =
-                        column + 1 < tokens ? toFloat<kElement>(static_cast<uint16_t>(both >> 16)) : -INFINITY;
-                }
-            }
-#pragma unroll
-            for (int32_t tile = 0; tile < kKeyTiles; tile += 2)
-            {
-                if (first + tile * 8 < rows)
-                {
-                    int32_t const key = first + tile * 8 + lane % 8 + lane / 16 * 8;
-#pragma unroll
-                    for (int32_t step = 0; step < kSteps; ++step)
-                    {
-                        uint32_t keys[4];
-                        loadMatrices(keys, k + Rows::place(key, step * 2 + lane / 8 % 2));
-                        multiplyAdd<kElement>(scores[tile], queries[step], keys[0], keys[1]);
-                        if (!kIsOnePiece || tile * 8 + 8 < kTokens)
-                        {
-                            multiplyAdd<kElement>(scores[tile + 1], queries[step], keys[2], keys[3]);
-                        }
-                    }
-                }
-            }
-#pragma unroll
-            for (int32_t half = 0; half < 2; ++half)
-            {
-                float largest = most[half];
-#pragma unroll
-                for (int32_t tile = 0; tile < kKeyTiles; ++tile)
-                {
-                    largest = fmaxf(largest, fmaxf(scores[tile][2 * half], scores[tile][2 * half + 1]));
-                }
-                largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 1));
-                largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 2));
-                float const base = finiteOr0(largest) * kLog2OfE;
-                if (!kIsOnePiece)
-                {
-                    float const scale = exp2f(most[half] * kLog2OfE - base);
-                    total[half] *= scale;
-#pragma unroll
-                    for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
-                    {
-                        sums[tile][2 * half] *= scale;
-                        sums[tile][2 * half + 1] *= scale;
-                    }
-                }
-                most[half] = largest;
-#pragma unroll
-                for (int32_t tile = 0; tile < kKeyTiles; ++tile)
-                {
-#pragma unroll
-                    for (int32_t i = 2 * half; i < 2 * half + 2; ++i)
-                    {
-                        scores[tile][i] = exp2f(scores[tile][i] * kLog2OfE - base);
-                        total[half] += scores[tile][i];
-                    }
-                }
-            }
-#pragma unroll
-            for (int32_t tile = 0; tile < kKeyTiles; tile += 2)
-            {
-                if (first + tile * 8 < rows)
-                {
-                    uint32_t const probabilities[4]{pairOf<kElement>(scores[tile][0], scores[tile][1]),
-                        pairOf<kElement>(scores[tile][2], scores[tile][3]),
-                        pairOf<kElement>(scores[tile + 1][0], scores[tile + 1][1]),
-                        pairOf<kElement>(scores[tile + 1][2], scores[tile + 1][3])};
-                    int32_t const key = first + tile * 8 + lane % 16;
-#pragma unroll
-                    for (int32_t step = 0; step < kSteps; ++step)
-                    {
-                        uint32_t values[4];
-                        loadTransposed(values, v + Rows::place(key, step * 2 + lane / 16));
-                        multiplyAdd<kElement>(sums[2 * step], probabilities, values[0], values[1]);
-                        multiplyAdd<kElement>(sums[2 * step + 1], probabilities, values[2], values[3]);
-                    }
-                }
-            }
+            float scores[Shape::kKeys / 8][4];
+            findScores<kElement, kHeadDim, kTokens>(bias, k, queries, at, top, first, tokens, scores);
+            exponentiate<kHeadDim>(scores, sums, Shape::kIsOnePiece);
+            addValues<kElement, kHeadDim>(v, scores, at, first, rows, sums);
         }
-        // The warp's own rows of q have been read: its answers take their place, to be written row by row.
-        __syncwarp();
-#pragma unroll
-        for (int32_t half = 0; half < 2; ++half)
-        {
-            total[half] += __shfl_xor_sync(0xffffffffU, total[half], 1);
-            total[half] += __shfl_xor_sync(0xffffffffU, total[half], 2);
-            float const share = 1.0F / total[half];
-#pragma unroll
-            for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
-            {
-                auto* const words = reinterpret_cast<uint32_t*>(q + Rows::place(top + group + half * 8, tile));
-                words[pair / 2] = pairOf<kElement>(sums[tile][2 * half] * share, sums[tile][2 * half + 1] * share);
-            }
-        }
-        __syncwarp();
-        auto* const output = reinterpret_cast<uint4*>(arrays.output);
-#pragma unroll
-        for (int32_t i = lane; i < 16 * Rows::kVectors; i += kWarpLanes)
-        {
-            int32_t const row = top + i / Rows::kVectors;
-            int32_t const vector = i % Rows::kVectors;
-            if (row < tokens)
-            {
-                output[(position * tokens + row) * (arrays.channels / 8) + head * Rows::kVectors + vector] =
-                    q[Rows::place(row, vector)];
-            }
-        }
+        writeRows<kElement, kHeadDim>(sums, q, at, top, tokens, output, pitch);
     }
 }
 
