@@ -15,7 +15,7 @@ from __future__ import annotations
 import onnx
 from onnx.defs import OpSchema
 
-from . import region_nodes
+from . import block_nodes, region_nodes
 
 DOMAIN = "sparsevit"
 VERSION = 1
@@ -65,8 +65,8 @@ _TABLES = """
     column_address4 = Unsqueeze (column_address, column_axes)
     row_offset4 = Mul (row_address4, width)
     address4 = Add (row_offset4, column_address4)
-    tokens = Mul (ws1, ws1)
-    table_shape = Concat <axis: int = 0> (minus1, tokens)
+    window_tokens = Mul (ws1, ws1)
+    table_shape = Concat <axis: int = 0> (minus1, window_tokens)
     address_table = Reshape (address4, table_shape)
     row_real4 = Unsqueeze (row_real, row_axes)
     column_real4 = Unsqueeze (column_real, column_axes)
@@ -83,11 +83,7 @@ _ADDRESS = """
     local_address = Gather (address_table, index)
 """
 
-_HEADER = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>'
-
-_WINDOW_SCORE = f"""{_HEADER}
-WindowScore <height, width, window_size, shift> (x) => (scores) {{
-    {_TABLES}
+_SCORES = """
     x32 = Cast <to: int = 1> (x)
     channel_axis = Constant <value_ints: ints = [3]> ()
     activation = Abs (x32)
@@ -99,6 +95,28 @@ WindowScore <height, width, window_size, shift> (x) => (scores) {{
     masked = Mul (read, real)
     token_axis = Constant <value_ints: ints = [2]> ()
     scores = ReduceL2 <keepdims: int = 0> (masked, token_axis)
+"""
+
+_TOKEN_TABLE = """
+    token_range = Range (zero, ws, one)
+    unwrapped = Sub (ws, shift)
+    row_substitute_token = Where (first_row_real, zero, unwrapped)
+    column_substitute_token = Where (first_column_real, zero, unwrapped)
+    row_token = Where (row_real, token_range, row_substitute_token)
+    column_token = Where (column_real, token_range, column_substitute_token)
+    row_token4 = Unsqueeze (row_token, row_axes)
+    column_token4 = Unsqueeze (column_token, column_axes)
+    row_token_offset = Mul (row_token4, ws)
+    token4 = Add (row_token_offset, column_token4)
+    token_table = Reshape (token4, table_shape)
+"""
+
+_HEADER = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>'
+
+_WINDOW_SCORE = f"""{_HEADER}
+WindowScore <height, width, window_size, shift> (x) => (scores) {{
+    {_TABLES}
+    {_SCORES}
 }}"""
 
 _WINDOW_GATHER = f"""{_HEADER}
@@ -141,17 +159,7 @@ WindowScatter <height, width, window_size, shift> (x, windows, index) => (y) {{
     map_rows = Flatten <axis: int = 3> (x)
     values = If (is_padded) <
         then_branch = repeated () => (repeated_values) {{
-            token_range = Range (zero, ws, one)
-            unwrapped = Sub (ws, shift)
-            row_substitute_token = Where (first_row_real, zero, unwrapped)
-            column_substitute_token = Where (first_column_real, zero, unwrapped)
-            row_token = Where (row_real, token_range, row_substitute_token)
-            column_token = Where (column_real, token_range, column_substitute_token)
-            row_token4 = Unsqueeze (row_token, row_axes)
-            column_token4 = Unsqueeze (column_token, column_axes)
-            row_token_offset = Mul (row_token4, ws)
-            token4 = Add (row_token_offset, column_token4)
-            token_table = Reshape (token4, table_shape)
+            {_TOKEN_TABLE}
             token = Gather (token_table, index)
             source = Unsqueeze (token, address_axes)
             repeated_values = GatherND <batch_dims: int = 2> (windows, source)
@@ -168,7 +176,9 @@ WindowScatter <height, width, window_size, shift> (x, windows, index) => (y) {{
 def functions() -> list[onnx.FunctionProto]:
     """Portable bodies of the nodes, to be added to `model.functions`."""
     texts = [_WINDOW_SCORE, _WINDOW_GATHER, _WINDOW_SCATTER]
-    texts += [_HEADER + body for body in (region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN)]
+    others = block_nodes.bodies(_TABLES, _ADDRESS, _SCORES, _TOKEN_TABLE)
+    others += [region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN]
+    texts += [_HEADER + body for body in others]
     return [onnx.parser.parse_function(text) for text in texts]
 
 
@@ -197,6 +207,7 @@ def register_schemas() -> None:
             1,
             {"output_size": kinds.INT, "finest_scale": kinds.INT, "strides": kinds.INTS},
         ),
+        **block_nodes.SIGNATURES,
     }
     for name, (inputs, outputs, kind_count, attributes) in signatures.items():
         if onnx.defs.has(name, DOMAIN):

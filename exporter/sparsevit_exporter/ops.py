@@ -10,7 +10,7 @@ import onnxscript
 import torch
 from torch import Tensor
 
-from . import map_ops, nodes, regions, windows
+from . import block_ops, map_ops, nodes, regions, windows
 
 
 @torch.library.custom_op("sparsevit::window_score", mutates_args=())
@@ -229,5 +229,6 @@ def onnx_translations() -> dict:
         namespace.quotient.default: divided,
         namespace.nms_keep.default: kept,
         namespace.multi_level_roi_align.default: aligned,
+        **block_ops.onnx_translations(opset),
         **map_ops.onnx_translations(standard),
     }

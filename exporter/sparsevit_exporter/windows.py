@@ -124,6 +124,78 @@ def window_scatter(x: Tensor, windows: Tensor, index: Tensor, window_size: int, 
     return rows[: batch * height * width].view(batch, height, width, channels)
 
 
+def window_rank(x: Tensor, window_size: int, shift: int) -> Tensor:
+    """All windows by descending `window_score`.
+
+    Args:
+        x: (B, H, W, C).
+
+    Returns:
+        (B, nW) int32 window ids; of equal scores the lower id first, scores that are not a number last.
+    """
+    scores = window_score(x, window_size, shift)
+    return scores.masked_fill(scores.isnan(), -1.0).sort(dim=1, descending=True, stable=True).indices.int()
+
+
+def window_gather_norm(
+    x: Tensor, index: Tensor, scale: Tensor, bias: Tensor, window_size: int, shift: int, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """Tokens of the listed windows, and what a layer norm makes of them.
+
+    Args:
+        x: (B, H, W, C).
+        index: (B, k) window ids.
+        scale, bias: (C,) of the norm.
+
+    Returns:
+        Tokens and normalised tokens, (B, k*window_size**2, C) each. Padding tokens are zero before the norm.
+    """
+    tokens = window_gather(x, index, window_size, shift).flatten(1, 2)
+    normed = torch.nn.functional.layer_norm(tokens.float(), x.shape[3:], scale.float(), bias.float(), epsilon)
+    return tokens, normed.to(x.dtype)
+
+
+def window_attention(
+    qkv: Tensor, qkv_bias: Tensor, index: Tensor, kind: Tensor, position_bias: Tensor, heads: int, window_size: int
+) -> Tensor:
+    """Attention of the tokens of each window to one another.
+
+    Args:
+        qkv: (B, k*T, 3C), T = window_size**2: queries, which have the attention's scale, keys and values, without bias.
+        qkv_bias: (3C,).
+        index: (B, k) window ids.
+        kind: (nW,) int32, which of the position biases a window takes.
+        position_bias: (kinds, heads, T, T), the masks of shifted windows included.
+
+    Returns:
+        (B, k*T, C), channels head by head. The softmax is computed in float32.
+    """
+    split = (3, heads, qkv.shape[2] // (3 * heads))
+    rows = (qkv + qkv_bias).unflatten(2, split).unflatten(1, (index.shape[1], window_size**2))
+    q, k, v = rows.permute(3, 0, 1, 4, 2, 5)  # (B, k, h, T, d)
+    scores = (q @ k.transpose(3, 4)).float() + position_bias.float()[kind[index.long()].long()]  # (B, k, h, T, T)
+    mixed = scores.softmax(-1).to(v.dtype) @ v
+    return mixed.transpose(2, 3).reshape(*qkv.shape[:2], qkv_bias.shape[0] // 3)
+
+
+def window_scatter_add(
+    x: Tensor, tokens: Tensor, update: Tensor, bias: Tensor, index: Tensor, window_size: int, shift: int
+) -> Tensor:
+    """The map with the listed windows replaced by sums.
+
+    Args:
+        x: (B, H, W, C).
+        tokens, update: (B, k*window_size**2, C), summed with `bias` in float32; padding tokens are dropped.
+        bias: (C,).
+        index: (B, k) window ids, distinct within a sample.
+
+    Returns:
+        (B, H, W, C), a new tensor.
+    """
+    summed = (tokens.float() + (update.float() + bias.float())).to(x.dtype)
+    return window_scatter(x, summed.unflatten(1, (index.shape[1], window_size**2)), index, window_size, shift)
+
+
 def window_partition(x: Tensor, window_size: int, shift: int) -> Tensor:
     """All windows in order, (B, H, W, C) -> (B, nW, window_size**2, C), by pad, roll and reshape."""
     batch, height, width, channels = x.shape
