@@ -1,8 +1,8 @@
 """The nodes that a block is made of, and their portable bodies: windows ranked, gathered and normalised, attended to,
 and put back with what was computed for them.
 
-`nodes` says how the bodies address tokens. Where a body has a condition, it is one of the geometry or of a weight's
-shape: it folds when the file is opened.
+`nodes` says how the bodies address tokens. Where a body has a condition, it is one of the geometry, which folds when a
+file is opened.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ WindowGatherNorm <height, width, window_size, shift, epsilon> (x, index, scale, 
 }}"""
 
 # A window's rows of one head's channels, (T * 3 heads, d), are gathered into the order that the products read: a slice
-# and a transposition in one pass over memory. Sizes follow from their neighbours and from a weight's shape.
+# and a transposition in one pass over memory. Where all windows are of one kind, the first one's position bias serves
+# all. Sizes follow from their neighbours and from the shape of a weight, which is known before it runs.
 _WINDOW_ATTENTION = """
 WindowAttention <heads, window_size> (qkv, qkv_bias, index, kind, position_bias) => (y) {
     h = Constant <value_int: int = @heads> ()
@@ -114,18 +115,16 @@ WindowAttention <heads, window_size> (qkv, qkv_bias, index, kind, position_bias)
     products = MatMul (q, k_turned)
     products32 = Cast <to: int = 1> (products)
     position_bias32 = Cast <to: int = 1> (position_bias)
-    kinds = Shape <start: int = 0, end: int = 1> (position_bias)
-    kind_count = Squeeze (kinds)
-    has_kinds = Greater (kind_count, one)
-    window_bias = If (has_kinds) <
-        then_branch = by_kind () => (bias_by_kind) {
-            window_kind = Gather (kind, index)
-            bias_by_kind = Gather (position_bias32, window_kind)
-        },
-        else_branch = for_all () => (bias_for_all) {
-            bias_for_all = Identity (position_bias32)
-        }
-    >
+    kind64 = Cast <to: int = 7> (kind)
+    last_kind = ReduceMax <keepdims: int = 1> (kind64)
+    has_kinds = Greater (last_kind, zeros1)
+    all = Constant <value_ints: ints = [2147483647]> ()
+    biases1 = Where (has_kinds, all, ones1)
+    biases = Concat <axis: int = 0> (biases1, biases1)
+    starts = Constant <value_ints: ints = [0, 0]> ()
+    bias_index = Slice (index, starts, biases)
+    window_kind = Gather (kind, bias_index)
+    window_bias = Gather (position_bias32, window_kind)
     scores = Add (products32, window_bias)
     probabilities32 = Softmax <axis: int = -1> (scores)
     probabilities = CastLike (probabilities32, qkv)
@@ -152,9 +151,10 @@ WindowScatterAdd <height, width, window_size, shift> (x, tokens, update, bias, i
     map_rows = Flatten <axis: int = 3> (x)
     biased = Add (update, bias)
     summed = Add (tokens, biased)
-    channels = Shape (bias)
-    windows_shape = Concat <axis: int = 0> (zeros1, minus1, window_tokens, channels)
-    windows = Reshape (summed, windows_shape)
+    window_axis = Constant <value_ints: ints = [2]> ()
+    summed4 = Unsqueeze (summed, window_axis)
+    windows_shape = Concat <axis: int = 0> (zeros1, minus1, window_tokens, zeros1)
+    windows = Reshape (summed4, windows_shape)
     values = If (is_padded) <
         then_branch = repeated () => (repeated_values) {{
             {token_table}

@@ -65,14 +65,15 @@ def from_patches(weight: Tensor) -> Tensor:
     return weight.unflatten(1, (PATCH_SIZE, PATCH_SIZE, 3)).permute(0, 3, 1, 2)
 
 
-def fold_scale(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value of a joint weight (3C, C) or bias (3C,); the attention's scale goes into the query."""
+def fold_scale(qkv: Tensor, heads: int) -> Tensor:
+    """Of a joint weight (3C, C) or bias (3C,) the query's third, the first, takes the attention's scale."""
     q, k, v = qkv.chunk(3)
-    return q * (q.shape[0] // heads) ** -0.5, k, v
+    return torch.cat([q * (q.shape[0] // heads) ** -0.5, k, v])
 
 
-def unfold_scale(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def unfold_scale(qkv: Tensor, heads: int) -> Tensor:
     """Undoes `fold_scale`."""
+    q, k, v = qkv.chunk(3)
     return torch.cat([q / (q.shape[0] // heads) ** -0.5, k, v])
 
 

@@ -1,9 +1,9 @@
 """Names of an exported graph's nodes and tensors: where in the network they were computed.
 
-The tracer notes in each node's metadata which module it came from. `stages.1/blocks.0/attention/q/MatMul` is the first
-product that the module `stages.1.blocks.0.attention.q` of the deployed backbone computes; `parts.part_of_layer` of the
-runtime reads the part from such names. What no part of the backbone computes (the norms of its maps, the head, the
-decoding) is the head's, but for the parts that a head keeps apart.
+The tracer notes in each node's metadata which module it came from. `stages.1/blocks.0/attention/qkv/MatMul` is the
+first product that the module `stages.1.blocks.0.attention.qkv` of the deployed backbone computes; `parts.part_of_layer`
+of the runtime reads the part from such names. What no part of the backbone computes (the norms of its maps, the head,
+the decoding) is the head's, but for the parts that a head keeps apart.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def _orders(outputs: dict[str, Tensor], stages: Sequence[StageGeometry]) -> list
     orders = []
     for i, stage in enumerate(stages):
         names = {0: f"windows{i}", stage.shift: f"shifted_windows{i}"}
-        orders.append({shift: outputs[name] for shift, name in names.items() if name in outputs})
+        orders.append({shift: outputs[name].long() for shift, name in names.items() if name in outputs})
     return orders
 
 

@@ -1,7 +1,7 @@
 """Names of an exported file's weights: those of the trained network (its `state_dict` keys).
 
 Where export folds something into a weight, its name says so behind a colon: `backbone.norm0.bias` is the trained tensor
-itself, `backbone.stages.0.blocks.0.attn.w_msa.qkv.weight:q` the query's part of the joint weight, scaled and turned.
+itself, `backbone.stages.0.blocks.0.attn.w_msa.qkv.weight:scaled` the joint weight, its query scaled, turned.
 A convolution that a batch norm is folded into has its own name, and its bias that of the norm's. So reading a file back
 is a look-up, whoever reads it.
 """
@@ -36,8 +36,9 @@ _BACKBONE = (
     (r"embed\.projection\.(\w+)", r"patch_embed.projection.\1:pixels"),
     (r"embed\.norm\.(\w+)", r"patch_embed.norm.\1"),
     (_BLOCK + r"attention\.norm\.(\w+)", r"\1.norm1.\2"),
+    (_BLOCK + r"attention\.qkv\.(\w+)", r"\1.attn.w_msa.qkv.\2:scaled"),
     (_BLOCK + r"attention\.([qkv])\.(\w+)", r"\1.attn.w_msa.qkv.\3:\2"),
-    (_BLOCK + r"attention\.bias", r"\1.attn.w_msa.relative_position_bias_table:kinds"),
+    (_BLOCK + r"attention\.position_bias", r"\1.attn.w_msa.relative_position_bias_table:kinds"),
     (_BLOCK + r"attention\.proj\.weight", r"\1.attn.w_msa.proj.weight:turned"),
     (_BLOCK + r"attention\.proj\.bias", r"\1.attn.w_msa.proj.bias"),
     (_BLOCK + r"mlp\.norm\.(\w+)", r"\1.norm2.\2"),
@@ -131,10 +132,10 @@ def trained_state(weights: Mapping[str, Tensor], card: ModelCard) -> dict[str, T
                 (state[key],) = folded.values()
             case ["merged"]:
                 state[key] = unfold_merge(folded["merged"])
-            case ["k", "q", "v"]:
-                stage = re.search(r"stages\.(\d{1,4})\.", key)
-                heads = card.architecture.num_heads[int(stage[1])] if stage else 1
-                state[key] = unfold_scale(folded["q"], folded["k"], folded["v"], heads)
+            case ["scaled"]:
+                state[key] = unfold_scale(folded["scaled"], _heads(key, card))
+            case ["k", "q", "v"]:  # of files exported before there was one product
+                state[key] = unfold_scale(torch.cat([folded[part] for part in "qkv"]), _heads(key, card))
             case ["kinds"]:
                 state[key] = unfold_bias(folded["kinds"], card.windows.window_size)
             case ["pixels"]:
@@ -144,6 +145,11 @@ def trained_state(weights: Mapping[str, Tensor], card: ModelCard) -> dict[str, T
             case folds:
                 raise KeyError(f"{key} in parts {', '.join(folds)}")
     return state
+
+
+def _heads(key: str, card: ModelCard) -> int:
+    stage = re.search(r"stages\.(\d{1,4})\.", key)
+    return card.architecture.num_heads[int(stage[1])] if stage else 1
 
 
 def _pixels(weight: Tensor, bias: Tensor, card: ModelCard) -> tuple[Tensor, Tensor]:

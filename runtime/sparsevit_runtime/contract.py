@@ -6,7 +6,7 @@ Backends check a file against it when they open it, and every call against it wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,11 +31,13 @@ class TensorSpec:
         name: name as in the graph.
         dtype: type of the elements.
         shape: sizes; a text is a size that only the graph knows, equal wherever the text is.
+        earlier: type that it has in files exported before, where that was another.
     """
 
     name: str
     dtype: np.dtype
     shape: tuple[int | str, ...]
+    earlier: np.dtype | None = None
 
     @classmethod
     def of(cls, name: str, dtype: type | np.dtype, *shape: int | str) -> TensorSpec:
@@ -186,7 +188,8 @@ def image_spec(card: ModelCard) -> TensorSpec:
 
 
 def order_specs(card: ModelCard) -> tuple[TensorSpec, ...]:
-    """The window orders: ids by descending score, (B, n) int64, for each parity of each stage that sorts its windows.
+    """The window orders: ids by descending score, (B, n) int32, for each parity of each stage that sorts its windows.
+    Files exported before have them in int64.
 
     With `KEEP` as an input all windows are sorted. A fixed export sorts as many as the block that computes most of
     them computes, and none where every block computes all or nothing.
@@ -200,13 +203,15 @@ def order_specs(card: ModelCard) -> tuple[TensorSpec, ...]:
                 counts = (kept_windows(stage.windows, card.windows.fixed[i][j]) for j in blocks)
                 longest = max((count for count in counts if count < stage.windows), default=0)
             if longest:
-                specs.append(TensorSpec.of(f"{prefix}{i}", np.int64, BATCH, longest))
+                shape = (BATCH, longest)
+                specs.append(TensorSpec(f"{prefix}{i}", np.dtype(np.int32), shape, earlier=np.dtype(np.int64)))
     return tuple(specs)
 
 
 def _agrees(wanted: TensorSpec, have: TensorSpec, sizes: dict[str, int]) -> bool:
     """Whether a graph's tensor is what it should be; notes what the graph says of symbolic sizes."""
-    if have.dtype != wanted.dtype or len(have.shape) != len(wanted.shape):
+    types = (wanted.dtype,) if wanted.earlier is None else (wanted.dtype, wanted.earlier)
+    if have.dtype not in types or len(have.shape) != len(wanted.shape):
         return False
     for size, found in zip(wanted.shape, have.shape):
         expected = sizes.get(size) if isinstance(size, str) else size
@@ -221,7 +226,7 @@ def _agrees(wanted: TensorSpec, have: TensorSpec, sizes: dict[str, int]) -> bool
 
 def _filled(spec: TensorSpec, sizes: Mapping[str, int]) -> TensorSpec:
     known = tuple(sizes.get(size, size) if isinstance(size, str) else size for size in spec.shape)
-    return TensorSpec(spec.name, spec.dtype, known)
+    return replace(spec, shape=known)
 
 
 def _checked(spec: TensorSpec, array: np.ndarray, batch: int | None) -> np.ndarray:

@@ -7,7 +7,7 @@ from exports import CLASSES, card_of, open_session, small_backbone, tiny_backbon
 from golden import TOLERANCE, cases, seeded_images
 from networks import randomize
 from sparsevit_exporter import ExportOptions, SegmentationModel, export
-from sparsevit_exporter.deploy import block as deployed_block
+from sparsevit_exporter.deploy import dense
 from sparsevit_exporter.trace import quiet
 from sparsevit_runtime.errors import ExportError, PlanError, SinkError
 from sparsevit_runtime.windows.plan import Plan, kept_windows
@@ -76,13 +76,20 @@ def test_no_shape_is_worked_out_while_it_runs(golden_file):
     """A GPU would wait for each: sizes are constants, those of the batch and of `keep` follow from their neighbours."""
     proto = onnx.load(golden_file(320, 256))
     assert not {n.op_type for n in proto.graph.node} & {"Shape", "Size", "Concat", "Range", "ConstantOfShape", "Expand"}
-    shapes = {f.name: [n.op_type for n in f.node].count("Shape") for f in proto.functions}
-    assert shapes == {"WindowScore": 0, "WindowGather": 0, "WindowScatter": 1}  # which adds the sample's own address
+    shapes = {f.name: [n.input[0] for n in f.node if n.op_type == "Shape"] for f in proto.functions}
+    assert shapes == {
+        "WindowRank": [],
+        "WindowGatherNorm": [],
+        "WindowAttention": ["qkv_bias"],  # a weight, whose shape is known before it runs
+        "WindowScatterAdd": ["x"],  # which adds the sample's own address
+    }
+    attentions = [n for n in proto.graph.node if n.op_type == "WindowAttention"]
+    assert {n.input[1] for n in attentions} <= {w.name for w in proto.graph.initializer}
 
 
 def test_nothing_is_written_when_parity_fails(tmp_path, monkeypatch):
     """A mistake of one percent in the folded network must be caught."""
-    monkeypatch.setattr(deployed_block, "_gelu", lambda x: torch.nn.functional.gelu(x) * 1.01)
+    monkeypatch.setattr(dense, "_gelu", lambda x: torch.nn.functional.gelu(x) * 1.01)
     report = export(randomize(tiny_backbone((2, 1)), 4), tmp_path / "model.onnx", ExportOptions(64, 96))
     assert not report.holds and not report.worst.holds
     assert not list(tmp_path.iterdir())

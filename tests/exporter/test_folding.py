@@ -23,9 +23,10 @@ def test_pixels_are_normalised_by_the_weight_and_that_is_undone(centred):
 
 def test_the_attentions_scale_goes_into_the_query():
     for qkv in (torch.randn(24, 8), torch.randn(24)):
-        q, k, v = folding.fold_scale(qkv, heads=2)
-        torch.testing.assert_close(q, qkv[:8] / 2.0)  # four channels a head
-        torch.testing.assert_close(folding.unfold_scale(q, k, v, heads=2), qkv)
+        folded = folding.fold_scale(qkv, heads=2)
+        torch.testing.assert_close(folded[:8], qkv[:8] / 2.0)  # four channels a head
+        assert torch.equal(folded[8:], qkv[8:])
+        torch.testing.assert_close(folding.unfold_scale(folded, heads=2), qkv)
 
 
 def test_merged_channels_change_places():

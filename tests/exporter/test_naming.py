@@ -24,9 +24,13 @@ def test_names_are_unique_tell_the_module_and_stay_the_same_between_exports(grap
     by_name = {node.name: node for node in nodes}
     for name, kind in (
         ("embed/projection/MatMul", "MatMul"),
-        ("stages.0/score/WindowScore_1", "WindowScore"),
-        ("stages.1/blocks.0/attention/q/Add", "Add"),
+        ("stages.0/score/WindowRank_1", "WindowRank"),
+        ("stages.0/blocks.1/gather/WindowGatherNorm", "WindowGatherNorm"),
+        ("stages.1/blocks.0/attention/qkv/MatMul", "MatMul"),
+        ("stages.0/blocks.0/attention/WindowAttention", "WindowAttention"),
+        ("stages.1/blocks.0/attention/proj/Add", "Add"),
         ("stages.0/blocks.1/mlp/Erf", "Erf"),
+        ("stages.1/blocks.0/scatter/WindowScatterAdd", "WindowScatterAdd"),
         ("stages.0/merge/reduction/MatMul", "MatMul"),
         ("head/maps.1/norm/LayerNormalization", "LayerNormalization"),
         ("head/pyramid/laterals.0.0/Conv", "Conv"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def specs(found, **changes):
 )
 def test_the_outputs_are_those_of_the_task_and_the_window_orders(task, answers):
     found = contract(task=task)
-    assert [str(spec) for spec in found.outputs] == [*answers, *["(batch, 24) int64"] * 2, *["(batch, 6) int64"] * 2]
+    assert [str(spec) for spec in found.outputs] == [*answers, *["(batch, 24) int32"] * 2, *["(batch, 6) int32"] * 2]
     assert found.orders == ORDERS
     assert [(s.name, str(s)) for s in found.inputs] == [
         ("image", "(batch, 32, 48, 3) uint8"),
@@ -79,7 +80,7 @@ def test_a_card_that_contradicts_its_graph_is_refused(name, change, message, tmp
         ({"image": ("n", 32, 48, 3), "labels": ("n", 8, 12)}, None),
         ({"image": (1, 32, 48, 3), "labels": (1, 8, 12)}, None),
         ({"image": (1, 32, 48, 3), "labels": (2, 8, 12)}, r"'labels'.* is \(2, 8, 12\) .*says \(1, "),
-        ({"windows0": ("batch", 25)}, r"'windows0' of x is \(batch, 25\) int64, its card says \(batch, 24\) int64"),
+        ({"windows0": ("batch", 25)}, r"'windows0' of x is \(batch, 25\) int32, its card says \(batch, 24\) int32"),
         ({"keep": (2,)}, r"input 'keep' of x is \(2\)"),
         ({"labels": ("batch", 8)}, "output 'labels'"),
     ],
@@ -92,6 +93,27 @@ def test_static_shapes_are_compared_and_symbolic_ones_agree_with_each_other(chan
         return
     with pytest.raises(ModelError, match=message):
         found.check_graph(inputs, outputs, "x")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "taken"), [(np.int32, True), (np.int64, True), (np.int16, False), (np.float64, False)]
+)
+def test_window_orders_may_be_those_of_files_exported_before(dtype, taken):
+    found = contract()
+    outputs = [replace(s, dtype=np.dtype(dtype)) if s.name in found.orders else s for s in found.outputs]
+    if taken:
+        found.check_graph(found.inputs, outputs, "x")
+        return
+    with pytest.raises(ModelError, match=f"'windows0' of x is .* {np.dtype(dtype)}, its card says .* int32"):
+        found.check_graph(found.inputs, outputs, "x")
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float64])
+def test_what_never_had_another_type_has_one(dtype):
+    found = contract(task="detection")
+    outputs = [replace(s, dtype=np.dtype(dtype)) if s.name == "classes" else s for s in found.outputs]
+    with pytest.raises(ModelError, match=f"'classes' of x is .* {np.dtype(dtype)}, its card says .* int64"):
+        found.check_graph(found.inputs, outputs, "x")
 
 
 def test_boxes_scores_and_classes_are_of_one_number():

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from sparsevit_runtime.windows.geometry import PATCH_SIZE, StageGeometry, stage_geometries
 from sparsevit_runtime.windows.plan import Plan, kept_windows
 
-from .. import ops
+from .. import block_ops
 from ..backbone import SparseViT, Stage
 from .block import DeployedBlock
 from .dense import DeployedMerging, DeployedPatchEmbed
+from .plain_block import PlainBlock
 
 
 class WindowCounts(nn.Module):
@@ -46,8 +47,9 @@ class WindowOrder(nn.Module):
         self.window_size = window_size
 
     def forward(self, x: Tensor, shift: int, count: int) -> Tensor:
-        """Ids of the `count` strongest windows of (B, H, W, C) by descending score, (B, count) int64."""
-        return ops.window_score(x, self.window_size, shift).topk(count, dim=1).indices
+        """Ids of the `count` strongest windows of (B, H, W, C) by descending score, (B, count) int32."""
+        order = block_ops.window_rank(x, self.window_size, shift)
+        return order if count == order.shape[1] else order[:, :count]
 
 
 class FeatureMap(nn.Module):
@@ -65,12 +67,22 @@ class FeatureMap(nn.Module):
 class DeployedStage(nn.Module):
     """Blocks of one stage, with the windows' order computed once per parity."""
 
-    def __init__(self, stage: Stage, geometry: StageGeometry) -> None:
+    def __init__(self, stage: Stage, geometry: StageGeometry, ratios: Sequence[float] | None) -> None:
+        """
+        Args:
+            stage: trained.
+            geometry: windows of the stage.
+            ratios: ratios of its blocks where the plan is fixed.
+        """
         super().__init__()
         self.geometry = geometry
         self.score = WindowOrder(geometry.window_size)
-        blocks = nn.ModuleList(DeployedBlock(b, geometry) for b in stage.blocks)
-        self.blocks = cast("Sequence[DeployedBlock]", blocks)  # PyTorch's list does not say of what
+        # Up to the first block that prunes a fixed plan needs no list of windows.
+        pruned = 0 if ratios is None else next((i for i, ratio in enumerate(ratios) if ratio), len(ratios))
+        blocks = nn.ModuleList(
+            (PlainBlock if i < pruned else DeployedBlock)(block, geometry) for i, block in enumerate(stage.blocks)
+        )
+        self.blocks = cast("Sequence[PlainBlock | DeployedBlock]", blocks)  # PyTorch's list does not say of what
         self.merge = None if stage.downsample is None else DeployedMerging(stage.downsample)
 
     def forward_keep(self, x: Tensor, counts: Sequence[int]) -> tuple[Tensor, dict[int, Tensor]]:
@@ -85,7 +97,7 @@ class DeployedStage(nn.Module):
         scored: Tensor | None = None
         orders: dict[int, Tensor] = {}
         for block, ratio in zip(self.blocks, ratios, strict=True):
-            if scored is None and ratio == 0.0:
+            if isinstance(block, PlainBlock):
                 x = block(x)
                 continue
             scored = x if scored is None else scored
@@ -133,7 +145,10 @@ class DeployedBackbone(nn.Module):
         self.pairs = [g.pairs for g in geometries]
         self.embed = DeployedPatchEmbed(net.patch_embed, height, width, multiple, mean, std, camera, dtype)
         self.score = WindowCounts(geometries)
-        stages = nn.ModuleList(DeployedStage(s, g) for s, g in zip(net.stages, geometries, strict=True)).to(dtype)
+        ratios = [None] * len(geometries) if plan is None else plan.ratios
+        stages = nn.ModuleList(DeployedStage(*parts) for parts in zip(net.stages, geometries, ratios, strict=True)).to(
+            dtype
+        )
         self.stages = cast("Sequence[DeployedStage]", stages)
         self.maps = nn.ModuleList(FeatureMap(getattr(net, f"norm{i}")) for i in range(len(geometries)))
         self.maps.to(dtype)

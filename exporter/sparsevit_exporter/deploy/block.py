@@ -1,140 +1,112 @@
-"""A block, part by part: windows gathered, attended to, put through the feed-forward layers, scattered."""
+"""A block of which windows are chosen, part by part: gathered, attended to, put through the feed-forward layers,
+scattered; each of these parts but the products is a node of its own."""
 
 from __future__ import annotations
 
 import copy
-import math
 
 import torch
 from torch import Tensor, nn
 
 from sparsevit_runtime.windows.geometry import StageGeometry
 
-from .. import ops, windows
+from .. import block_ops, windows
 from ..backbone import Block
 from ..folding import fold_bias, fold_scale
-from .dense import Product
+from .dense import FeedForward, Product
 
 
 class Gather(nn.Module):
-    """Tokens of the strongest windows (custom node), or of all windows in plain operators."""
+    """Tokens of the strongest windows, and their norm."""
 
     def __init__(self, geometry: StageGeometry, shift: int) -> None:
         super().__init__()
         self.size, self.shift = geometry.window_size, shift
 
-    def forward(self, x: Tensor, order: Tensor | None, count: int | None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, order: Tensor, count: int, norm: nn.LayerNorm) -> tuple[Tensor, Tensor, Tensor]:
         """Gathers.
 
         Args:
             x: (B, H, W, C).
-            order: (B, n) windows by descending score; None for all in their own order.
+            order: (B, n) windows by descending score.
             count: k, how many of them.
+            norm: norm of what comes next.
 
         Returns:
-            Tokens (B, k*T, C), the rank at which runtimes fuse sums and norms, and the windows (B, k), None for all.
+            Tokens and normalised tokens, (B, k*T, C) each, the rank at which runtimes fuse sums and norms; and the
+            windows (B, k).
         """
-        if order is None:
-            tokens, index = windows.window_partition(x, self.size, self.shift), None
-        else:
-            index = order[:, :count]
-            tokens = ops.window_gather(x, index, self.size, self.shift)
-        return ops.reshape(tokens, (0, -1, x.shape[3])), index
+        index = order[:, :count]
+        tokens, normed = block_ops.window_gather_norm(x, index, norm.weight, norm.bias, self.size, self.shift, norm.eps)
+        return tokens, normed, index
 
 
 class Scatter(nn.Module):
-    """Puts computed windows back in their places."""
+    """Puts sums in the places of windows."""
 
     def __init__(self, geometry: StageGeometry, shift: int) -> None:
         super().__init__()
-        self.geometry, self.shift = geometry, shift
+        self.size, self.shift = geometry.window_size, shift
 
-    def forward(self, x: Tensor, tokens: Tensor, index: Tensor | None) -> Tensor:
-        """(B, H, W, C), and what `Gather` gave: tokens and their windows -> (B, H, W, C)."""
-        size = self.geometry.window_size
-        tokens = ops.reshape(tokens, (0, -1, size * size, x.shape[3]))
-        if index is None:
-            return windows.window_reverse(tokens, self.geometry.height, self.geometry.width, size, self.shift)
-        return ops.window_scatter(x, tokens, index, size, self.shift)
+    def forward(self, x: Tensor, tokens: Tensor, update: Tensor, bias: Tensor, index: Tensor) -> Tensor:
+        """(B, H, W, C), the summands (B, k*T, C) twice and (C,), their windows (B, k) -> (B, H, W, C)."""
+        return block_ops.window_scatter_add(x, tokens, update, bias, index, self.size, self.shift)
 
 
-class DeployedAttention(nn.Module):
-    """Norm, attention within each window, and the sum with what came in."""
+class Attention(nn.Module):
+    """Attention within each window, and the sum with what came in."""
 
-    bias: Tensor
-    kind: Tensor | None
+    position_bias: Tensor
+    kind: Tensor
 
     def __init__(self, block: Block, geometry: StageGeometry) -> None:
         super().__init__()
         attention = block.attn.w_msa
-        self.heads, self.head_dim = attention.num_heads, attention.head_dim
-        self.tokens = geometry.window_size**2
+        self.heads, self.size = attention.num_heads, geometry.window_size
         self.norm = copy.deepcopy(block.norm1)
-        weights, biases = (fold_scale(t, self.heads) for t in (attention.qkv.weight, attention.qkv.bias))
-        self.q, self.k, self.v = (Product(weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        self.qkv = Product(*(fold_scale(t, self.heads) for t in (attention.qkv.weight, attention.qkv.bias)))
         self.proj = Product(attention.proj.weight, attention.proj.bias)
-        size = geometry.window_size
-        kinds = windows.window_kinds(geometry.height, geometry.width, size, block.shift)  # (nW,)
-        present, local = torch.unique(kinds, return_inverse=True)
-        masks = windows.shift_masks(size, block.shift)[present]  # (kinds, T, T)
-        bias = fold_bias(attention.relative_position_bias_table.detach(), size, masks)
-        # One bias for all windows, or for each kind of window that occurs: (h, T, T), or (kinds, h, T, T).
-        self.register_buffer("bias", bias.squeeze(0).contiguous())
-        self.register_buffer("kind", local if len(present) > 1 else None)  # (nW,)
+        bias, kind = position_biases(block, geometry)
+        self.register_buffer("position_bias", bias)
+        self.register_buffer("kind", kind.int())
 
-    def forward(self, x: Tensor, index: Tensor | None) -> Tensor:
-        """(B, k*T, C), the windows (B, k) or None for all -> (B, k*T, C)."""
-        split = (0, -1, self.tokens, self.heads, self.head_dim)
-        normed = self.norm(x)
-        q = ops.reshape(self.q(normed), split).permute(0, 1, 3, 2, 4)  # (B, k, h, T, d)
-        k = ops.reshape(self.k(normed), split).permute(0, 1, 3, 4, 2)  # (B, k, h, d, T)
-        v = ops.reshape(self.v(normed), split).permute(0, 1, 3, 2, 4)  # (B, k, h, T, d)
-        scores = ops.matmul(q, k) + self._bias(index)  # (B, k, h, T, T)
-        # Softmax in float32: half precision loses the small probabilities beside the -100 of the mask.
-        probabilities = scores.float().softmax(-1).to(v.dtype)
-        out = ops.reshape(ops.matmul(probabilities, v).transpose(2, 3), (0, -1, x.shape[2]))  # (B, k*T, C)
-        return x + self.proj(out)
-
-    def _bias(self, index: Tensor | None) -> Tensor:
-        if self.kind is None:
-            return self.bias  # (h, T, T)
-        if index is None:
-            return self.bias[self.kind]  # (nW, h, T, T)
-        return ops.select(self.bias, ops.select(self.kind, index))  # (B, k, h, T, T)
-
-
-class DeployedFeedForward(nn.Module):
-    """Norm, two layers with GELU between them, and the sum with what came in."""
-
-    def __init__(self, block: Block) -> None:
-        super().__init__()
-        self.norm = copy.deepcopy(block.norm2)
-        expand, contract = block.ffn.expand, block.ffn.contract
-        self.expand = Product(expand.weight, expand.bias)
-        self.contract = Product(contract.weight, contract.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, k*T, C) -> (B, k*T, C)."""
-        return x + self.contract(_gelu(self.expand(self.norm(x))))
-
-
-def _gelu(x: Tensor) -> Tensor:
-    """Exact GELU in the form that ONNX Runtime and TensorRT recognise as one operator."""
-    return x * (torch.erf(x / math.sqrt(2.0)) + 1.0) * 0.5
+    def forward(self, tokens: Tensor, normed: Tensor, index: Tensor) -> Tensor:
+        """What `Gather` gave, (B, k*T, C) twice and the windows (B, k) -> (B, k*T, C)."""
+        qkv = self.qkv(normed, add_bias=False)
+        assert self.qkv.bias is not None
+        mixed = block_ops.window_attention(
+            qkv, self.qkv.bias, index, self.kind, self.position_bias, self.heads, self.size
+        )
+        return tokens + self.proj(mixed)
 
 
 class DeployedBlock(nn.Module):
-    """A block over the strongest windows, or over all of them in plain operators."""
+    """A block over the strongest windows."""
 
     def __init__(self, block: Block, geometry: StageGeometry) -> None:
         super().__init__()
         self.shift = block.shift
         self.gather = Gather(geometry, block.shift)
-        self.attention = DeployedAttention(block, geometry)
-        self.mlp = DeployedFeedForward(block)
+        self.attention = Attention(block, geometry)
+        self.mlp = FeedForward(block, adds_up=False)
         self.scatter = Scatter(geometry, block.shift)
 
-    def forward(self, x: Tensor, order: Tensor | None = None, count: int | None = None) -> Tensor:
-        """(B, H, W, C), (B, n) windows by descending score and how many to compute, None for all -> (B, H, W, C)."""
-        tokens, index = self.gather(x, order, count)
-        return self.scatter(x, self.mlp(self.attention(tokens, index)), index)
+    def forward(self, x: Tensor, order: Tensor, count: int) -> Tensor:
+        """(B, H, W, C), (B, n) windows by descending score and how many to compute -> (B, H, W, C)."""
+        tokens, normed, index = self.gather(x, order, count, self.attention.norm)
+        tokens = self.attention(tokens, normed, index)
+        return self.scatter(x, tokens, self.mlp(tokens), self.mlp.contract.bias, index)
+
+
+def position_biases(block: Block, geometry: StageGeometry) -> tuple[Tensor, Tensor]:
+    """Position biases of a block's windows, their masks included.
+
+    Returns:
+        A bias for each kind of window that occurs, (kinds, h, T, T), and the kind of each window, (nW,) int64.
+    """
+    size = geometry.window_size
+    kinds = windows.window_kinds(geometry.height, geometry.width, size, block.shift)
+    present, kind = torch.unique(kinds, return_inverse=True)
+    masks = windows.shift_masks(size, block.shift)[present]  # (kinds, T, T)
+    table = block.attn.w_msa.relative_position_bias_table.detach()
+    return fold_bias(table, size, masks).contiguous(), kind

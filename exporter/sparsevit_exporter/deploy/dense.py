@@ -1,8 +1,9 @@
-"""Modules of plain matrix products: embedding, merging, and the product that all of them are made of."""
+"""Modules of plain matrix products: embedding, merging, feed-forward layers, and the product that all are made of."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from sparsevit_runtime.windows.geometry import PATCH_SIZE
 
 from .. import ops
-from ..backbone import PatchEmbed, PatchMerging
+from ..backbone import Block, PatchEmbed, PatchMerging
 from ..folding import as_patches, fold_merge, fold_pixels
 
 
@@ -32,10 +33,10 @@ class Product(nn.Module):
         self.register_buffer("weight", weight.detach().t().clone(memory_format=torch.contiguous_format))
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
+    def forward(self, x: Tensor, add_bias: bool = True) -> Tensor:
+        """(..., in) -> (..., out); without its bias where who reads it adds that."""
         product = ops.matmul(x, self.weight)
-        return product if self.bias is None else product + self.bias
+        return product + self.bias if add_bias and self.bias is not None else product
 
 
 class DeployedPatchEmbed(nn.Module):
@@ -89,6 +90,33 @@ class DeployedPatchEmbed(nn.Module):
         patches = ops.reshape(pixels, (0, rows, PATCH_SIZE, columns, PATCH_SIZE, 3)).permute(0, 1, 3, 2, 4, 5)
         patches = ops.reshape(patches, (0, rows, columns, PATCH_SIZE * PATCH_SIZE * 3))  # (B, H/4, W/4, 48)
         return self.norm(self.projection(patches)).to(self.dtype)
+
+
+class FeedForward(nn.Module):
+    """Norm and two layers with GELU between them.
+
+    Args:
+        block: trained.
+        adds_up: the last layer's bias, and the sum with what came in, belong to it; else somebody else adds them up.
+    """
+
+    def __init__(self, block: Block, adds_up: bool) -> None:
+        super().__init__()
+        self.adds_up = adds_up
+        self.norm = copy.deepcopy(block.norm2)
+        expand, contract = block.ffn.expand, block.ffn.contract
+        self.expand = Product(expand.weight, expand.bias)
+        self.contract = Product(contract.weight, contract.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, n, C) -> (B, n, C)."""
+        update = self.contract(_gelu(self.expand(self.norm(x))), add_bias=self.adds_up)
+        return x + update if self.adds_up else update
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """Exact GELU in the form that ONNX Runtime and TensorRT recognise as one operator."""
+    return x * (torch.erf(x / math.sqrt(2.0)) + 1.0) * 0.5
 
 
 class DeployedMerging(nn.Module):

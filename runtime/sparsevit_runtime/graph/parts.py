@@ -1,7 +1,7 @@
 """Which part of the network a node belongs to: the layers of a profile are grouped by it.
 
 An exported file says it: names of nodes and tensors begin with the module they were computed in, as
-``stages.1/blocks.0/attention/q/MatMul``. TensorRT lists the nodes that a layer was made of. ONNX Runtime drops the
+``stages.1/blocks.0/attention/qkv/MatMul``. TensorRT lists the nodes that a layer was made of. ONNX Runtime drops the
 names of what it fuses and inlines, but keeps those of tensors.
 """
 
@@ -26,11 +26,15 @@ _BY_FUNCTION = {
     "WindowScore": "score",
     "WindowGather": "gather",
     "WindowScatter": "scatter",
+    "WindowRank": "score",
+    "WindowGatherNorm": "gather",
+    "WindowAttention": "attention",
+    "WindowScatterAdd": "scatter",
     "NmsKeep": "head",
     "MultiLevelRoiAlign": "head",
 }
 #: ONNX Runtime's names of the tensors within an inlined function.
-_INLINED = re.compile(rf"_inlfunc_({'|'.join(_BY_FUNCTION)})")
+_INLINED = re.compile(rf"_inlfunc_({'|'.join(_BY_FUNCTION)})(?![A-Za-z])")
 
 
 def part_of_layer(name: str) -> str:

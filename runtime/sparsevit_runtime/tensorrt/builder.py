@@ -147,7 +147,7 @@ def _prepare(model: str | Path, options: BuildOptions) -> _Job:
         raise BuildError(f"a workspace of {options.workspace_mib} MiB; give at least 1, or leave it out")
     file = read_onnx(model)
     profile = make_profile(file.card, options.batch)
-    check_topk(file)
+    check_topk(file, options.portable)
     trt = _find_tensorrt(options.flavour)
     flavour, version = trt.__name__, trt.__version__
     if options.timing_cache is not None and not has_timing_cache(flavour):

@@ -13,6 +13,8 @@ from ..graph.nodes import Node, read_nodes, rewrite_nodes
 from ..graph.onnx_file import DOMAIN
 from ..graph.wire import BYTES, fields, integer, message
 
+#: Nodes that write windows into the map that is their first input.
+_SCATTERS = {"WindowScatter", "WindowScatterAdd"}
 #: Nodes whose output may be the memory of their input.
 _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"}
 #: Nodes with graphs of their own, which may read any tensor around them.
@@ -57,7 +59,7 @@ def safe_scatters(nodes: Sequence[Node], outputs: Sequence[str]) -> list[int]:
     return [
         i
         for i, node in enumerate(nodes)
-        if (node.kind, node.domain) == ("WindowScatter", DOMAIN) and _is_safe(i, nodes, maker, readers, outputs)
+        if node.kind in _SCATTERS and node.domain == DOMAIN and _is_safe(i, nodes, maker, readers, outputs)
     ]
 
 

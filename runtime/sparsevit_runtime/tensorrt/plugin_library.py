@@ -13,7 +13,11 @@ from .cache import recorded_plugins
 from .engine_card import sha256
 
 FILE_NAME = "libsparsevit_plugins.so"
-PLUGIN_NAMES = ("WindowScore", "WindowGather", "WindowScatter", "NmsKeep", "MultiLevelRoiAlign")
+PLUGIN_NAMES = (
+    *("WindowRank", "WindowGatherNorm", "WindowAttention", "WindowScatterAdd"),
+    *("WindowScore", "WindowGather", "WindowScatter"),  # of files exported before
+    *("NmsKeep", "MultiLevelRoiAlign"),
+)
 PLUGIN_VERSION = "1"
 #: Environment variable that names the library, for a build outside the package.
 VARIABLE = "SPARSEVIT_PLUGINS"

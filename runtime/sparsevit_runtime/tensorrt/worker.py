@@ -114,7 +114,7 @@ def _load_plugins(trt: Any, request: Request, log: Any) -> None:
     if absent:
         raise Refused(
             f"{request.plugins} has no plugin {', '.join(absent)} version {PLUGIN_VERSION}, which {request.source} "
-            "needs; use the library of this sparsevit-edge"
+            "needs; use the library of this sparsevit-edge, or build with --portable"
         )
 
 

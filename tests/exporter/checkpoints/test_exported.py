@@ -26,7 +26,7 @@ def test_the_file_calls_its_weights_as_the_network_does(tmp_path_factory):
     folded = {f"{name.rpartition('.')[0]}.weight" for name in norms if "running_mean" in name}
     assert keys == state.keys() - norms - folded
     assert {name for name in names if "blocks.1.attn.w_msa.qkv.weight" in name and "stages.0" in name} == {
-        f"backbone.stages.0.blocks.1.attn.w_msa.qkv.weight:{part}" for part in "qkv"
+        "backbone.stages.0.blocks.1.attn.w_msa.qkv.weight:scaled"
     }
     norm = numpy_helper.to_array(floats["backbone.norm1.bias"])
     assert (norm == state["backbone.norm1.bias"].numpy()).all()

@@ -13,7 +13,7 @@ from external_weights import change_weights, point_to, split_weights
 from sparsevit_runtime.card import CARD_KEY
 from sparsevit_runtime.errors import CardError, ModelError
 from sparsevit_runtime.graph.onnx_file import fields, read_onnx, without_functions
-from sparsevit_runtime.model import load
+from sparsevit_runtime.model import find_model, load
 
 
 def test_an_exported_file_reads_as_onnx_reads_it(exported):
@@ -23,11 +23,13 @@ def test_an_exported_file_reads_as_onnx_reads_it(exported):
     assert file.data == path.read_bytes() and file.path == path
     assert file.card.to_json() == {entry.key: entry.value for entry in model.metadata_props}[CARD_KEY]
     assert file.nodes == tuple(sorted({n.op_type for n in model.graph.node if n.domain == "sparsevit"}))
-    assert file.nodes == ("WindowGather", "WindowScatter", "WindowScore")
+    assert file.nodes == ("WindowAttention", "WindowGatherNorm", "WindowRank", "WindowScatterAdd")
 
 
 def test_counts_of_sorted_lists(exported, tmp_path):
-    assert set(read_onnx(exported()).sorted_counts) == {12, 4, 1}  # windows of its stages
+    assert not read_onnx(exported()).sorted_counts  # the node that ranks windows sorts them
+    bundled = read_onnx(find_model("street-scenes"))  # exported before there was one
+    assert set(bundled.sorted_counts) == {stage.windows for stage in bundled.card.stages}
     path = tiny.write_model(tmp_path / "a.onnx")
     model = onnx.load(path)
     for name, constant in (
@@ -45,7 +47,7 @@ def test_counts_of_sorted_lists(exported, tmp_path):
 def test_a_function_that_asks_for_shapes_twice_is_found(exported, tmp_path):
     assert not read_onnx(exported()).repeats_shapes
     model = onnx.load(exported())
-    gather = next(f for f in model.functions if f.name == "WindowGather")
+    gather = next(f for f in model.functions if f.name == "WindowGatherNorm")
     for name in ("batch_of_x", "channels_of_x"):
         gather.node.append(helper.make_node("Shape", ["x"], [name]))
     onnx.save(model, tmp_path / "earlier.onnx")
@@ -55,7 +57,7 @@ def test_a_function_that_asks_for_shapes_twice_is_found(exported, tmp_path):
 def test_functions_are_removed_as_onnx_removes_them(exported):
     data = exported().read_bytes()
     model = onnx.load_from_string(data)
-    assert len(model.functions) == 3
+    assert len(model.functions) == 4
     del model.functions[:]
     short = without_functions(data)
     assert onnx.load_from_string(short) == model

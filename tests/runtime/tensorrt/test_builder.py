@@ -97,18 +97,18 @@ def test_portable_needs_no_plugin(rtx, exported, tmp_path, monkeypatch):
 
 def test_parser_errors_name_the_nodes(rtx, exported, tmp_path):
     bare = altered(exported(), tmp_path / "bare.onnx", lambda model, card: model.ClearField("functions"))
-    with pytest.raises(BuildError, match=r"cannot parse .*bare.onnx: WindowScore '.+': .*Plugin not found.*\d+ more"):
+    with pytest.raises(BuildError, match=r"cannot parse .*bare.onnx: WindowRank '.+': .*Plugin not found.*\d+ more"):
         build_engine(bare, tmp_path / "m.engine", PORTABLE)
     assert os.listdir(tmp_path) == ["bare.onnx"]
 
 
 def test_a_wrong_attribute_is_told_by_the_plugin(rtx, exported, plugin_library, tmp_path):
     def change(model, card):
-        node = next(n for n in model.graph.node if n.op_type == "WindowGather")
+        node = next(n for n in model.graph.node if n.op_type == "WindowGatherNorm")
         next(a for a in node.attribute if a.name == "shift").i = 2
 
     wrong = altered(exported(), tmp_path / "wrong.onnx", change)
-    with pytest.raises(BuildError, match=r"WindowGather '.+'.*shift is 2, it must be 0 or window_size / 2 = 3"):
+    with pytest.raises(BuildError, match=r"WindowGatherNorm '.+'.*shift is 2, it must be 0 or window_size / 2 = 3"):
         build_engine(wrong, tmp_path / "m.engine", replace(RTX, plugins=plugin_library))
 
 
