@@ -1,7 +1,9 @@
 #include "kernels/c_abi.h"
 
+#include "kernels/label_decode/kernel.h"
 #include "kernels/multi_level_roi_align/kernel.h"
 #include "kernels/nms_keep/kernel.h"
+#include "kernels/patch_embed/kernel.h"
 #include "kernels/window_attention/kernel.h"
 #include "kernels/window_gather/kernel.h"
 #include "kernels/window_gather_norm/kernel.h"
@@ -224,6 +226,50 @@ int32_t sparsevit_window_rank(SparsevitFusedCall const* call)
 int64_t sparsevit_window_rank_workspace(SparsevitFusedCall const* call)
 {
     return isUsable(*call) ? static_cast<int64_t>(sparsevit::windowRankWorkspace(gridOf(*call), call->batch)) : 0;
+}
+
+int32_t sparsevit_patch_embed(SparsevitPatchEmbedCall const* call)
+{
+    if (call->element < 0 || call->element > 2)
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::PatchEmbedParams params{};
+    params.batch = call->batch;
+    params.height = call->height;
+    params.width = call->width;
+    params.padMultiple = call->pad_multiple;
+    params.channels = call->channels;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.epsilon = call->epsilon;
+    params.image = call->image;
+    params.weight = call->weight;
+    params.bias = call->bias;
+    params.mean = call->mean;
+    params.scale = call->scale;
+    params.shift = call->shift;
+    params.tokens = call->output;
+    return sparsevit::launchPatchEmbed(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_label_decode(SparsevitLabelDecodeCall const* call)
+{
+    if (call->element < 0 || call->element > 2)
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::LabelDecodeParams params{};
+    params.batch = call->batch;
+    params.classes = call->classes;
+    params.rows = call->rows;
+    params.columns = call->columns;
+    params.scale = call->scale;
+    params.height = call->height;
+    params.width = call->width;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.logits = call->logits;
+    params.labels = call->output;
+    return sparsevit::launchLabelDecode(params, static_cast<cudaStream_t>(call->stream));
 }
 
 char const* sparsevit_error_text(int32_t error)

@@ -107,6 +107,42 @@ typedef struct SparsevitFusedCall
     void* stream; //!< cudaStream_t
 } SparsevitFusedCall;
 
+//! One embedding of images.
+typedef struct SparsevitPatchEmbedCall
+{
+    int64_t batch;        //!< B
+    int64_t height;       //!< H, pixels
+    int64_t width;        //!< W, pixels
+    int64_t pad_multiple; //!< of 4
+    int64_t channels;     //!< C
+    int32_t element;      //!< 0 float, 1 half, 2 bfloat16
+    float epsilon;
+    uint8_t const* image; //!< (B, H, W, 3)
+    float const* weight;  //!< (48, C)
+    float const* bias;    //!< (C)
+    float const* mean;    //!< (3)
+    void const* scale;    //!< (C)
+    void const* shift;    //!< (C)
+    void* output;         //!< (B, R, Q, C)
+    void* stream;         //!< cudaStream_t
+} SparsevitPatchEmbedCall;
+
+//! One decoding of scores.
+typedef struct SparsevitLabelDecodeCall
+{
+    int64_t batch;   //!< B
+    int64_t classes; //!< K
+    int64_t rows;    //!< h
+    int64_t columns; //!< w
+    int64_t height;  //!< H
+    int64_t width;   //!< W
+    int32_t scale;
+    int32_t element;    //!< 0 float, 1 half, 2 bfloat16
+    void const* logits; //!< (B, K, h, w)
+    uint8_t* output;    //!< (B, H, W)
+    void* stream;       //!< cudaStream_t
+} SparsevitLabelDecodeCall;
+
 // Each enqueues on the stream and returns a cudaError_t. Addresses are of device memory.
 
 //! Reads x; output: (B, nW) float.
@@ -131,6 +167,10 @@ SPARSEVIT_API int32_t sparsevit_window_scatter_add(SparsevitFusedCall const* cal
 SPARSEVIT_API int32_t sparsevit_window_rank(SparsevitFusedCall const* call);
 //! Bytes of its workspace, aligned to 8.
 SPARSEVIT_API int64_t sparsevit_window_rank_workspace(SparsevitFusedCall const* call);
+//! Writes the patches' tokens.
+SPARSEVIT_API int32_t sparsevit_patch_embed(SparsevitPatchEmbedCall const* call);
+//! Writes the labels.
+SPARSEVIT_API int32_t sparsevit_label_decode(SparsevitLabelDecodeCall const* call);
 
 //! Text of an error returned by one of the above; owned by the CUDA runtime.
 SPARSEVIT_API char const* sparsevit_error_text(int32_t error);
