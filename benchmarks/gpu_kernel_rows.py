@@ -20,6 +20,7 @@ from rich.progress import track
 
 from gpu_block_rows import block_works
 from gpu_box_rows import box_works
+from gpu_end_rows import end_works
 from gpu_kernels import DeviceBuffer, compile_kernels, missing_compiler, missing_gpu
 from gpu_work import Work
 from letterbox_kernel import LetterboxCase, bind_letterbox, check_letterbox
@@ -52,6 +53,7 @@ def kernel_rows(settings: Any, console: Console) -> Iterator[dict]:
         works = [
             *_window_works(settings, kernels),
             *block_works(settings, kernels, STAGES),
+            *end_works(settings, kernels),
             *box_works(settings, kernels),
             *_letterbox_works(settings, kernels),
         ]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from attention_kernel import AttentionCase
+from ends_kernels import DecodeCase, EmbedCase
 from gpu import SECTIONS, main, record, use_plugins
 from gpu_block_rows import attention_bytes, attention_macs, fused_bytes
 from gpu_box_rows import image_boxes, nms_bytes, roi_bytes
+from gpu_end_rows import decode_bytes, embed_bytes, embed_macs
 from gpu_kernel_rows import measure
 from gpu_work import Work
 from nms_kernel import NmsCase
@@ -121,6 +123,14 @@ def test_what_the_kernels_of_a_block_have_to_move():
     assert attention_macs(attention) == 230 * 3 * 2 * 49 * 49 * 32
 
 
+def test_what_the_kernels_at_both_ends_have_to_move():
+    tokens = 256 * 512 * 96
+    embed = EmbedCase(1, 1024, 2048, 96, element="float16")
+    assert embed_bytes(embed) == 1024 * 2048 * 3 + 49 * 96 * 4 + 12 + 2 * 96 * 2 + tokens * 2
+    assert embed_macs(embed) == 48 * tokens
+    assert decode_bytes(DecodeCase(1, 19, 256, 512, 4, "float16")) == 19 * 256 * 512 * 2 + 1024 * 2048
+
+
 def test_a_dry_run_of_the_kernels_lists_every_row(output, monkeypatch):
     """Without a compiler, too: the reason is in each row."""
     monkeypatch.setenv("PATH", "")
@@ -130,7 +140,8 @@ def test_a_dry_run_of_the_kernels_lists_every_row(output, monkeypatch):
     kernels = {row["kernel"] for row in document["kernels"]}
     boxes = {"nms_keep", "multi_level_roi_align"}
     blocks = {"rank", "gather_norm", "attention", "scatter_add_in_place"}
-    assert kernels == {"score", "gather", "scatter", "scatter_in_place", "letterbox", *blocks, *boxes}
+    ends = {"patch_embed", "label_decode", "letterbox"}
+    assert kernels == {"score", "gather", "scatter", "scatter_in_place", *blocks, *boxes, *ends}
     assert all(row["macs"] > 0 for row in document["kernels"] if row["kernel"] == "attention")
     assert {row["not_run"] for row in document["kernels"]} == {"nvcc is not on PATH"}
     assert all(row["bytes"] > 0 for row in document["kernels"])

@@ -16,8 +16,6 @@ from host_kernels import HostBuffer, host_kernels
 from sparsevit_exporter.nodes import DOMAIN, OPSET, VERSION, functions
 from window_kernels import Case, as_float
 
-pytest.importorskip("sparsevit_exporter.block_nodes")
-
 #: Padded and not, shifted and not; ids of both types, no window and all of them.
 CASES = [
     Case(2, 13, 10, 24, 7, 3, 3, "float32"),
