@@ -40,8 +40,7 @@ __device__ inline void addProducts(float (&c)[4][4], float4 a, float4 b)
 
 //! kChannels: of the output, per thread.
 template <Element kElement, int32_t kChannels>
-__global__ void __launch_bounds__(kPlainThreads, kChannels < 4 ? 3 : 2)
-    attendPlain(AttentionArrays<kElement> arrays, PlainWork works)
+__global__ void __launch_bounds__(kPlainThreads, 2) attendPlain(AttentionArrays<kElement> arrays, PlainWork works)
 {
     constexpr int32_t kGroup{16 * kChannels};
     __shared__ float4 queries[kPlainDepth][kPlainPitch];
