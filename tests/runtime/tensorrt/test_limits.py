@@ -64,6 +64,27 @@ def test_the_largest_input_is_the_largest(tmp_path, hw):
         assert windows(hw[0] * (width + 1) // hw[1], width + 1) > LARGEST_TOPK
 
 
+def test_windows_that_a_node_ranks_are_limited_where_it_has_no_plugin(tmp_path):
+    card = ModelCard.model_validate(tiny.card_document(hw=(512, 512)))
+    ranked = OnnxFile(tmp_path / "m.onnx", b"", card, ("WindowRank",))
+    check_topk(ranked)
+    with pytest.raises(
+        BuildError, match="sorts 4096 windows in stage 0; .* 488x488 pixels at most, or build it with plu"
+    ):
+        check_topk(ranked, portable=True)
+    small = ModelCard.model_validate(tiny.card_document(hw=(488, 488)))
+    check_topk(OnnxFile(tmp_path / "m.onnx", b"", small, ("WindowRank",)), portable=True)
+    # Of a stage whose plan prunes nothing no window is ranked; where it prunes some, all are.
+    for ratios, ranks in (((0.0, 0.0), False), ((0.0, 0.9), True)):
+        fixed = tiny.card_document(hw=(512, 512), fixed=(ratios, (0.0, 0.5, 0.5, 0.5)))
+        file = OnnxFile(tmp_path / "m.onnx", b"", ModelCard.model_validate(fixed), ("WindowRank",))
+        if ranks:
+            with pytest.raises(BuildError, match="sorts 4096 of 4096 windows in stage 0"):
+                check_topk(file, portable=True)
+        else:
+            check_topk(file, portable=True)
+
+
 def test_boxes_beyond_the_limit(tmp_path):
     card = read_onnx(tiny.write_model(tmp_path / "m.onnx", task="detection")).card
     check_topk(OnnxFile(tmp_path / "m.onnx", b"", card, (), (100, 3840)))
