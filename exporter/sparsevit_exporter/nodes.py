@@ -15,7 +15,7 @@ from __future__ import annotations
 import onnx
 from onnx.defs import OpSchema
 
-from . import block_nodes, region_nodes
+from . import block_nodes, ends_nodes, region_nodes
 
 DOMAIN = "sparsevit"
 VERSION = 1
@@ -173,8 +173,13 @@ WindowScatter <height, width, window_size, shift> (x, windows, index) => (y) {{
 }}"""
 
 
+def function(body: str) -> onnx.FunctionProto:
+    """A portable body from its text."""
+    return onnx.parser.parse_function(_HEADER + body)
+
+
 def functions() -> list[onnx.FunctionProto]:
-    """Portable bodies of the nodes, to be added to `model.functions`."""
+    """Portable bodies of the nodes that have one for all sizes, to be added to `model.functions`."""
     texts = [_WINDOW_SCORE, _WINDOW_GATHER, _WINDOW_SCATTER]
     others = block_nodes.bodies(_TABLES, _ADDRESS, _SCORES, _TOKEN_TABLE)
     others += [region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN]
@@ -208,6 +213,7 @@ def register_schemas() -> None:
             {"output_size": kinds.INT, "finest_scale": kinds.INT, "strides": kinds.INTS},
         ),
         **block_nodes.SIGNATURES,
+        **ends_nodes.SIGNATURES,
     }
     for name, (inputs, outputs, kind_count, attributes) in signatures.items():
         if onnx.defs.has(name, DOMAIN):
