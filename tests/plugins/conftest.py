@@ -1,4 +1,4 @@
-"""The plugin library, built once and kept under build/, and TensorRT-RTX's builder in a process of its own."""
+"""The libraries of both hosts, built once and kept under build/, and TensorRT-RTX's builder in a process of its own."""
 
 from __future__ import annotations
 
@@ -28,12 +28,20 @@ def run(*command, **options) -> subprocess.CompletedProcess:
     return result
 
 
-@pytest.fixture(scope="session")
-def tensorrt_headers() -> Path:
+def find_headers() -> Path | None:
+    """TensorRT's, where there are any."""
     for folder in (os.environ.get("TENSORRT_INCLUDE_DIR"), packaged_headers(), "/usr/include/x86_64-linux-gnu"):
         if folder and (Path(folder) / "NvInferRuntime.h").exists():
             return Path(folder)
-    pytest.skip("no TensorRT headers: set TENSORRT_INCLUDE_DIR or `pip install --no-deps kernel-lens`")
+    return None
+
+
+@pytest.fixture(scope="session")
+def tensorrt_headers() -> Path:
+    found = find_headers()
+    if found is None:
+        pytest.skip("no TensorRT headers: set TENSORRT_INCLUDE_DIR or `pip install --no-deps kernel-lens`")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +62,17 @@ def plugin_library(tensorrt_headers, cuda_headers) -> Path:
     run("cmake", "-S", ROOT, "-B", BUILD, f"-DTENSORRT_INCLUDE_DIR={tensorrt_headers}", *options)
     run("cmake", "--build", BUILD, "--parallel", "2")
     return BUILD / "plugins" / "libsparsevit_plugins.so"
+
+
+@pytest.fixture(scope="session")
+def ort_library(request, cuda_headers) -> Path:
+    """libsparsevit_ort.so, built beside the plugin library, or by itself where there are no headers of TensorRT."""
+    if find_headers() is not None:
+        return request.getfixturevalue("plugin_library").with_name("libsparsevit_ort.so")
+    folder = BUILD.with_name("test-ort")
+    run("cmake", "-S", ROOT, "-B", folder, f"-DSPARSEVIT_CUDA_ARCHITECTURES={ARCHITECTURES}")
+    run("cmake", "--build", folder, "--parallel", "2")
+    return folder / "plugins" / "libsparsevit_ort.so"
 
 
 @pytest.fixture(scope="session")

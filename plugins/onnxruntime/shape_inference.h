@@ -1,0 +1,45 @@
+// The shapes of a node's outputs while a graph is opened, where its inputs' sizes are numbers and names.
+#pragma once
+
+#include "onnxruntime/api.h"
+#include "onnxruntime/tensors.h"
+
+#include <cstddef>
+
+namespace sparsevit
+{
+namespace ort
+{
+
+class ShapeInference
+{
+public:
+    ShapeInference(Api const& api, ShapeContext* context)
+        : mApi{api}
+        , mContext{context}
+    {
+    }
+
+    //! Names become negative sizes, alike for a name that comes again. \return false where a shape is not known.
+    bool readInputs(size_t count, Shape* shapes);
+    //! Says the outputs' shapes, as far as their sizes are numbers or come from the inputs' names.
+    void setOutputs(size_t count, Shape const* shapes);
+
+    //! The table that shapes are asked for with: ONNX Runtime hands none over with a context.
+    static Api const* api();
+    static void useApi(void const* table);
+
+private:
+    static constexpr int32_t kMostNames{48};
+
+    int64_t sizeOf(char const* name);
+    bool set(size_t output, Shape const& shape);
+
+    Api mApi;
+    ShapeContext* mContext;
+    char const* mNames[kMostNames]{};
+    int32_t mCount{0};
+};
+
+} // namespace ort
+} // namespace sparsevit
