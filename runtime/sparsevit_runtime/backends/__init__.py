@@ -15,7 +15,14 @@ __all__ = ["Backend", "Capabilities", "DeviceInfo", "LoadOptions", "open_backend
 def _open_onnxruntime(path: Path, options: LoadOptions) -> Backend:
     from .onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(path, threads=options.threads, device=options.device)
+    return OnnxRuntimeBackend(
+        path,
+        threads=options.threads,
+        device=options.device,
+        portable=options.portable,
+        plugins=options.plugins,
+        precision=options.precision,
+    )
 
 
 def _open_tensorrt(path: Path, options: LoadOptions) -> Backend:

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import logging
-import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from ..card import CARD_KEY, ModelCard
 from ..contract import BATCH, IMAGE, KEEP, TensorSpec
+from ..cuda import CudaRuntime, open_cuda
 from ..dependencies import require
-from ..errors import BackendError, CardError, ModelError
-from ..graph.onnx_file import read_onnx
-from ..texts import RENAME, is_unicode, shown
+from ..errors import BackendError, CardError, MissingDependencyError
+from ..images.device_frames import DeviceFrame
+from ..images.placement import Placement
+from ..tensorrt.letterbox_kernel import LetterboxKernel
 from .base import Backend, Capabilities, DeviceInfo, Outputs
+from .gpu_frames import Letterboxing, check_gpu_frames, letterbox_writer
+from .onnxruntime_device import DeviceRuns
 from .onnxruntime_layers import named_graph, time_layers
+from .onnxruntime_session import CPU, SessionSettings, error_types, open_session, session_options
 
 _log = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
 
-_FATAL = 4  # log severity: what goes wrong is raised, not printed
-#: How long an idle worker spins before it sleeps. ONNX Runtime's own choice (1 ms) takes whole cores from capture and
-#: drawing, and halves the speed beside another busy process; no spinning slows the bare session by a seventh.
-_SPIN_US = "50"
 _TYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(float)": np.float32,
@@ -34,36 +35,53 @@ _TYPES = {
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
 }
-_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 class OnnxRuntimeBackend(Backend):
     """A model file in an ONNX Runtime session.
 
-    Threads: `run` may be called from several threads at once; `close` must not overlap a `run`.
+    On CUDA its nodes are run by this project's custom ops where their library is found (`onnxruntime_ops`), and inputs
+    and outputs go through pinned memory where cuda-python is installed.
+
+    Threads: `run` and `run_frames` may be called from several threads at once; `close` must not overlap a call.
+
+    Attributes:
+        ops: what the custom ops do for this file.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, path: str | Path, threads: int | None = None, device: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        threads: int | None = None,
+        device: str | None = None,
+        *,
+        portable: bool = False,
+        plugins: Path | None = None,
+        precision: Literal["exported", "tf32"] = "exported",
+    ) -> None:
         """Opens the file and checks its graph against its card.
 
         Args:
             path: path of the .onnx file.
             threads: intra-op threads; None for one per physical core.
             device: ``cpu``, ``cuda``, or None for CUDA when this ONNX Runtime offers it, else the CPU.
+            portable: no custom ops on CUDA.
+            plugins: library of custom ops; None for the one that is found.
+            precision: precision of the products of an fp32 graph on CUDA.
 
         Raises:
             ModelError, CardError, BackendError, MissingDependencyError: see `open_backend`.
         """
         ort = require("onnxruntime")
         path = Path(path)
-        self._ort, self._threads = ort, threads
+        self._ort, self._threads, self._precision = ort, threads, precision
         self._named_graph: bytes | None = None
-        session = _open_session(ort, path, threads, _providers(ort, device))
-        self._errors = _error_types(ort)
-        provider = session.get_providers()[0]
-        if device == "cuda" and provider != _CUDA:
+        opened = open_session(ort, path, SessionSettings(threads, device, portable, plugins, precision))
+        session, self.ops = opened.session, opened.ops
+        self._errors = error_types(ort)
+        if device == "cuda" and not opened.on_cuda:
             raise BackendError(
                 "ONNX Runtime could not start on CUDA and fell back to the CPU; check that the driver, CUDA and cuDNN "
                 f"match onnxruntime {ort.__version__}, or use device='cpu'"
@@ -76,38 +94,74 @@ class OnnxRuntimeBackend(Backend):
             raise CardError(
                 f"{path} carries no model card: it was not made by `sparsevit export`; export the checkpoint so"
             )
+        card = ModelCard.from_json(text, origin=str(path))
         inputs, outputs = _specs(session.get_inputs()), _specs(session.get_outputs())
-        on_cpu = provider != _CUDA
+        cuda, kernel = self._gpu(card) if opened.on_cuda else (None, None)
+        self._cuda: CudaRuntime | None = cuda
+        self._letterbox: Letterboxing | None = kernel
         super().__init__(
             path,
-            ModelCard.from_json(text, origin=str(path)),
+            card,
             [spec.name for spec in outputs],
-            DeviceInfo("cpu" if on_cpu else "cuda"),
-            Capabilities(layers=on_cpu),
+            _device(cuda) if opened.on_cuda else DeviceInfo("cpu"),
+            Capabilities(layers=not opened.on_cuda, device_frames=cuda is not None and kernel is not None),
             _batches(inputs),
         )
         self.contract.check_graph(inputs, outputs, str(path))
         self._session: Any = session
+        self._runs = None if cuda is None else DeviceRuns(session, cuda, self.contract, outputs)
 
     @property
     def details(self) -> dict[str, str]:
         """See `Backend.details`."""
-        return {
+        details = {
             "library": f"onnxruntime {self._ort.__version__}",
             "device": str(self.device),
             "threads": str(self._threads) if self._threads else "auto",
         }
+        if self.device.kind == "cuda":
+            details["custom ops"] = str(self.ops)
+            details["fp32 products"] = "rounded to TF32" if self._precision == "tf32" else "in full, not TF32"
+            details["memory"] = (
+                "pageable: install cuda-python for pinned memory and frames on the GPU"
+                if self._runs is None
+                else "pinned, bound to the session"
+            )
+        return details
 
     def _run(self, feeds: dict[str, np.ndarray], outputs: tuple[str, ...]) -> Outputs:
+        runs = self._runs
+        if runs is not None and outputs:
+            return self._told(feeds, feeds[IMAGE].shape, lambda: runs.run(feeds, outputs))
+        arrays = self._told(feeds, feeds[IMAGE].shape, lambda: self._session.run(list(outputs), feeds))
+        return dict(zip(outputs, arrays, strict=True))
+
+    def _run_frames(
+        self,
+        frames: Sequence[DeviceFrame | np.ndarray],
+        letterboxes: Sequence[Placement],
+        feeds: dict[str, np.ndarray],
+        outputs: tuple[str, ...],
+    ) -> Outputs:
+        runs, cuda, kernel = self._runs, self._cuda, self._letterbox
+        if runs is None or cuda is None or kernel is None:
+            return super()._run_frames(frames, letterboxes, feeds, outputs)
+        check_gpu_frames(frames, cuda, self.card.input, self.path.name)
+        write = letterbox_writer(kernel, letterboxes, self.card.input.pad_value)
+        return self._told(feeds, (len(frames),), lambda: runs.run_frames(frames, write, feeds, outputs))
+
+    def _told(self, feeds: dict[str, np.ndarray], images: tuple[int, ...], run: Callable[[], _Answer]) -> _Answer:
+        """Runs, with ONNX Runtime's errors as ours."""
         try:
-            arrays = self._session.run(list(outputs), feeds)
+            return run()
+        except BackendError:
+            raise
         except self._errors as error:
             keep = feeds[KEEP].tolist() if KEEP in feeds else None
             raise BackendError(
-                f"ONNX Runtime failed on {self.path.name} with images {feeds[IMAGE].shape} and keep {keep}: {error}. "
+                f"ONNX Runtime failed on {self.path.name} with images {images} and keep {keep}: {error}. "
                 "Run `sparsevit check` on the model"
             ) from error
-        return dict(zip(outputs, arrays, strict=True))
 
     def _layers(self, feeds: dict[str, np.ndarray]) -> list[tuple[str, float]]:
         """The run is the second of a session of its own."""
@@ -115,86 +169,40 @@ class OnnxRuntimeBackend(Backend):
             raise BackendError("ONNX Runtime times layers on the CPU only; take device cpu, or a TensorRT engine")
 
         def options() -> Any:
-            return _session_options(self._ort, self._threads)
+            return session_options(self._ort, self._threads)
 
         try:
             if self._named_graph is None:
-                self._named_graph = named_graph(self._ort, self.path, options, [_CPU])
-            return time_layers(self._ort, self._named_graph, options, [_CPU], feeds)
+                self._named_graph = named_graph(self._ort, self.path, options, [CPU])
+            return time_layers(self._ort, self._named_graph, options, [CPU], feeds)
         except self._errors as error:
             raise BackendError(f"ONNX Runtime cannot time the layers of {self.path.name}: {error}") from error
 
     def _close(self) -> None:
-        self._session = self._named_graph = None
+        if self._runs is not None:
+            self._runs.close()
+        self._session = self._named_graph = self._runs = None
+
+    def _gpu(self, card: ModelCard) -> tuple[CudaRuntime | None, LetterboxKernel | None]:
+        """The CUDA runtime for the buffers, and the kernel for frames on the GPU; None for what is not there."""
+        try:
+            cuda = open_cuda()
+        except (BackendError, MissingDependencyError) as error:
+            _log.info("inputs and outputs go through pageable memory: %s", error)
+            return None, None
+        library = self.ops.library
+        try:
+            return cuda, LetterboxKernel(None if library is None else library.path, card.input.resize)
+        except BackendError as error:
+            _log.info("frames on the GPU are not taken: %s", error)
+            return cuda, None
 
 
-def _providers(ort: ModuleType, device: str | None) -> list[str]:
-    available = ort.get_available_providers()
-    if device not in (None, "cpu", "cuda"):
-        raise BackendError(f"no device {device!r}; choose cpu or cuda, or leave it out")
-    if device == "cuda" and _CUDA not in available:
-        raise BackendError(
-            f"this onnxruntime {ort.__version__} has no CUDA (it offers {', '.join(available)}). x86: pip uninstall "
-            "onnxruntime, then pip install onnxruntime-gpu. Jetson: install NVIDIA's onnxruntime-gpu wheel"
-        )
-    return [_CUDA, _CPU] if device != "cpu" and _CUDA in available else [_CPU]
-
-
-def _open_session(ort: ModuleType, path: Path, threads: int | None, providers: list[str]) -> Any:
-    if threads is not None and threads < 1:
-        raise BackendError(f"threads is {threads}; give at least 1, or leave it out for one per physical core")
-    if not path.is_file():
-        raise ModelError(f"no model file {path}; check the path, or make one with `sparsevit export`")
-    if not is_unicode(str(path)):
-        raise ModelError(f"cannot open {shown(str(path))}: {RENAME}")
-    options = _session_options(ort, threads)
-    if _CUDA in providers and _mixes_up_shapes(path):
-        options.enable_mem_reuse = False
-        _log.warning(
-            "%s was exported by an earlier version, whose shapes ONNX Runtime mixes up on CUDA: it runs right, without "
-            "reuse of memory, but slower. Export it again: sparsevit export %s -o NEW.onnx",
-            path.name, path.name,
-        )  # fmt: skip
-    try:
-        return ort.InferenceSession(os.fspath(path), options, providers=providers)
-    except _error_types(ort) as error:
-        _check_weights(path)
-        raise ModelError(
-            f"ONNX Runtime cannot open {path} ({path.stat().st_size} bytes): {error}. The file is truncated or not an "
-            "ONNX model; copy or export it again"
-        ) from error
-
-
-def _mixes_up_shapes(path: Path) -> bool:
-    """See `OnnxFile.repeats_shapes`. A file that does not read is left to the session, which says what is wrong."""
-    try:
-        return read_onnx(path).repeats_shapes
-    except (ModelError, CardError):
-        return False
-
-
-def _check_weights(path: Path) -> None:
-    """Raises ModelError where what is wrong with a file are its weights in other files."""
-    try:
-        file = read_onnx(path)
-    except ModelError:
-        return
-    file.weight_files()
-
-
-def _session_options(ort: ModuleType, threads: int | None) -> Any:
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL
-    options.intra_op_num_threads = threads or 0
-    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
-    return options
-
-
-def _error_types(ort: ModuleType) -> tuple[type[Exception], ...]:
-    """ONNX Runtime's own exceptions have no common base below Exception."""
-    state = ort.capi.onnxruntime_pybind11_state
-    own = [t for t in vars(state).values() if isinstance(t, type) and issubclass(t, Exception)]
-    return (*own, RuntimeError, ValueError, OSError)
+def _device(cuda: CudaRuntime | None) -> DeviceInfo:
+    if cuda is None:
+        return DeviceInfo("cuda")
+    gpu = cuda.device
+    return DeviceInfo("cuda", gpu.name, gpu.compute_capability, gpu.integrated)
 
 
 def _specs(nodes: Any) -> list[TensorSpec]:

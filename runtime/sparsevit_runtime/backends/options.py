@@ -15,11 +15,12 @@ class LoadOptions:
         threads: host threads for inference (ONNX Runtime); None for one per physical core.
         device: ``cpu``, ``cuda``, or None for the best this machine offers.
         batch: smallest, typical and largest batch of an engine that is made of a model file; None for single frames.
-        plugins: plugin library of such an engine, and of its letterbox; None for the one that is found.
-        portable: engines of model files are made without plugins.
+        plugins: library of kernels; None for the one that is found. For an engine that is made of a model file, and its
+            letterbox, TensorRT's plugin library; for ONNX Runtime on CUDA its library of custom ops.
+        portable: the portable bodies in place of this project's kernels (engines of model files; ONNX Runtime on CUDA).
         graphs: batch sizes and levels to hold CUDA graphs for; 0 for none.
         precision: precision of the products of an fp32 graph on a GPU: ``exported`` keeps fp32, ``tf32`` rounds their
-            factors to ten bits of mantissa (engines that are made of a model file).
+            factors to ten bits of mantissa (engines that are made of a model file; ONNX Runtime on CUDA).
     """
 
     threads: int | None = None

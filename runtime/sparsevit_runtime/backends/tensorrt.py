@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cuda import CudaRuntime, DeviceView, Stream, open_cuda
-from ..errors import BackendError, FrameError
+from ..cuda import CudaRuntime, open_cuda
+from ..errors import BackendError
 from ..images.device_frames import DeviceFrame
 from ..images.placement import Placement
 from ..stage_times import StageTimes
@@ -19,8 +19,9 @@ from ..tensorrt import BuildOptions, EngineCard, build_cached
 from ..tensorrt.context import EngineContext, Ticket
 from ..tensorrt.engine import Engine, check_version, find_tensorrt, open_engine, read_engine
 from ..tensorrt.layer_names import layer_origins
-from ..tensorrt.letterbox_kernel import LetterboxKernel, letterbox_call
+from ..tensorrt.letterbox_kernel import LetterboxKernel
 from .base import Backend, Capabilities, DeviceInfo, Outputs, QueueHooks
+from .gpu_frames import check_gpu_frames, letterbox_writer
 from .options import LoadOptions
 
 #: Batch sizes and plans whose CUDA graphs are held, per context.
@@ -191,33 +192,9 @@ class TensorRtBackend(Backend):
         feeds: dict[str, np.ndarray],
         outputs: tuple[str, ...],
     ) -> Ticket:
-        if self.card.input.layout != "camera":
-            raise FrameError(
-                f"{self.path.name} takes normalised images; frames on the GPU need an export of camera layout"
-            )
-        for frame in frames:
-            if isinstance(frame, DeviceFrame):
-                self._check_place(frame)
-        kernel, pad_value = self._letterbox_kernel(), self.card.input.pad_value
-
-        def write(placed: Sequence[DeviceFrame], image: DeviceView, stream: Stream) -> None:
-            for sample, (frame, letterbox) in enumerate(zip(placed, letterboxes)):
-                kernel.queue(letterbox_call(frame, letterbox, image, sample, pad_value), stream.address)
-
+        check_gpu_frames(frames, self._cuda, self.card.input, self.path.name)
+        write = letterbox_writer(self._letterbox_kernel(), letterboxes, self.card.input.pad_value)
         return context.submit_frames(frames, feeds, outputs, write)
-
-    def _check_place(self, frame: DeviceFrame) -> None:
-        index, here = self._cuda.device_of(frame.address), self._cuda.device
-        if index is None:
-            raise FrameError(
-                f"the frame at {frame.address:#x} is in no memory that GPU {here.index} ({here.name}) reaches; copy it "
-                "to that GPU, or pass a numpy array"
-            )
-        if index != here.index:
-            raise FrameError(
-                f"the frame is on GPU {index}, the engine runs on GPU {here.index} ({here.name}); copy it there first "
-                f"(PyTorch: frame.to('cuda:{here.index}')), or choose the engine's GPU with CUDA_VISIBLE_DEVICES"
-            )
 
     def _letterbox_kernel(self) -> LetterboxKernel:
         with self._lock:

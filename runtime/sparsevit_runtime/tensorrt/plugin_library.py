@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BuildError
+from ..kernel_libraries import packaged_library, read_library, usual_place
 from ..private_files import is_private
 from .cache import recorded_plugins
 from .engine_card import sha256
@@ -21,7 +22,7 @@ PLUGIN_NAMES = (
 PLUGIN_VERSION = "1"
 #: Environment variable that names the library, for a build outside the package.
 VARIABLE = "SPARSEVIT_PLUGINS"
-_PACKAGED = Path(__file__).parents[1] / "lib" / FILE_NAME
+_PACKAGED = packaged_library(FILE_NAME)
 #: What the library says about itself (plugins/tensorrt/entry_points.cpp).
 _BUILT_FOR = re.compile(rb"sparsevit-plugins (tensorrt=[\w.]+ cudart=\w+ architectures=[\w.,-]+)")
 
@@ -122,19 +123,10 @@ def find_plugins_to_run(built_with: str = "", digest: str | None = None, chosen:
 
 
 def _usual_place(otherwise: str) -> tuple[Path, str]:
-    """Where the library is unless a path is given, and why there."""
-    named = os.environ.get(VARIABLE)
-    if named:  # a wrong variable must not silently mean the packaged library
-        return Path(named), f"${VARIABLE}"
-    return _PACKAGED, f"the package; {otherwise}"
+    return usual_place(VARIABLE, _PACKAGED, otherwise)
 
 
 def _read(path: Path) -> PluginLibrary:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BuildError(f"cannot read the plugin library {path} ({error.strerror or error})") from error
-    if not data.startswith(b"\x7fELF"):
-        raise BuildError(f"{path} ({len(data)} bytes) is not a shared library; give the path of {FILE_NAME}")
+    data = read_library(path, FILE_NAME, BuildError)
     found = _BUILT_FOR.search(data)
     return PluginLibrary(path, data, found[1].decode() if found else "")

@@ -1,15 +1,22 @@
-"""The buffers of one frame, or batch of frames, on its way through an engine."""
+"""The buffers of one frame, or batch of frames, on its way through an engine, or a session on CUDA."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from ..contract import IMAGE
 from ..cuda import CudaRuntime, DeviceBuffer, DeviceView, Event, PinnedBuffer, Stream
 from ..images.device_frames import DeviceFrame
-from .engine import Tensor
+
+
+class Typed(Protocol):
+    """What says the type of a tensor's elements."""
+
+    @property
+    def dtype(self) -> np.dtype: ...
 
 
 class _Place:
@@ -46,8 +53,8 @@ class Slot:
         index: int,
         cuda: CudaRuntime,
         compute: Stream,
-        inputs: dict[str, tuple[Tensor, tuple[int, ...]]],
-        outputs: dict[str, tuple[Tensor, tuple[int, ...]]],
+        inputs: Mapping[str, tuple[Typed, tuple[int, ...]]],
+        outputs: Mapping[str, tuple[Typed, tuple[int, ...]]],
     ) -> None:
         """
         Args:
@@ -185,6 +192,6 @@ class Slot:
         return int(np.prod(shape)) * self._types[name].itemsize
 
 
-def _largest(tensor: Tensor, shape: tuple[int, ...]) -> int:
+def _largest(tensor: Typed, shape: tuple[int, ...]) -> int:
     """Bytes of a tensor of its largest shape."""
     return int(np.prod(shape)) * tensor.dtype.itemsize

@@ -170,8 +170,8 @@ def test_files_whose_shapes_cuda_mixes_up_run_without_reuse_of_memory(exported, 
     monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     for path, device, reuse, providers in (
-        (exported(), None, True, [CUDA, CPU]),
-        (earlier, None, False, [CUDA, CPU]),
+        (exported(), None, True, [(CUDA, {"use_tf32": "0"}), CPU]),
+        (earlier, None, False, [(CUDA, {"use_tf32": "0"}), CPU]),
         (earlier, "cpu", True, [CPU]),
     ):
         caplog.clear()
