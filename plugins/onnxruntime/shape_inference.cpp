@@ -1,6 +1,7 @@
 #include "onnxruntime/shape_inference.h"
 
 #include <atomic>
+#include <cstdio>
 #include <cstring>
 
 namespace sparsevit
@@ -11,6 +12,7 @@ namespace
 {
 
 std::atomic<void const*> gTable{nullptr}; // the same in every session of a process
+std::atomic<uint64_t> gNames{0};          // made up so far
 
 } // namespace
 
@@ -63,36 +65,54 @@ void ShapeInference::setOutputs(size_t count, Shape const* shapes)
 {
     for (size_t i = 0; i < count; ++i)
     {
-        bool isKnown = true;
-        for (int32_t j = 0; j < shapes[i].rank; ++j)
-        {
-            isKnown = isKnown && shapes[i][j] != Shape::kUnknown;
-        }
-        if (isKnown)
-        {
-            set(i, shapes[i]);
-        }
+        set(i, shapes[i]);
     }
 }
 
 int64_t ShapeInference::sizeOf(char const* name)
 {
-    if (name == nullptr || name[0] == '\0')
-    {
-        return Shape::kUnknown;
-    }
-    int32_t i = 0;
-    while (i < mCount && std::strcmp(mNames[i], name) != 0)
+    int64_t i = 0;
+    bool const isNamed = name != nullptr && name[0] != '\0' && std::strlen(name) < sizeof(Name::bytes);
+    while (i < mCount && (!isNamed || std::strcmp(mNames[i].bytes, name) != 0))
     {
         ++i;
     }
-    if (i == kMostNames)
+    if (i == Shape::kNames)
     {
         return Shape::kUnknown;
     }
-    mNames[i] = name;
-    mCount = i == mCount ? i + 1 : mCount;
-    return -1 - int64_t{i};
+    if (i == mCount)
+    {
+        if (isNamed)
+        {
+            std::strcpy(mNames[i].bytes, name);
+        }
+        else
+        {
+            write(Shape::kUnknown, mNames[i]);
+        }
+        ++mCount;
+    }
+    return Shape::named(i, 1);
+}
+
+void ShapeInference::write(int64_t size, Name& name) const
+{
+    if (size == Shape::kUnknown)
+    {
+        auto const number = static_cast<unsigned long long>(gNames++);
+        std::snprintf(name.bytes, sizeof(name.bytes), "sparsevit/size%llu", number);
+        return;
+    }
+    Name const& base = mNames[Shape::nameOf(size)];
+    int64_t const factor = Shape::factorOf(size);
+    int const written = factor == 1
+        ? std::snprintf(name.bytes, sizeof(name.bytes), "%s", base.bytes)
+        : std::snprintf(name.bytes, sizeof(name.bytes), "%s*%lld", base.bytes, static_cast<long long>(factor));
+    if (written >= static_cast<int>(sizeof(name.bytes)))
+    {
+        write(Shape::kUnknown, name); // what is cut off could be another size's
+    }
 }
 
 bool ShapeInference::set(size_t output, Shape const& shape)
@@ -104,12 +124,16 @@ bool ShapeInference::set(size_t output, Shape const& shape)
     }
     auto const rank = static_cast<size_t>(shape.rank);
     int64_t sizes[Shape::kMost]{};
+    Name texts[Shape::kMost];
     char const* names[Shape::kMost]{};
     for (size_t i = 0; i < rank; ++i)
     {
-        bool const isNamed = shape.sizes[i] < 0;
-        sizes[i] = isNamed ? -1 : shape.sizes[i];
-        names[i] = isNamed ? mNames[-1 - shape.sizes[i]] : "";
+        sizes[i] = shape.sizes[i] < 0 ? -1 : shape.sizes[i];
+        if (shape.sizes[i] < 0)
+        {
+            write(shape.sizes[i], texts[i]);
+        }
+        names[i] = texts[i].bytes;
     }
     bool const good = mApi.succeeded(mApi.call<kSetDimensions>(info, static_cast<int64_t const*>(sizes), rank))
         && mApi.succeeded(mApi.call<kSetSymbolicDimensions>(info, static_cast<char const**>(names), rank))

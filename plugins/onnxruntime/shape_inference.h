@@ -20,9 +20,10 @@ public:
     {
     }
 
-    //! Names become negative sizes, alike for a name that comes again. \return false where a shape is not known.
+    //! Names become negative sizes, alike for a name that comes again; a size without one gets a name of its own.
+    //! \return false where a shape is not known.
     bool readInputs(size_t count, Shape* shapes);
-    //! Says the outputs' shapes, as far as their sizes are numbers or come from the inputs' names.
+    //! Says the outputs' shapes. ONNX Runtime takes no size that is not known: each gets a name, the same for no other.
     void setOutputs(size_t count, Shape const* shapes);
 
     //! The table that shapes are asked for with: ONNX Runtime hands none over with a context.
@@ -30,15 +31,19 @@ public:
     static void useApi(void const* table);
 
 private:
-    static constexpr int32_t kMostNames{48};
+    struct Name
+    {
+        char bytes[96]{};
+    };
 
     int64_t sizeOf(char const* name);
+    void write(int64_t size, Name& name) const;
     bool set(size_t output, Shape const& shape);
 
     Api mApi;
     ShapeContext* mContext;
-    char const* mNames[kMostNames]{};
-    int32_t mCount{0};
+    Name mNames[Shape::kNames];
+    int64_t mCount{0};
 };
 
 } // namespace ort

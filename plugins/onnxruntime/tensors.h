@@ -13,12 +13,28 @@ namespace sparsevit
 namespace ort
 {
 
-//! A shape. A size that is not known while a graph is opened is negative; equal ones are equal sizes.
+//! A shape. A size that is not known while a graph is opened is negative: the number of a name, and what it is
+//! multiplied with.
 struct Shape
 {
     static constexpr int32_t kMost{8};
-    //! Not known, and of no name.
+    //! Not known, and equal to no other size that is known.
     static constexpr int64_t kUnknown{INT64_MIN};
+    //! Numbers of names are below it.
+    static constexpr int64_t kNames{64};
+
+    static int64_t named(int64_t name, int64_t factor)
+    {
+        return -1 - name - kNames * factor;
+    }
+    static int64_t nameOf(int64_t size)
+    {
+        return (-1 - size) % kNames;
+    }
+    static int64_t factorOf(int64_t size)
+    {
+        return (-1 - size) / kNames;
+    }
 
     int32_t rank{0};
     int64_t sizes[kMost]{};
@@ -57,7 +73,9 @@ inline bool agree(int64_t first, int64_t second)
 //! The product of a size with a number.
 inline int64_t times(int64_t size, int64_t factor)
 {
-    return size < 0 ? Shape::kUnknown : size * factor;
+    return size == Shape::kUnknown ? size
+        : size < 0                 ? Shape::named(Shape::nameOf(size), Shape::factorOf(size) * factor)
+                                   : size * factor;
 }
 
 struct Tensor

@@ -217,6 +217,23 @@ def test_shapes_are_known_when_the_graph_is_opened(library, tmp_path):
     }
 
 
+def test_sizes_without_a_name_get_one_each(library):
+    """Two lists of windows whose lengths nobody knows are not taken for equally long."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 9, 10, 8])
+    lists = [helper.make_tensor_value_info(name, TensorProto.INT64, ["B", None]) for name in ("few", "many")]
+    nodes = [
+        helper.make_node("WindowGather", ["x", name], [f"of_{name}"], domain=DOMAIN, **GOOD) for name in ("few", "many")
+    ]
+    outputs = [helper.make_tensor_value_info(f"of_{name}", TensorProto.FLOAT, None) for name in ("few", "many")]
+    session = open_model(whole_model(helper.make_graph(nodes, "windows", [x, *lists], outputs)), library)
+    few, many = (output.shape for output in session.get_outputs())
+    assert few[0] == many[0] == "B" and few[2:] == many[2:] == [49, 8]
+    assert few[1] != many[1] and all(str(shape[1]).startswith("sparsevit/size") for shape in (few, many))
+    sizes = {"few": np.array([[1]]), "many": np.array([[0, 2, 3]])}
+    found = session.run(None, {"x": np.ones((1, 9, 10, 8), np.float32), **sizes})
+    assert [array.shape[1] for array in found] == [1, 3]
+
+
 def test_several_sessions_and_threads_at_once(library):
     """Kernels with shared memory and a workspace, in two sessions, each run by two threads."""
     given = {"iou": 0.5, "score_threshold": 0.05, "limit": 1000}
