@@ -4,10 +4,11 @@
 
 Kernels are compiled for the GPU at hand and compared with NumPy and OpenCV, then timed against copies of as many bytes.
 Swin-T backbones with random weights (time does not depend on them) are exported, built with the plugins and with the
-portable bodies, compared with ONNX Runtime, and timed beside PyTorch, eager and compiled. What is compared is timed in
-turn, round by round, and the ratios are pair by pair, so they hold where the milliseconds do not. A figure that could
-not be taken stands in the file as `not_run`, with the reason. The file is written anew with every row, so that whatever
-ends the run costs only what was not measured yet.
+portable bodies, compared with ONNX Runtime, and timed beside PyTorch, eager and compiled; and run by ONNX Runtime on
+CUDA with and without the custom ops, compared with the CPU. What is compared is timed in turn, round by round, and the
+ratios are pair by pair, so they hold where the milliseconds do not. A figure that could not be taken stands in the file
+as `not_run`, with the reason. The file is written anew with every row, so that whatever ends the run costs only what
+was not measured yet.
 
 `--dry-run` goes through all of it on any machine, at a small size, up to the launch.
 """
@@ -26,15 +27,18 @@ from rich.console import Console
 
 from gpu_kernel_rows import kernel_rows, reason_of
 from gpu_latency_rows import latency_rows
+from gpu_ort_rows import ort_rows
 from gpu_tables import LEFT_OUT
+from sparsevit_runtime.custom_ops import VARIABLE as OPS
+from sparsevit_runtime.custom_ops import find_ops
 from sparsevit_runtime.diagnostics.machine import installed_versions, read_machine
-from sparsevit_runtime.errors import BuildError
+from sparsevit_runtime.errors import BackendError, BuildError
 from sparsevit_runtime.files import write_atomic
 from sparsevit_runtime.tensorrt import find_plugins
 from sparsevit_runtime.tensorrt.device import find_gpu
 from sparsevit_runtime.tensorrt.plugin_library import VARIABLE
 
-SECTIONS = ("kernels", "latency")
+SECTIONS = ("kernels", "latency", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--precisions", choices=Settings.precisions, nargs="+")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--plugins", type=Path, help="the plugin library, where it is not in the package")
+    parser.add_argument("--ops", type=Path, help="the library of custom ops, where it is not in the package")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
@@ -103,6 +108,12 @@ def main(arguments: list[str] | None = None) -> int:
         except BuildError as error:
             console.print(str(error))
             return 2
+    if options.ops is not None:
+        try:
+            os.environ[OPS] = str(find_ops(options.ops).path)
+        except BackendError as error:
+            console.print(str(error))
+            return 2
     document = {
         "schema": 1,
         "what": "kernels against copies of as many bytes; engines and PyTorch, medians and ratios of one run",
@@ -113,6 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     measure = {
         "kernels": lambda: kernel_rows(settings, console),
         "latency": lambda: latency_rows(settings, console),
+        "onnxruntime": lambda: ort_rows(settings, console),
     }
     rows, failed = record(options.output, document, {name: measure[name] for name in SECTIONS if name in options.only})
     left = sum("not_run" in row for row in rows)

@@ -99,7 +99,7 @@ def _rows_of(
         ]
         time_in_turn(contenders, settings.rounds)
         where = {"size": f"{size[0]}x{size[1]}", "precision": precision, "batch": batch}
-        return [_row(c, contenders, where, _mac_ratio(settings, size, c.pruned)) for c in contenders]
+        return [row_of(c, contenders, where, mac_ratio(settings, size, c.pruned)) for c in contenders]
     finally:
         for engine in engines:
             if engine.backend is not None:
@@ -126,7 +126,7 @@ def _engines(
         try:
             if not model.exists():
                 console.print(f"exporting {title}")
-                _export(network, size, precision, kind, model)
+                export_network(network, size, precision, kind, model)
             console.print(f"building {title}, batch {batch}")
             report = build_engine(model, path, BuildOptions(portable, (batch, batch, batch)))
             engine.facts = {"tensorrt": report.card.inputs.tensorrt, "engine_bytes": report.card.engine_bytes}
@@ -145,20 +145,20 @@ def _engines(
     return engines
 
 
-def _export(network: SparseViT, size: tuple[int, int], precision: str, kind: str, path: Path) -> None:
+def export_network(network: SparseViT, size: tuple[int, int], precision: str, kind: str, path: Path) -> None:
     fixed = Plan.dense(network.depths) if kind == "dense" else None
     report = export(network, path, ExportOptions(*size, name=f"benchmark-{kind}", precision=precision, fixed=fixed))
     if not report.holds:
         raise SparseViTError(f"the {kind} export of {size[0]}x{size[1]} does not match PyTorch: {report.worst}")
 
 
-def _keep(card: ModelCard, ratio: float) -> np.ndarray | None:
+def keep_of(card: ModelCard, ratio: float) -> np.ndarray | None:
     if card.windows.fixed is not None:
         return None
     return Plan.uniform(ratio, card.windows.depths).keep(card.stages)
 
 
-def _maps(backend: Backend) -> list[str]:
+def maps_of(backend: Backend) -> list[str]:
     """The feature maps among the outputs."""
     return [name for name in backend.output_names if "windows" not in name]
 
@@ -166,7 +166,7 @@ def _maps(backend: Backend) -> list[str]:
 def agreement(backend: Backend, model: Path, batch: int, settings: Any) -> dict:
     """The feature maps of an engine against ONNX Runtime on the same file, dense and pruned: entries of its rows."""
     ratios = settings.ratios[0], settings.ratios[-1]
-    report = compare(Model(backend), model, ratios=ratios, batches=(batch, batch), outputs=_maps(backend))
+    report = compare(Model(backend), model, ratios=ratios, batches=(batch, batch), outputs=maps_of(backend))
     worst = report.worst
     facts = {
         "correct": report.agrees,
@@ -187,7 +187,7 @@ def _engine_contenders(
             contender = Contender(engine.name, ratio, not_run=engine.not_run, facts=engine.facts)
             contenders.append(contender)
             if engine.not_run is None:
-                keep, names = _keep(engine.backend.card, ratio), _maps(engine.backend)[-1:]
+                keep, names = keep_of(engine.backend.card, ratio), maps_of(engine.backend)[-1:]
 
                 def milliseconds(backend=engine.backend, keep=keep, names=names) -> float:
                     return backend.measure(feeds_of(images, keep), names).compute_ms
@@ -253,14 +253,14 @@ def _take(contender: Contender) -> None:
         contender.samples.clear()  # ratios are taken round by round
 
 
-def _mac_ratio(settings: Any, size: tuple[int, int], ratio: float) -> float:
+def mac_ratio(settings: Any, size: tuple[int, int], ratio: float) -> float:
     """Multiply-accumulates left, the floor of the time."""
     stages = stage_geometries(*size, settings.depths, 7)
     pruned, dense = (backbone_macs(stages, settings.embed_dim, Plan.uniform(r, settings.depths)) for r in (ratio, 0.0))
     return pruned / dense
 
 
-def _row(contender: Contender, contenders: list[Contender], where: dict, mac_ratio: float) -> dict:
+def row_of(contender: Contender, contenders: list[Contender], where: dict, mac_ratio: float) -> dict:
     row = {
         "what": contender.what,
         **where,
@@ -273,7 +273,7 @@ def _row(contender: Contender, contenders: list[Contender], where: dict, mac_rat
     samples = np.array(contender.samples)
     row |= {"median_ms": round(float(np.median(samples)), 3), "min_ms": round(float(samples.min()), 3)}
     for name in (BASELINE, "eager"):
-        other = next(c for c in contenders if c.what == name and c.pruned == 0.0)
-        if other.samples:
+        other = next((c for c in contenders if c.what == name and c.pruned == 0.0), None)
+        if other is not None and other.samples:
             row[f"ratio_to_{name}"] = round(float(np.median(samples / np.array(other.samples))), 3)
     return row

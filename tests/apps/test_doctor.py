@@ -90,6 +90,19 @@ def test_packages_that_exclude_each_other(doctor, tmp_path):
     assert "keep one" in found["opencv"].advice
 
 
+def test_the_library_of_custom_ops(doctor, tmp_path):
+    found = by_name(doctor()[0])["custom ops"]
+    assert found.area == "inference" and (found.status == "missing") == bool(found.advice)
+    library = tmp_path / "ops.so"
+    library.write_bytes(b"\x7fELF sparsevit-ort api=18 cudart=13000 architectures=87 nodes=WindowGather,NmsKeep;")
+    name = "import os; os.environ['SPARSEVIT_ORT_OPS'] = "
+    found = by_name(doctor(f"{name}{str(library)!r}")[0])["custom ops"]
+    assert found.status == "ok"
+    assert found.value == f"{library}, 2 kinds of nodes, cudart=13000 architectures=87"
+    found = by_name(doctor(f"{name}'/nowhere/ops.so'")[0])["custom ops"]
+    assert found.status == "missing" and found.value.startswith("none")
+
+
 BUILD = "  GUI:                           {gui}\n  Video I/O:\n    FFMPEG: {ffmpeg}\n    GStreamer:   {gstreamer}\n"
 
 

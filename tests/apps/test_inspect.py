@@ -8,6 +8,7 @@ import tiny
 from simulated_engines import write_engine
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.diagnostics import InspectReport
+from sparsevit_runtime.graph.onnx_file import read_onnx
 from sparsevit_runtime.model import bundled_models
 from sparsevit_runtime.tensorrt.engine_card import sidecar_path
 
@@ -52,6 +53,17 @@ def test_json(sparsevit, exported):
     assert report.costs[2].keep == (3, 1, 0, 0)
     assert all(a.macs > b.macs for a, b in zip(report.costs, report.costs[1:]))
     assert report.card.class_names == ("road", "car", "tree")
+    assert tuple(report.nodes.counts) == read_onnx(exported.path).nodes
+    assert all(count > 0 for count in report.nodes.counts.values()) and report.nodes.custom_ops
+
+
+def test_nodes_that_custom_ops_run(sparsevit, exported, tmp_path, monkeypatch):
+    library = tmp_path / "ops.so"
+    library.write_bytes(b"\x7fELF sparsevit-ort api=18 cudart=13000 architectures=87 nodes=NmsKeep;")
+    monkeypatch.setenv("SPARSEVIT_ORT_OPS", str(library))
+    said = sparsevit("inspect", exported.path)
+    assert "no node of this file (ops.so); " in " ".join(said.out.split())
+    assert "as portable bodies" in " ".join(said.out.split())
 
 
 def test_fixed_plan_with_unequal_pairs(sparsevit, tiny_model):

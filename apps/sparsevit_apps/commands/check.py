@@ -41,10 +41,14 @@ def check(
     from sparsevit_runtime.diagnostics.probes import engine_card
     from sparsevit_runtime.model import find_model
 
+    from ..console import say
+
     path = find_model(model)
     with load(path, backend, threads=threads, device=device) as loaded:
         engine = engine_card(loaded.backend)
         other = _other_file(path, engine, against)
+        if "custom ops" in loaded.backend.details:
+            say(f"run by custom ops: {loaded.backend.details['custom ops']}", err=True)
         if other is None:
             _check_recorded(loaded, json)
         else:

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from sparsevit_runtime.custom_ops import find_ops
 from sparsevit_runtime.dependencies import PACKAGES, missing, require
 from sparsevit_runtime.diagnostics.accelerators import find_cuda, find_nvidia_gpu, find_tensorrt, jetson_release
 from sparsevit_runtime.diagnostics.machine import MachineInfo, installed_versions, read_machine
 from sparsevit_runtime.diagnostics.proc import system_text
-from sparsevit_runtime.errors import MissingDependencyError
+from sparsevit_runtime.errors import BackendError, MissingDependencyError
 
 from .findings import DoctorReport, Finding
 
@@ -218,6 +219,24 @@ def _onnxruntime(machine: MachineInfo) -> Iterator[Finding]:
             value="there is a GPU, but this onnxruntime runs on the CPU only",
             advice=advice,
         )
+    yield _custom_ops("CUDA" in providers)
+
+
+def _custom_ops(on_cuda: bool) -> Finding:
+    """The kernels for ONNX Runtime's CUDA provider."""
+    try:
+        library = find_ops()
+    except BackendError as error:
+        value = "none: models run on CUDA as portable bodies, slower" if on_cuda else "none"
+        advice = str(error) if on_cuda else "only ONNX Runtime on CUDA has a use for them"
+        return Finding(area="inference", name="custom ops", status="missing", value=value, advice=advice)
+    return Finding(
+        area="inference",
+        name="custom ops",
+        status="ok",
+        value=f"{library.path}, {len(library.nodes)} kinds of nodes, {library.built_for}",
+        advice="" if on_cuda else "this onnxruntime has no CUDA, where they run",
+    )
 
 
 def _accelerators(machine: MachineInfo) -> Iterator[Finding]:

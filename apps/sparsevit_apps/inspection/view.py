@@ -73,6 +73,10 @@ def _header(report: InspectReport) -> list[tuple[str, str]]:
             *((f"{name} takes", shapes) for name, shapes in engine.profile.items()),
         ]
     )
+    nodes = []
+    if report.nodes is not None and report.nodes.counts:
+        counts = ", ".join(f"{count} {kind}" for kind, count in report.nodes.counts.items())
+        nodes = [("nodes", counts), ("custom ops", report.nodes.custom_ops)]
     return [
         ("model", card.name),
         ("file", f"{report.file} ({file_size(report.file_bytes)})"),
@@ -83,6 +87,7 @@ def _header(report: InspectReport) -> list[tuple[str, str]]:
         ("precision", card.precision),
         ("network", network),
         ("made by", card.producer or "not recorded"),
+        *nodes,
         *built,
     ]
 

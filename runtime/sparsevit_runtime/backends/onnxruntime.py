@@ -40,7 +40,7 @@ _TYPES = {
 class OnnxRuntimeBackend(Backend):
     """A model file in an ONNX Runtime session.
 
-    On CUDA its nodes are run by this project's custom ops where their library is found (`onnxruntime_ops`), and inputs
+    On CUDA its nodes are run by this project's custom ops where their library is found (`custom_ops`), and inputs
     and outputs go through pinned memory where cuda-python is installed.
 
     Threads: `run` and `run_frames` may be called from several threads at once; `close` must not overlap a call.

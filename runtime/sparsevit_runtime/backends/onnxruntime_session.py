@@ -9,10 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from ..custom_ops import OpsInUse, OpsLibrary, find_ops
 from ..errors import BackendError, CardError, ModelError
 from ..graph.onnx_file import OnnxFile, read_onnx
 from ..texts import RENAME, is_unicode, shown
-from .onnxruntime_ops import OpsInUse, OpsLibrary, find_ops
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class SessionSettings:
         portable: no custom ops.
         plugins: path of the library of custom ops; None for the one that is found.
         precision: precision of the products of an fp32 graph on CUDA; ONNX Runtime's own choice is ``tf32``.
+        optimised: path that the graph is written to as it is run; None for nowhere.
     """
 
     threads: int | None = None
@@ -42,6 +43,7 @@ class SessionSettings:
     portable: bool = False
     plugins: Path | None = None
     precision: Literal["exported", "tf32"] = "exported"
+    optimised: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ def _library(settings: SessionSettings, file: OnnxFile | None) -> tuple[OpsLibra
 def _options(ort: ModuleType, settings: SessionSettings, file: OnnxFile | None, library: OpsLibrary | None) -> Any:
     """Options of a session with these ops, or without."""
     options = session_options(ort, settings.threads)
+    if settings.optimised is not None:
+        options.optimized_model_filepath = str(settings.optimised)
     if library is not None:
         options.register_custom_ops_library(str(library.path))
     replaced = library is not None and file is not None and set(file.nodes) <= set(library.nodes)

@@ -28,6 +28,7 @@ _HOME = {
     "inspect": "inspection",
     "inspect_engine": "inspection",
     "InspectReport": "inspection",
+    "optimised_nodes": "optimised",
     "find_meter": "energy",
     "read_machine": "machine",
     "MachineInfo": "machine",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .inspection import inspect_engine as inspect_engine
     from .machine import MachineInfo as MachineInfo
     from .machine import read_machine as read_machine
+    from .optimised import optimised_nodes as optimised_nodes
     from .profile_report import ProfileReport as ProfileReport
     from .profiling import profile as profile
     from .soak_report import SoakReport as SoakReport

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
 from ..card import ModelCard
-from ..errors import ModelError, PlanError
+from ..custom_ops import OpsInUse, find_ops
+from ..errors import BackendError, ModelError, PlanError
+from ..graph.nodes import read_nodes
+from ..graph.onnx_file import DOMAIN
 from ..model import Model
 from ..tasks import task_of
 from ..tensorrt.engine_card import read_sidecar
@@ -79,8 +83,20 @@ class EngineInfo(ReportPart):
     source_sha256: str
 
 
+class NodeInfo(ReportPart):
+    """Nodes of a model file that have kernels of this project's beside their portable bodies.
+
+    Attributes:
+        counts: number of nodes by type.
+        custom_ops: what ONNX Runtime runs on CUDA by custom ops, with the library that is found here, or why nothing.
+    """
+
+    counts: dict[str, int]
+    custom_ops: str
+
+
 class InspectReport(ReportPart):
-    """Schema-versioned inspection; `engine` is None for a model file."""
+    """Schema-versioned inspection; `engine` is None for a model file, `nodes` for an engine."""
 
     schema_version: Literal[1] = INSPECT_SCHEMA
     file: str
@@ -90,6 +106,7 @@ class InspectReport(ReportPart):
     costs: tuple[PlanCost, ...]
     card: ModelCard
     engine: EngineInfo | None = None
+    nodes: NodeInfo | None = None
 
 
 def inspect(model: Model, path: Path) -> InspectReport:
@@ -99,7 +116,16 @@ def inspect(model: Model, path: Path) -> InspectReport:
         model: loaded.
         path: path of its file.
     """
-    return _describe(model.card, model.backend.output_names, path, None)
+    return _describe(model.card, model.backend.output_names, path, None, _nodes(path))
+
+
+def _nodes(path: Path) -> NodeInfo:
+    counts = Counter(node.kind for node in read_nodes(path.read_bytes()) if node.domain == DOMAIN)
+    try:
+        ops = OpsInUse.of(find_ops(), tuple(sorted(counts)))
+    except BackendError as error:
+        ops = OpsInUse(others=tuple(sorted(counts)), reason=str(error))
+    return NodeInfo(counts=dict(sorted(counts.items())), custom_ops=str(ops))
 
 
 def inspect_engine(path: Path) -> InspectReport:
@@ -128,7 +154,13 @@ def _range(of: Range) -> str:
     return f"{least} to {most}, chosen for {best}"
 
 
-def _describe(card: ModelCard, outputs: tuple[str, ...], path: Path, engine: EngineInfo | None) -> InspectReport:
+def _describe(
+    card: ModelCard,
+    outputs: tuple[str, ...],
+    path: Path,
+    engine: EngineInfo | None,
+    nodes: NodeInfo | None = None,
+) -> InspectReport:
     stages = tuple(
         StageInfo(
             tokens_hw=(stage.height, stage.width),
@@ -150,6 +182,7 @@ def _describe(card: ModelCard, outputs: tuple[str, ...], path: Path, engine: Eng
         costs=_costs(card),
         card=card,
         engine=engine,
+        nodes=nodes,
     )
 
 

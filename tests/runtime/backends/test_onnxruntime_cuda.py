@@ -16,11 +16,13 @@ from host_ort import host_ort
 from simulated_frames import GpuImage, QueuedLetterbox
 from simulated_gpu import Cuda
 from simulated_ort import CPU, CUDA, simulate
-from sparsevit_runtime import load
-from sparsevit_runtime.backends import LoadOptions, onnxruntime_ops, onnxruntime_session, open_backend
+from sparsevit_runtime import custom_ops, load
+from sparsevit_runtime.backends import LoadOptions, onnxruntime_session, open_backend
 from sparsevit_runtime.backends import onnxruntime as backend_module
 from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.cuda import CudaRuntime
+from sparsevit_runtime.diagnostics import optimised_nodes
+from sparsevit_runtime.diagnostics.optimised import TO_HOST
 from sparsevit_runtime.errors import BackendError, FrameError, MissingDependencyError, ModelError
 from sparsevit_runtime.graph.onnx_file import read_onnx
 
@@ -35,8 +37,8 @@ class Machine:
         self.reference = open_backend(model)
         self.session = simulate(monkeypatch, cuda)
         monkeypatch.setattr(onnxruntime_session, "_SAID", set())
-        monkeypatch.setattr(onnxruntime_ops, "_PACKAGED", model.with_name("packaged.so"))
-        monkeypatch.delenv(onnxruntime_ops.VARIABLE, raising=False)
+        monkeypatch.setattr(custom_ops, "_PACKAGED", model.with_name("packaged.so"))
+        monkeypatch.delenv(custom_ops.VARIABLE, raising=False)
         self.rng = np.random.default_rng(3)
 
         def open_cuda():
@@ -80,7 +82,7 @@ def bound(request, monkeypatch, exported) -> Machine:
 @pytest.fixture
 def library(monkeypatch):
     """Named in the environment."""
-    monkeypatch.setenv(onnxruntime_ops.VARIABLE, str(host_ort()))
+    monkeypatch.setenv(custom_ops.VARIABLE, str(host_ort()))
     return host_ort()
 
 
@@ -128,7 +130,7 @@ def broken(folder):
 
 
 def test_a_library_that_does_not_register_is_left_out(machine, monkeypatch, tmp_path, caplog):
-    monkeypatch.setenv(onnxruntime_ops.VARIABLE, str(broken(tmp_path)))
+    monkeypatch.setenv(custom_ops.VARIABLE, str(broken(tmp_path)))
     backend = open_backend(machine.model)
     assert "broken.so cannot be used: " in backend.details["custom ops"]
     assert "broken.so cannot be used: " in caplog.text
@@ -153,10 +155,10 @@ def test_a_library_that_was_asked_for_has_to_be_one(machine, tmp_path, made):
 
 
 def test_a_wrong_variable_does_not_mean_the_packaged_library(machine, monkeypatch, tmp_path):
-    monkeypatch.setattr(onnxruntime_ops, "_PACKAGED", host_ort())
+    monkeypatch.setattr(custom_ops, "_PACKAGED", host_ort())
     assert open_backend(machine.model).ops.library.path == host_ort()
-    monkeypatch.setenv(onnxruntime_ops.VARIABLE, str(tmp_path / "gone.so"))
-    assert f"gone.so (${onnxruntime_ops.VARIABLE})" in open_backend(machine.model).ops.reason
+    monkeypatch.setenv(custom_ops.VARIABLE, str(tmp_path / "gone.so"))
+    assert f"gone.so (${custom_ops.VARIABLE})" in open_backend(machine.model).ops.reason
 
 
 def test_nodes_that_the_library_does_not_know_run_as_bodies(machine, library, tmp_path):
@@ -190,6 +192,14 @@ def test_a_broken_file_is_still_a_broken_file(machine, library, tmp_path):
     path.write_bytes(machine.model.read_bytes()[:-100])
     with pytest.raises(ModelError, match=r"cannot open .*cut.onnx"):
         open_backend(path)
+
+
+def test_the_optimised_graph_tells_how_much_arithmetic_of_shapes_is_left(machine, library):
+    """Of the CPU's optimiser here; on a GPU it has the copies to the host as well."""
+    with_ops, bodies = (optimised_nodes(machine.model, portable=portable) for portable in (False, True))
+    nodes = read_onnx(machine.model).nodes
+    assert all(with_ops[node] for node in nodes) and not any(bodies[node] for node in nodes)
+    assert with_ops["Shape"] < bodies["Shape"] and not with_ops["ScatterND"] and with_ops[TO_HOST] == 0
 
 
 def test_nothing_goes_through_pageable_memory(bound, library):

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BackendError
-from ..kernel_libraries import packaged_library, read_library, usual_place
+from .errors import BackendError
+from .kernel_libraries import packaged_library, read_library, usual_place
 
 FILE_NAME = "libsparsevit_ort.so"
 #: Environment variable that names the library, for a build outside the package.
