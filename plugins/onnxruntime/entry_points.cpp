@@ -1,8 +1,12 @@
 // What ONNX Runtime calls when it loads the library; exports.map lets this symbol and the letterbox out, no other.
 #include "onnxruntime/nodes/multi_level_roi_align.h"
 #include "onnxruntime/nodes/nms_keep.h"
+#include "onnxruntime/nodes/window_attention.h"
 #include "onnxruntime/nodes/window_gather.h"
+#include "onnxruntime/nodes/window_gather_norm.h"
+#include "onnxruntime/nodes/window_rank.h"
 #include "onnxruntime/nodes/window_scatter.h"
+#include "onnxruntime/nodes/window_scatter_add.h"
 #include "onnxruntime/nodes/window_score.h"
 
 #include <mutex>
@@ -17,7 +21,8 @@
 #endif
 extern "C" char const sparsevitOrtBuild[]; // kept by the linker on demand (CMakeLists.txt), visible to nobody
 char const sparsevitOrtBuild[] = "sparsevit-ort api=18 " SPARSEVIT_BUILT_FOR
-                                 " nodes=WindowScore,WindowGather,WindowScatter,NmsKeep,MultiLevelRoiAlign;";
+                                 " nodes=WindowScore,WindowGather,WindowScatter,NmsKeep,MultiLevelRoiAlign,"
+                                 "WindowRank,WindowGatherNorm,WindowAttention,WindowScatterAdd;";
 
 namespace sparsevit
 {
@@ -93,7 +98,8 @@ Status* findDomain(Api const& api, Domain** found)
         Status* status = api.call<kCreateCustomOpDomain>("sparsevit", &made);
         if (status == nullptr)
         {
-            status = addAll<WindowScore, WindowGather, WindowScatter, NmsKeep, MultiLevelRoiAlign>(api, made);
+            status = addAll<WindowScore, WindowGather, WindowScatter, NmsKeep, MultiLevelRoiAlign, WindowRank,
+                WindowGatherNorm, WindowAttention, WindowScatterAdd>(api, made);
         }
         if (status != nullptr)
         {

@@ -72,5 +72,28 @@ bool WindowAttributes::checkWindows(Shape const& x, Shape const& windows, Shape 
     return false;
 }
 
+bool WindowAttributes::checkTokens(
+    Shape const& x, Shape const& tokens, Shape const& index, char const* name, Text& error) const
+{
+    Shape const expected = this->tokens(x, index);
+    if (tokens.rank == 3 && agree(tokens[0], expected[0]) && agree(tokens[1], expected[1])
+        && agree(tokens[2], expected[2]))
+    {
+        return true;
+    }
+    error << name << " has the shape " << tokens << " for x " << x << " and index " << index << ", expected " << expected;
+    return false;
+}
+
+bool checkChannels(Shape const& x, Shape const& weight, char const* name, Text& error)
+{
+    if (weight.rank == 1 && agree(weight[0], x[3]))
+    {
+        return true;
+    }
+    error << name << " has the shape " << weight << " for x " << x << ", expected (channels)";
+    return false;
+}
+
 } // namespace ort
 } // namespace sparsevit

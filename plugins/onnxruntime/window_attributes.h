@@ -31,7 +31,18 @@ struct WindowAttributes
     bool checkIndex(Shape const& x, Shape const& index, Text& error) const;
     //! \param windows (B, k, T, C).
     bool checkWindows(Shape const& x, Shape const& windows, Shape const& index, Text& error) const;
+    //! \param tokens (B, k * T, C), `name` in the error.
+    bool checkTokens(Shape const& x, Shape const& tokens, Shape const& index, char const* name, Text& error) const;
+
+    //! The shape of the listed windows' tokens, (B, k * T, C).
+    Shape tokens(Shape const& x, Shape const& index) const
+    {
+        return {x[0], times(index[1], grid().tokens()), x[3]};
+    }
 };
+
+//! \param weight (C) for x of so many channels, `name` in the error.
+bool checkChannels(Shape const& x, Shape const& weight, char const* name, Text& error);
 
 } // namespace ort
 } // namespace sparsevit
