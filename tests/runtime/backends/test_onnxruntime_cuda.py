@@ -163,14 +163,14 @@ def test_a_wrong_variable_does_not_mean_the_packaged_library(machine, monkeypatc
 
 def test_nodes_that_the_library_does_not_know_run_as_bodies(machine, library, tmp_path):
     """As of a file that is newer than the library."""
-    model = onnx.load(machine.model)
+    model, (renamed, *others) = onnx.load(machine.model), read_onnx(machine.model).nodes
     for node in [*model.graph.node, *model.functions]:
         name = "op_type" if isinstance(node, onnx.NodeProto) else "name"
-        if getattr(node, name) == "WindowGather":
+        if getattr(node, name) == renamed:
             setattr(node, name, "WindowNovelty")
     onnx.save(model, tmp_path / "newer.onnx")
     backend = open_backend(tmp_path / "newer.onnx")
-    assert backend.ops.others == ("WindowNovelty",) and "WindowScatter" in backend.ops.nodes
+    assert backend.ops.others == ("WindowNovelty",) and backend.ops.nodes == tuple(others)
     assert str(backend.ops).endswith("; WindowNovelty as portable bodies")
     machine.same(backend, 2, 0.5)
 
@@ -178,8 +178,8 @@ def test_nodes_that_the_library_does_not_know_run_as_bodies(machine, library, tm
 def test_memory_is_reused_where_no_body_is_left_that_asks_for_shapes(machine, library, tmp_path, caplog):
     model = onnx.load(machine.model)
     for function in model.functions:
-        function.node.append(onnx.helper.make_node("Shape", ["x"], ["a"]))
-        function.node.append(onnx.helper.make_node("Shape", ["x"], ["b"]))
+        function.node.append(onnx.helper.make_node("Shape", function.input[:1], ["a"]))
+        function.node.append(onnx.helper.make_node("Shape", function.input[:1], ["b"]))
     onnx.save(model, tmp_path / "earlier.onnx")
     open_backend(tmp_path / "earlier.onnx")
     open_backend(tmp_path / "earlier.onnx", options=LoadOptions(portable=True))
