@@ -90,10 +90,23 @@ def build_plugins(folder: Path, architectures: str) -> Path:
     return folder / "plugins" / "libsparsevit_plugins.so"
 
 
-def _left_out(configure: list[str]) -> str | None:
-    """Runs CMake. Returns why it leaves the library out, or None."""
+def build_ops(folder: Path, architectures: str) -> Path:
+    """Builds libsparsevit_ort, the custom ops for ONNX Runtime, as `build_plugins` builds its library; no header of
+    ONNX Runtime or TensorRT is needed."""
+    if shutil.which("cmake") is None:
+        raise CannotBuildError("cmake is not on PATH")
+    configure = ["cmake", "-S", str(ROOT), "-B", str(folder), f"-DSPARSEVIT_CUDA_ARCHITECTURES={architectures}"]
+    if left_out := _left_out(configure, "libsparsevit_ort"):
+        raise CannotBuildError(left_out)
+    build = ["cmake", "--build", str(folder), "--parallel", "--target", "sparsevit_ort"]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    return folder / "plugins" / "libsparsevit_ort.so"
+
+
+def _left_out(configure: list[str], library: str = "libsparsevit_plugins") -> str | None:
+    """Runs CMake. Returns why it leaves a library out, or None."""
     said = subprocess.run(configure, check=True, text=True, stdout=subprocess.PIPE).stdout
-    found = re.search(r"libsparsevit_plugins is not built: (.*)", said)
+    found = re.search(rf"{library} is not built: (.*)", said)
     return found[1] if found else None
 
 

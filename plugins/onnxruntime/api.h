@@ -100,6 +100,7 @@ enum Slot : size_t
     kAddCustomOpDomain = 28,
     kGetTensorMutableData = 51,
     kCreateTensorTypeAndShapeInfo = 57,
+    kSetTensorElementType = 58,
     kSetDimensions = 59,
     kGetTensorElementType = 60,
     kGetDimensionsCount = 61,

@@ -198,12 +198,33 @@ private:
         Node node;
         Text error;
         // What does not fit is said when the node runs; until then nothing is known of its outputs.
-        if (inference.readInputs(kInputs, inputs) && node.read(Attributes{api, context}, error)
+        DataType given[kInputs];
+        DataType types[kOutputs];
+        if (inference.readInputs(kInputs, inputs, given) && node.read(Attributes{api, context}, error)
             && node.shapes(inputs, outputs, error))
         {
-            inference.setOutputs(kOutputs, outputs);
+            // ONNX Runtime asks one op for all of its types.
+            CustomOp const asked{elementOf(given), DataType::kUndefined};
+            for (size_t i = 0; i < kOutputs; ++i)
+            {
+                types[i] = asked.typeOf(Node::kOutputs[i]);
+            }
+            inference.setOutputs(kOutputs, outputs, types);
         }
         return nullptr;
+    }
+
+    //! The type of the first input that may be of several.
+    static DataType elementOf(DataType const* types)
+    {
+        for (size_t i = 0; i < kInputs; ++i)
+        {
+            if (Node::kInputs[i] == Kind::kElement)
+            {
+                return types[i];
+            }
+        }
+        return DataType::kUndefined;
     }
 
     static size_t writeInPlace(int32_t** inputs, int32_t** outputs)

@@ -27,7 +27,7 @@ void ShapeInference::useApi(void const* table)
     gTable = table;
 }
 
-bool ShapeInference::readInputs(size_t count, Shape* shapes)
+bool ShapeInference::readInputs(size_t count, Shape* shapes, DataType* types)
 {
     size_t given = 0;
     if (!mApi.succeeded(mApi.call<kShapeInferContext_GetInputCount>(mContext, &given)) || given != count)
@@ -45,7 +45,8 @@ bool ShapeInference::readInputs(size_t count, Shape* shapes)
         auto* const known = static_cast<ShapeInfo const*>(info);
         char const* names[Shape::kMost]{};
         // A shape that is not known looks like that of a number.
-        if (!mApi.succeeded(mApi.call<kGetDimensionsCount>(known, &rank)) || rank == 0 || rank > size_t{Shape::kMost}
+        if (!mApi.succeeded(mApi.call<kGetTensorElementType>(known, &types[i]))
+            || !mApi.succeeded(mApi.call<kGetDimensionsCount>(known, &rank)) || rank == 0 || rank > size_t{Shape::kMost}
             || !mApi.succeeded(mApi.call<kGetDimensions>(known, shapes[i].sizes, rank))
             || !mApi.succeeded(mApi.call<kGetSymbolicDimensions>(known, names, rank)))
         {
@@ -61,11 +62,11 @@ bool ShapeInference::readInputs(size_t count, Shape* shapes)
     return true;
 }
 
-void ShapeInference::setOutputs(size_t count, Shape const* shapes)
+void ShapeInference::setOutputs(size_t count, Shape const* shapes, DataType const* types)
 {
     for (size_t i = 0; i < count; ++i)
     {
-        set(i, shapes[i]);
+        set(i, shapes[i], types[i]);
     }
 }
 
@@ -115,7 +116,7 @@ void ShapeInference::write(int64_t size, Name& name) const
     }
 }
 
-bool ShapeInference::set(size_t output, Shape const& shape)
+bool ShapeInference::set(size_t output, Shape const& shape, DataType type)
 {
     ShapeInfo* info = nullptr;
     if (!mApi.succeeded(mApi.call<kCreateTensorTypeAndShapeInfo>(&info)))
@@ -135,7 +136,8 @@ bool ShapeInference::set(size_t output, Shape const& shape)
         }
         names[i] = texts[i].bytes;
     }
-    bool const good = mApi.succeeded(mApi.call<kSetDimensions>(info, static_cast<int64_t const*>(sizes), rank))
+    bool const good = mApi.succeeded(mApi.call<kSetTensorElementType>(info, type))
+        && mApi.succeeded(mApi.call<kSetDimensions>(info, static_cast<int64_t const*>(sizes), rank))
         && mApi.succeeded(mApi.call<kSetSymbolicDimensions>(info, static_cast<char const**>(names), rank))
         && mApi.succeeded(mApi.call<kShapeInferContext_SetOutputTypeShape>(
             mContext, output, static_cast<ShapeInfo const*>(info)));

@@ -22,9 +22,9 @@ public:
 
     //! Names become negative sizes, alike for a name that comes again; a size without one gets a name of its own.
     //! \return false where a shape is not known.
-    bool readInputs(size_t count, Shape* shapes);
-    //! Says the outputs' shapes. ONNX Runtime takes no size that is not known: each gets a name, the same for no other.
-    void setOutputs(size_t count, Shape const* shapes);
+    bool readInputs(size_t count, Shape* shapes, DataType* types);
+    //! Says the outputs' shapes and types. ONNX Runtime takes no size that is not known: each gets a name, the same for no other.
+    void setOutputs(size_t count, Shape const* shapes, DataType const* types);
 
     //! The table that shapes are asked for with: ONNX Runtime hands none over with a context.
     static Api const* api();
@@ -38,7 +38,7 @@ private:
 
     int64_t sizeOf(char const* name);
     void write(int64_t size, Name& name) const;
-    bool set(size_t output, Shape const& shape);
+    bool set(size_t output, Shape const& shape, DataType type);
 
     Api mApi;
     ShapeContext* mContext;

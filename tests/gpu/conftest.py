@@ -14,13 +14,23 @@ from pathlib import Path
 
 import pytest
 
-from gpu_kernels import ROOT, CannotBuildError, build_plugins, compile_kernels, missing_compiler, missing_gpu
+from gpu_kernels import (
+    ROOT,
+    CannotBuildError,
+    build_ops,
+    build_plugins,
+    compile_kernels,
+    missing_compiler,
+    missing_gpu,
+)
 from window_kernels import Kernels
 
 #: Of this run's random inputs, in the report's header; SPARSEVIT_SEED repeats a run.
 SEED = int(os.environ.get("SPARSEVIT_SEED") or secrets.randbits(31))
 #: Names the library that engines are built and opened with (sparsevit_runtime/tensorrt/plugin_library.py).
 LIBRARY = "SPARSEVIT_PLUGINS"
+#: Names the library of custom ops (sparsevit_runtime/custom_ops.py).
+OPS = "SPARSEVIT_ORT_OPS"
 
 
 def pytest_collection_modifyitems(items):
@@ -66,4 +76,23 @@ def plugin_library() -> Iterator[Path]:
         pytest.skip(f"no plugin library: {error}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(LIBRARY, str(library))
+        yield library
+
+
+@pytest.fixture(scope="session")
+def ort_ops() -> Iterator[Path]:
+    """libsparsevit_ort.so for this machine's GPU, named in $SPARSEVIT_ORT_OPS; one that is named there stays."""
+    named = os.environ.get(OPS)
+    if named:
+        yield Path(named)
+        return
+    import torch
+
+    architecture = "".join(map(str, torch.cuda.get_device_capability()))
+    try:
+        library = build_ops(ROOT / "build" / f"test-gpu-ort-{architecture}", architecture)
+    except CannotBuildError as error:
+        pytest.skip(f"no library of custom ops: {error}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(OPS, str(library))
         yield library

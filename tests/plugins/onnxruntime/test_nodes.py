@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from nms_kernel import KINDS, NmsCase, random_boxes
 from roi_kernel import RoiCase, random_maps, random_rois
-from single_nodes import nodes_run, open_model, single_node, whole_model
+from single_nodes import TYPES, nodes_run, open_model, single_node, whole_model
 from sparsevit_exporter.nodes import DOMAIN
 from window_kernels import Case, random_inputs
 
@@ -199,16 +199,18 @@ def test_shapes_that_do_not_fit_are_refused(library, kind, shapes, message):
     assert f"{kind}: " in str(caught.value) and message in str(caught.value)
 
 
-def test_shapes_are_known_when_the_graph_is_opened(library, tmp_path):
+@pytest.mark.parametrize("element", ELEMENTS)
+def test_shapes_and_types_are_known_when_the_graph_is_opened(library, element):
     """ONNX Runtime fuses, and plans memory, by them."""
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 9, 10, 8])
+    x = helper.make_tensor_value_info("x", TYPES[element], ["B", 9, 10, 8])
     index = helper.make_tensor_value_info("index", TensorProto.INT64, ["B", "k"])
     nodes = [
         helper.make_node("WindowScore", ["x"], ["scores"], domain=DOMAIN, **GOOD),
         helper.make_node("WindowGather", ["x", "index"], ["windows"], domain=DOMAIN, **GOOD),
         helper.make_node("WindowScatter", ["x", "windows", "index"], ["y"], domain=DOMAIN, **GOOD),
     ]
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("scores", "windows", "y")]
+    types = {"scores": TensorProto.FLOAT, "windows": TYPES[element], "y": TYPES[element]}
+    outputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in types.items()]
     session = open_model(whole_model(helper.make_graph(nodes, "windows", [x, index], outputs)), library)
     assert {o.name: o.shape for o in session.get_outputs()} == {
         "scores": ["B", 4],
