@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from . import block_ops, map_ops, nodes, regions, windows
+from .unknown_sizes import unknown_count
 
 
 @torch.library.custom_op("sparsevit::window_score", mutates_args=())
@@ -92,6 +93,28 @@ def select(table: Tensor, index: Tensor) -> Tensor:
 @select.register_fake
 def _(table: Tensor, index: Tensor) -> Tensor:
     return table.new_empty((*index.shape, *table.shape[1:]))
+
+
+@torch.library.custom_op("sparsevit::entry", mutates_args=())
+def entry(x: Tensor, place: int) -> Tensor:
+    """ONNX's Gather of one entry: (n,) -> (1,)."""
+    return x[place : place + 1].clone()
+
+
+@entry.register_fake
+def _(x: Tensor, place: int) -> Tensor:
+    return x.new_empty((1,))
+
+
+@torch.library.custom_op("sparsevit::first", mutates_args=())
+def first(x: Tensor, count: Tensor) -> Tensor:
+    """ONNX's Slice: the first entries of each sample, (B, n) and how many, (1,) int64 -> (B, count)."""
+    return x[:, : int(count)].clone()
+
+
+@first.register_fake
+def _(x: Tensor, count: Tensor) -> Tensor:
+    return x.new_empty((x.shape[0], unknown_count()))
 
 
 @torch.library.custom_op("sparsevit::matmul", mutates_args=())
@@ -196,6 +219,13 @@ def onnx_translations() -> dict:
     def selected(table, index):
         return standard.Gather(table, index, axis=0)
 
+    def entry_of(x, place: int):
+        return standard.Gather(x, standard.Constant(value_ints=[place]), axis=0)
+
+    def sliced(x, count):
+        zeros, axes = standard.Constant(value_ints=[0]), standard.Constant(value_ints=[1])
+        return standard.Slice(x, zeros, count, axes)
+
     def multiplied(a, b):
         return standard.MatMul(a, b)
 
@@ -221,6 +251,8 @@ def onnx_translations() -> dict:
         namespace.window_score.default: score,
         namespace.window_gather.default: gather,
         namespace.window_scatter.default: scatter,
+        namespace.entry.default: entry_of,
+        namespace.first.default: sliced,
         namespace.matmul.default: multiplied,
         namespace.reshape.default: reshaped,
         namespace.select.default: selected,

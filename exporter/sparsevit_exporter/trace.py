@@ -11,12 +11,13 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sparsevit_runtime.errors import ExportError
 from sparsevit_runtime.windows.geometry import StageGeometry
 from sparsevit_runtime.windows.plan import dense_keep
 
-from . import nodes, ops
+from . import nodes, ops, unknown_sizes
 from .deploy import DeployedModel
 from .naming import name_nodes
 from .weights import EXACT, HALF, name_weights
@@ -38,34 +39,9 @@ def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelPr
     Raises:
         ExportError: the tracer or the checker refused the graph.
     """
-    height, width = model.input_hw
-    camera = model.backbone.embed.camera
-    image = torch.zeros((2, height, width, 3), dtype=torch.uint8) if camera else torch.zeros(2, 3, height, width)
-    inputs = (image,) if model.backbone.plan is not None else (image, torch.from_numpy(dense_keep(stages)))
-    names = ["image", "keep"][: len(inputs)]
-    shapes = {"image": {0: torch.export.Dim("batch")}, "keep": None}
-    # Filled while it is traced and read at the end: a run for the names alone takes the CPU an hour in half precision.
-    outputs: list[str] = []
-    noted = model.register_forward_hook(lambda _model, _inputs, answers: outputs.__setitem__(slice(None), answers))
-    try:
-        with torch.no_grad(), quiet():
-            program = torch.onnx.export(
-                model,
-                inputs,
-                dynamo=True,
-                opset_version=nodes.OPSET,
-                input_names=names,
-                output_names=outputs,
-                dynamic_shapes={name: shapes[name] for name in names},
-                custom_translation_table=ops.onnx_translations(),
-                verbose=False,
-            )
-    except torch.onnx.errors.OnnxExporterError as error:
-        raise ExportError(f"the network cannot be traced: {error}") from error
-    finally:
-        noted.remove()
-    assert program is not None  # as it is only without `dynamo`
-    proto = program.model_proto
+    proto = _traced(model, stages, in_numbers=True)
+    if not unknown_sizes.free(proto):
+        proto = _traced(model, stages, in_numbers=False)
     name_nodes(proto.graph)
     _strip(proto)
     name_weights(proto, model, model.trained_backbone)
@@ -77,6 +53,42 @@ def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelPr
         proto.functions.extend(f for f in nodes.functions() if f.name in used)
     onnx.checker.check_model(proto)
     return proto
+
+
+def _traced(model: DeployedModel, stages: Sequence[StageGeometry], in_numbers: bool) -> onnx.ModelProto:
+    """The graph as PyTorch writes it; with numbers for sizes that are not known, see `unknown_sizes`, or with names."""
+    height, width = model.input_hw
+    batch = unknown_sizes.BATCH if in_numbers else 2
+    # Without memory: the trace looks at nothing but shapes.
+    with FakeTensorMode() if in_numbers else contextlib.nullcontext():
+        image = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
+        if not model.backbone.embed.camera:
+            image = torch.zeros(batch, 3, height, width)
+        inputs = (image,) if model.backbone.plan is not None else (image, torch.tensor(dense_keep(stages)))
+    names = ["image", "keep"][: len(inputs)]
+    shapes = {"image": {0: torch.export.Dim(unknown_sizes.NAME)}, "keep": None}
+    # Filled while it is traced and read at the end: a run for the names alone takes the CPU an hour in half precision.
+    outputs: list[str] = []
+    noted = model.register_forward_hook(lambda _model, _inputs, answers: outputs.__setitem__(slice(None), answers))
+    try:
+        with torch.no_grad(), quiet(), unknown_sizes.in_numbers() if in_numbers else contextlib.nullcontext():
+            program = torch.onnx.export(
+                model,
+                inputs,
+                dynamo=True,
+                opset_version=nodes.OPSET,
+                input_names=names,
+                output_names=outputs,
+                dynamic_shapes=None if in_numbers else {name: shapes[name] for name in names},
+                custom_translation_table=ops.onnx_translations(),
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ExportError(f"the network cannot be traced: {error}") from error
+    finally:
+        noted.remove()
+    assert program is not None  # as it is only without `dynamo`
+    return program.model_proto
 
 
 def without_outputs(proto: onnx.ModelProto, keep: Sequence[str]) -> onnx.ModelProto:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sparsevit_runtime.windows.geometry import PATCH_SIZE, StageGeometry, stage_geometries
 from sparsevit_runtime.windows.plan import Plan, kept_windows
 
-from .. import block_ops
+from .. import block_ops, ops
 from ..backbone import SparseViT, Stage
 from .block import DeployedBlock
 from .dense import DeployedMerging, DeployedPatchEmbed
@@ -21,22 +21,15 @@ from .plain_block import PlainBlock
 
 
 class WindowCounts(nn.Module):
-    """The entries of `keep` as numbers."""
+    """The entries of `keep`, which a graph slices by."""
 
     def __init__(self, geometries: Sequence[StageGeometry]) -> None:
         super().__init__()
-        self.limits = [g.windows for g in geometries for _ in range(g.pairs)]
+        self.pairs = sum(g.pairs for g in geometries)
 
-    def forward(self, keep: Tensor) -> list[int]:
-        """(pairs,) int64 -> windows to compute per block pair, of all stages in one."""
-        counts = []
-        for i, limit in enumerate(self.limits):
-            count = cast(int, keep[i].item())
-            # Bounds for the tracer; the graph itself also runs with 0.
-            torch._check(count >= 0)
-            torch._check(count <= limit)
-            counts.append(count)
-        return counts
+    def forward(self, keep: Tensor) -> list[Tensor]:
+        """(pairs,) int64 -> windows to compute per block pair, of all stages in one, (1,) int64 each."""
+        return [ops.entry(keep, i) for i in range(self.pairs)]
 
 
 class WindowOrder(nn.Module):
@@ -85,8 +78,8 @@ class DeployedStage(nn.Module):
         self.blocks = cast("Sequence[PlainBlock | DeployedBlock]", blocks)  # PyTorch's list does not say of what
         self.merge = None if stage.downsample is None else DeployedMerging(stage.downsample)
 
-    def forward_keep(self, x: Tensor, counts: Sequence[int]) -> tuple[Tensor, dict[int, Tensor]]:
-        """One count per block pair, scored at the stage's input; returns the map and the order per shift."""
+    def forward_keep(self, x: Tensor, counts: Sequence[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
+        """One count per block pair, (1,) int64, scored at the stage's input; the map, and the order per shift."""
         orders = {b.shift: self.score(x, b.shift, self.geometry.windows) for b in self.blocks[:2]}
         for j, block in enumerate(self.blocks):
             x = block(x, orders[block.shift], counts[j // 2])

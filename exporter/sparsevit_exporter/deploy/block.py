@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sparsevit_runtime.windows.geometry import StageGeometry
 
-from .. import block_ops, windows
+from .. import block_ops, ops, windows
 from ..backbone import Block
 from ..folding import fold_bias, fold_scale
 from .dense import FeedForward, Product
@@ -23,20 +23,22 @@ class Gather(nn.Module):
         super().__init__()
         self.size, self.shift = geometry.window_size, shift
 
-    def forward(self, x: Tensor, order: Tensor, count: int, norm: nn.LayerNorm) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, order: Tensor, count: int | Tensor, norm: nn.LayerNorm
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Gathers.
 
         Args:
             x: (B, H, W, C).
             order: (B, n) windows by descending score.
-            count: k, how many of them.
+            count: k, how many of them; (1,) int64 where the graph is told.
             norm: norm of what comes next.
 
         Returns:
             Tokens and normalised tokens, (B, k*T, C) each, the rank at which runtimes fuse sums and norms; and the
             windows (B, k).
         """
-        index = order[:, :count]
+        index = ops.first(order, count) if isinstance(count, Tensor) else order[:, :count]
         tokens, normed = block_ops.window_gather_norm(x, index, norm.weight, norm.bias, self.size, self.shift, norm.eps)
         return tokens, normed, index
 
@@ -91,7 +93,7 @@ class DeployedBlock(nn.Module):
         self.mlp = FeedForward(block, adds_up=False)
         self.scatter = Scatter(geometry, block.shift)
 
-    def forward(self, x: Tensor, order: Tensor, count: int) -> Tensor:
+    def forward(self, x: Tensor, order: Tensor, count: int | Tensor) -> Tensor:
         """(B, H, W, C), (B, n) windows by descending score and how many to compute -> (B, H, W, C)."""
         tokens, normed, index = self.gather(x, order, count, self.attention.norm)
         tokens = self.attention(tokens, normed, index)
