@@ -69,6 +69,25 @@ def test_images_of_a_batch_do_not_mix():
                 assert (a[i] - b[0]).abs().max() < SAME_PIXELS
 
 
+def test_eighty_classes_in_one_frame():
+    """One proposal, in which no class is likelier than another."""
+    network = spread_network(4, 80)
+    with torch.no_grad():
+        network.roi_head.bbox_head.fc_cls.weight.zero_()
+        network.roi_head.bbox_head.fc_cls.bias.zero_()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        seen = network(images)
+        boxes, scores, classes = seen.detections(1, 100, 0.01)
+        masks = seen.masks(boxes, scores, classes)
+    for sample in range(2):
+        assert sorted(classes[sample, :80].tolist()) == list(range(80))
+    torch.testing.assert_close(scores[:, :80], torch.full((2, 80), 1 / 81))
+    assert all(bool(answer.isfinite().all()) for answer in (boxes, masks))
+    for answer in (boxes, scores, classes, masks):
+        assert not answer[:, 80:].any()
+
+
 def test_nothing_above_the_threshold_is_no_detection():
     network = spread_network(4, 80)
     with torch.inference_mode():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 import tracemalloc
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -195,6 +196,17 @@ def test_a_hundred_masks_of_a_large_frame_take_the_memory_of_few():
     tracemalloc.stop()
     assert len(records) == 10 and peak < 300e6
     assert records[0]["area"] == pytest.approx(np.pi * 0.4**2 * 3840 * 2160, rel=0.01)
+
+
+def test_objects_of_eighty_classes():
+    result = replace(
+        many(80, (64, 48)), class_id=np.arange(80), names=tuple(f"thing {i}" for i in range(80)), frame_index=3
+    )
+    assert [each["name"] for each in result.to_dict()["objects"]] == [f"thing {i}" for i in range(80)]
+    assert [record["category_id"] for record in result.to_coco(0)] == list(range(1, 81))
+    image = np.full((48, 64, 3), 90, np.uint8)
+    drawn = draw_instances(image, result)
+    assert drawn.shape == image.shape and (drawn != image).any()
 
 
 def test_a_hundred_objects():
