@@ -12,10 +12,8 @@ from onnx import TensorProto, helper
 from ends_kernels import EPSILON, TOLERANCES, DecodeCase, EmbedCase, check_decode, check_embed, random_embed
 from exports import open_session
 from host_kernels import HostBuffer, host_kernels
-from sparsevit_exporter import nodes
+from sparsevit_exporter import ends_nodes, nodes
 from window_kernels import random_tensor
-
-ends_nodes = pytest.importorskip("sparsevit_exporter.ends_nodes")
 
 
 @pytest.fixture(scope="module")
