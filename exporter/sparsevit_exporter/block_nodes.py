@@ -1,8 +1,8 @@
 """The nodes that a block is made of, and their portable bodies: windows ranked, gathered and normalised, attended to,
 and put back with what was computed for them.
 
-`nodes` says how the bodies address tokens. Where a body has a condition, it is one of the geometry, which folds when a
-file is opened.
+`nodes` says how the bodies address tokens. Their one condition is whether a map is padded. It folds when ONNX Runtime
+opens a file; in TensorRT it stays. Files without padding do not have it.
 """
 
 from __future__ import annotations
@@ -61,24 +61,40 @@ WindowGatherNorm <height, width, window_size, shift, epsilon> (x, index, scale, 
     flat_address = Reshape (local_address, flat_shape)
     where_from = Unsqueeze (flat_address, address_axes)
     read = GatherND <batch_dims: int = 1> (map_tokens, where_from)
-    tokens = If (is_padded) <
-        then_branch = masked () => (masked_tokens) {{
-            real_bool = Gather (real_table, index)
-            flat_bool = Reshape (real_bool, flat_shape)
-            real = CastLike (flat_bool, x)
-            real_column = Unsqueeze (real, address_axes)
-            masked_tokens = Mul (read, real_column)
-        }},
-        else_branch = whole () => (whole_tokens) {{
-            whole_tokens = Identity (read)
-        }}
-    >
+    {masked}
     tokens32 = Cast <to: int = 1> (tokens)
     scale32 = Cast <to: int = 1> (scale)
     bias32 = Cast <to: int = 1> (bias)
     normed32 = LayerNormalization <axis: int = -1, epsilon: float = @epsilon> (tokens32, scale32, bias32)
     normed = CastLike (normed32, x)
 }}"""
+
+#: What is done about padding: tokens of it are read as zero, and repeat a real token when they are written.
+_MASKED = """
+    tokens = If (is_padded) <
+        then_branch = masked () => (masked_tokens) {
+            real_bool = Gather (real_table, index)
+            flat_bool = Reshape (real_bool, flat_shape)
+            real = CastLike (flat_bool, x)
+            real_column = Unsqueeze (real, address_axes)
+            masked_tokens = Mul (read, real_column)
+        },
+        else_branch = whole () => (whole_tokens) {
+            whole_tokens = Identity (read)
+        }
+    >"""
+_REPEATED = """
+    values = If (is_padded) <
+        then_branch = repeated () => (repeated_values) {
+            {token_table}
+            token = Gather (token_table, index)
+            source = Unsqueeze (token, address_axes)
+            repeated_values = GatherND <batch_dims: int = 2> (windows, source)
+        },
+        else_branch = direct () => (direct_values) {
+            direct_values = Identity (windows)
+        }
+    >"""
 
 # A window's rows of one head's channels, (T * 3 heads, d), are gathered into the order that the products read: a slice
 # and a transposition in one pass over memory. Where all windows are of one kind, the first one's position bias serves
@@ -155,23 +171,13 @@ WindowScatterAdd <height, width, window_size, shift> (x, tokens, update, bias, i
     summed4 = Unsqueeze (summed, window_axis)
     windows_shape = Concat <axis: int = 0> (zeros1, minus1, window_tokens, zeros1)
     windows = Reshape (summed4, windows_shape)
-    values = If (is_padded) <
-        then_branch = repeated () => (repeated_values) {{
-            {token_table}
-            token = Gather (token_table, index)
-            source = Unsqueeze (token, address_axes)
-            repeated_values = GatherND <batch_dims: int = 2> (windows, source)
-        }},
-        else_branch = direct () => (direct_values) {{
-            direct_values = Identity (windows)
-        }}
-    >
+    {repeated}
     replaced = ScatterND (map_rows, where_to, values)
     y = Reshape (replaced, x_shape)
 }}"""
 
 
-def bodies(tables: str, address: str, scores: str, token_table: str) -> list[str]:
+def bodies(tables: str, address: str, scores: str, token_table: str, padded: bool) -> list[str]:
     """Functions in ONNX's text, without their headers.
 
     Args:
@@ -179,7 +185,10 @@ def bodies(tables: str, address: str, scores: str, token_table: str) -> list[str
         address: statements that look `index` up in them.
         scores: statements that give `scores` of `x`, (B, nW) float32.
         token_table: statements that give `token_table`: which token of a window repeats its value where one is padding.
+        padded: some map is padded; else the bodies need no condition.
     """
-    parts = {"tables": tables, "address": address, "scores": scores, "token_table": token_table}
+    parts = {"tables": tables, "address": address, "scores": scores}
+    parts["masked"] = _MASKED if padded else "tokens = Identity (read)"
+    parts["repeated"] = _REPEATED.replace("{token_table}", token_table) if padded else "values = Identity (windows)"
     texts = (_WINDOW_RANK, _WINDOW_GATHER_NORM, _WINDOW_SCATTER_ADD)
     return [text.format(**parts) for text in texts] + [_WINDOW_ATTENTION]

@@ -178,13 +178,30 @@ def function(body: str) -> onnx.FunctionProto:
     return onnx.parser.parse_function(_HEADER + body)
 
 
-def functions() -> list[onnx.FunctionProto]:
-    """Portable bodies of the nodes that have one for all sizes, to be added to `model.functions`."""
+def functions(padded: bool = True) -> list[onnx.FunctionProto]:
+    """Portable bodies of the nodes that have one for all sizes, to be added to `model.functions`.
+
+    Args:
+        padded: bodies of a block's nodes for maps of any size; else for such alone as need no padding.
+    """
     texts = [_WINDOW_SCORE, _WINDOW_GATHER, _WINDOW_SCATTER]
-    others = block_nodes.bodies(_TABLES, _ADDRESS, _SCORES, _TOKEN_TABLE)
+    others = block_nodes.bodies(_TABLES, _ADDRESS, _SCORES, _TOKEN_TABLE, padded)
     others += [region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN]
     texts += [_HEADER + body for body in others]
     return [onnx.parser.parse_function(text) for text in texts]
+
+
+def functions_of(graph: onnx.GraphProto) -> list[onnx.FunctionProto]:
+    """Portable bodies of the nodes that a graph has."""
+    used = {node.op_type for node in graph.node if node.domain == DOMAIN}
+    return [body for body in functions(any(map(_is_padded, graph.node))) if body.name in used]
+
+
+def _is_padded(node: onnx.NodeProto) -> bool:
+    if node.domain != DOMAIN:
+        return False
+    sizes = {attribute.name: attribute.i for attribute in node.attribute}
+    return any(sizes[side] % sizes["window_size"] for side in ("height", "width") if side in sizes)
 
 
 def register_schemas() -> None:

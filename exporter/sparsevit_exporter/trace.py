@@ -50,7 +50,7 @@ def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelPr
     proto.opset_import.append(helper.make_opsetid("", nodes.OPSET))
     if used:
         proto.opset_import.append(helper.make_opsetid(nodes.DOMAIN, nodes.VERSION))
-        proto.functions.extend(f for f in nodes.functions() if f.name in used)
+        proto.functions.extend(nodes.functions_of(proto.graph))
     onnx.checker.check_model(proto)
     return proto
 
