@@ -1,6 +1,8 @@
 // What ONNX Runtime calls when it loads the library; exports.map lets this symbol and the letterbox out, no other.
+#include "onnxruntime/nodes/label_decode.h"
 #include "onnxruntime/nodes/multi_level_roi_align.h"
 #include "onnxruntime/nodes/nms_keep.h"
+#include "onnxruntime/nodes/patch_embed.h"
 #include "onnxruntime/nodes/window_attention.h"
 #include "onnxruntime/nodes/window_gather.h"
 #include "onnxruntime/nodes/window_gather_norm.h"
@@ -22,7 +24,8 @@
 extern "C" char const sparsevitOrtBuild[]; // kept by the linker on demand (CMakeLists.txt), visible to nobody
 char const sparsevitOrtBuild[] = "sparsevit-ort api=18 " SPARSEVIT_BUILT_FOR
                                  " nodes=WindowScore,WindowGather,WindowScatter,NmsKeep,MultiLevelRoiAlign,"
-                                 "WindowRank,WindowGatherNorm,WindowAttention,WindowScatterAdd;";
+                                 "WindowRank,WindowGatherNorm,WindowAttention,WindowScatterAdd,"
+                                 "PatchEmbed,LabelDecode;";
 
 namespace sparsevit
 {
@@ -99,7 +102,7 @@ Status* findDomain(Api const& api, Domain** found)
         if (status == nullptr)
         {
             status = addAll<WindowScore, WindowGather, WindowScatter, NmsKeep, MultiLevelRoiAlign, WindowRank,
-                WindowGatherNorm, WindowAttention, WindowScatterAdd>(api, made);
+                WindowGatherNorm, WindowAttention, WindowScatterAdd, PatchEmbed, LabelDecode>(api, made);
         }
         if (status != nullptr)
         {
