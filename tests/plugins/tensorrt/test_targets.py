@@ -76,8 +76,9 @@ def test_jetson_library_has_its_creators(cross_built):
     assert "log 1 WindowScatter: node 'probe': shift is 2, it must be 0 or window_size / 2 = 3" in answers
 
 
-def test_jetson_library_loads_on_jetpack_6(cross_built):
-    library = cross_built[0] / "library" / "plugins" / "libsparsevit_plugins.so"
+@pytest.mark.parametrize("name", ["libsparsevit_plugins.so", "libsparsevit_ort.so"])
+def test_jetson_library_loads_on_jetpack_6(cross_built, name):
+    library = cross_built[0] / "library" / "plugins" / name
     assert "AArch64" in run("readelf", "-h", library).stdout
     symbols = run("aarch64-linux-gnu-objdump", "-T", library).stdout
     versions = {tuple(map(int, version.split("."))) for version in re.findall(r"GLIBC_(\d+\.\d+)", symbols)}
