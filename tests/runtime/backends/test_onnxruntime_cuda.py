@@ -100,9 +100,9 @@ def test_the_ops_are_registered_by_themselves_on_cuda_alone(machine, library):
     assert [providers for providers, _ in machine.session.opened] == [ON_CUDA, [CPU]]
 
 
-def test_a_file_in_half_precision(monkeypatch, exported, library):
+def test_a_file_in_half_precision(monkeypatch, exported):
     machine = Machine(monkeypatch, exported("fp16"))
-    backend = open_backend(machine.model)
+    backend = open_backend(machine.model, options=LoadOptions(plugins=host_ort()))
     assert backend.ops.nodes == read_onnx(machine.model).nodes, str(backend.ops)
     feeds = feeds_of(machine.images(2), machine.keep(0.5))
     found, wanted = (each.run(feeds, ["labels"])["labels"] for each in (backend, machine.reference))
