@@ -268,6 +268,7 @@ class Cuda:
 _TYPES = {
     "tensor(uint8)": ("UINT8", np.uint8),
     "tensor(float)": ("FLOAT", np.float32),
+    "tensor(int32)": ("INT32", np.int32),
     "tensor(int64)": ("INT64", np.int64),
 }
 
