@@ -62,9 +62,9 @@ def test_every_layer_of_a_real_engine_has_a_part(
     profile = {"image": [[1, 60, 88, 3]] * 3, "keep": [[0] * 4, [6, 2, 1, 1], [12, 4, 1, 1]]}
     report = build_engine(path, profile, None if portable else plugin_library, detailed=True)
     layers = logged_layers(report["log"])
-    assert len(layers) > 100
+    assert len(layers) > (100 if portable else 60)
     renamed = [layer for layer in layers if part_of_layer(layer["Name"]) == OTHER]
-    assert len(renamed) > 50  # what a profile says without the inspector
+    assert len(renamed) > (50 if portable else 30)  # what a profile says without the inspector
 
     origins = layer_origins(TRT, engine_with(*texts(layers)))
     unknown = {layer["LayerType"] for layer in layers if layer["Name"] not in origins}
@@ -74,7 +74,8 @@ def test_every_layer_of_a_real_engine_has_a_part(
     if portable:  # bodies are fused with what is around them
         assert {part for fused in parts for part in fused.split("+")} == {*PARTS, "labels"}
     else:
-        assert set(parts) == {*PARTS, "labels"}
+        # The sum behind the attention is one layer with the norm before the MLP.
+        assert set(parts) == {*PARTS, "labels", "attention+mlp"}
         assert (parts["gather"], parts["scatter"]) == (10, 5)  # a block: its share of the order, and its windows
 
 
