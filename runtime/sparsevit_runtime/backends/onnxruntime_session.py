@@ -30,7 +30,7 @@ class SessionSettings:
     """How a session is made.
 
     Attributes:
-        threads: intra-op threads; None for one per physical core.
+        threads: intra-op threads, no more than there are logical cores; None for one per physical core.
         device: ``cpu``, ``cuda``, or None for CUDA when this ONNX Runtime offers it, else the CPU.
         portable: no custom ops.
         plugins: path of the library of custom ops; None for the one that is found.
@@ -107,7 +107,8 @@ def session_options(ort: ModuleType, threads: int | None) -> Any:
     """Options that all sessions have in common."""
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
-    options.intra_op_num_threads = threads or 0
+    # More than there are cores help nobody; and where memory ends before all have begun, ONNX Runtime waits for ever.
+    options.intra_op_num_threads = min(threads, os.cpu_count() or threads) if threads else 0
     options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
     return options
 

@@ -12,7 +12,8 @@ class LoadOptions:
     """Settings of backends; each takes those that concern it.
 
     Attributes:
-        threads: host threads for inference (ONNX Runtime); None for one per physical core.
+        threads: host threads for inference (ONNX Runtime), no more than there are logical cores; None for one per
+            physical core.
         device: ``cpu``, ``cuda``, or None for the best this machine offers.
         batch: smallest, typical and largest batch of an engine that is made of a model file; None for single frames.
         plugins: library of kernels; None for the one that is found. For an engine that is made of a model file, and its

@@ -1,4 +1,5 @@
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def test_only_what_is_asked_for_is_fetched(backend):
     np.testing.assert_array_equal(outputs["labels"], IMAGES[:, 2::4, 2::4, 0] // 32)
     windows = backend.run(feeds_of(IMAGES[:1], np.array([12, 3, 3])), ["windows1", "windows0"])
     assert list(windows) == ["windows1", "windows0"] and sorted(windows["windows0"][0]) == list(range(24))
+
+
+def test_more_threads_than_cores_are_not_started(tmp_path):
+    """Where one cannot begin, as memory is limited, ONNX Runtime waits for ever."""
+    path = tiny.write_model(tmp_path / "tiny.onnx")
+    before = len(os.listdir("/proc/self/task"))
+    backend = OnnxRuntimeBackend(path, threads=1000)
+    started = len(os.listdir("/proc/self/task")) - before
+    backend.close()
+    assert started < os.cpu_count() + 8  # ONNX Runtime has a few of its own
 
 
 def test_runs_from_several_threads_do_not_mix(backend):
