@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import onnxscript
 import torch
@@ -69,6 +70,11 @@ def _(x: Tensor, tokens: Tensor, update: Tensor, bias: Tensor, index: Tensor, wi
     return torch.empty_like(x)
 
 
+def window_attributes(x: Any, window_size: int, shift: int) -> dict[str, int]:
+    """Attributes of a node over the windows of a map, (B, H, W, C) of a trace."""
+    return {"height": x.shape[1], "width": x.shape[2], "window_size": window_size, "shift": shift}
+
+
 def onnx_translations(opset: onnxscript.values.Opset) -> dict[object, Callable]:
     """For `torch.onnx.export`.
 
@@ -76,20 +82,19 @@ def onnx_translations(opset: onnxscript.values.Opset) -> dict[object, Callable]:
         opset: opset of the nodes' domain.
     """
 
-    def window(x, window_size: int, shift: int) -> dict[str, int]:
-        return {"height": x.shape[1], "width": x.shape[2], "window_size": window_size, "shift": shift}
-
     def ranked(x, window_size: int, shift: int):
-        return opset.WindowRank(x, **window(x, window_size, shift))
+        return opset.WindowRank(x, **window_attributes(x, window_size, shift))
 
     def gathered(x, index, scale, bias, window_size: int, shift: int, epsilon: float):
-        return opset.WindowGatherNorm(x, index, scale, bias, epsilon=epsilon, **window(x, window_size, shift))
+        return opset.WindowGatherNorm(
+            x, index, scale, bias, epsilon=epsilon, **window_attributes(x, window_size, shift)
+        )
 
     def attended(qkv, qkv_bias, index, kind, position_bias, heads: int, window_size: int):
         return opset.WindowAttention(qkv, qkv_bias, index, kind, position_bias, heads=heads, window_size=window_size)
 
     def scattered(x, tokens, update, bias, index, window_size: int, shift: int):
-        return opset.WindowScatterAdd(x, tokens, update, bias, index, **window(x, window_size, shift))
+        return opset.WindowScatterAdd(x, tokens, update, bias, index, **window_attributes(x, window_size, shift))
 
     namespace = torch.ops.sparsevit
     return {

@@ -113,13 +113,13 @@ _TOKEN_TABLE = """
 
 _HEADER = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>'
 
-_WINDOW_SCORE = f"""{_HEADER}
+_WINDOW_SCORE = f"""
 WindowScore <height, width, window_size, shift> (x) => (scores) {{
     {_TABLES}
     {_SCORES}
 }}"""
 
-_WINDOW_GATHER = f"""{_HEADER}
+_WINDOW_GATHER = f"""
 WindowGather <height, width, window_size, shift> (x, index) => (windows) {{
     {_TABLES}
     {_ADDRESS}
@@ -143,7 +143,7 @@ WindowGather <height, width, window_size, shift> (x, index) => (windows) {{
     >
 }}"""
 
-_WINDOW_SCATTER = f"""{_HEADER}
+_WINDOW_SCATTER = f"""
 WindowScatter <height, width, window_size, shift> (x, windows, index) => (y) {{
     {_TABLES}
     {_ADDRESS}
@@ -185,10 +185,9 @@ def functions(padded: bool = True) -> list[onnx.FunctionProto]:
         padded: bodies of a block's nodes for maps of any size; else for such alone as need no padding.
     """
     texts = [_WINDOW_SCORE, _WINDOW_GATHER, _WINDOW_SCATTER]
-    others = block_nodes.bodies(_TABLES, _ADDRESS, _SCORES, _TOKEN_TABLE, padded)
-    others += [region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN]
-    texts += [_HEADER + body for body in others]
-    return [onnx.parser.parse_function(text) for text in texts]
+    texts += block_nodes.bodies(_TABLES, _ADDRESS, _SCORES, _TOKEN_TABLE, padded)
+    texts += [region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN]
+    return [function(text) for text in texts]
 
 
 def functions_of(graph: onnx.GraphProto) -> list[onnx.FunctionProto]:

@@ -201,17 +201,14 @@ def onnx_translations() -> dict:
     opset = onnxscript.values.Opset(nodes.DOMAIN, nodes.VERSION)
     standard = onnxscript.values.Opset("", nodes.OPSET)
 
-    def attributes(x, window_size: int, shift: int) -> dict[str, int]:
-        return {"height": x.shape[1], "width": x.shape[2], "window_size": window_size, "shift": shift}
-
     def score(x, window_size: int, shift: int):
-        return opset.WindowScore(x, **attributes(x, window_size, shift))
+        return opset.WindowScore(x, **block_ops.window_attributes(x, window_size, shift))
 
     def gather(x, index, window_size: int, shift: int):
-        return opset.WindowGather(x, index, **attributes(x, window_size, shift))
+        return opset.WindowGather(x, index, **block_ops.window_attributes(x, window_size, shift))
 
     def scatter(x, tokens, index, window_size: int, shift: int):
-        return opset.WindowScatter(x, tokens, index, **attributes(x, window_size, shift))
+        return opset.WindowScatter(x, tokens, index, **block_ops.window_attributes(x, window_size, shift))
 
     def reshaped(x, sizes: Sequence[int]):
         return standard.Reshape(x, standard.Constant(value_ints=list(sizes)))
