@@ -12,16 +12,21 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 # The tests build the plugin library themselves, for one architecture.
 WITHOUT_PLUGINS := --config-settings=cmake.define.SPARSEVIT_PLUGINS=OFF
-# For the Jetson build of the plugins, cross-compiled and loaded under qemu, an RTSP server to be lost and found, and an
-# MQTT broker.
+# For the Jetson build of the plugins, cross-compiled and loaded under qemu, an RTSP server to be lost and found, an MQTT
+# broker, and kernels that are compiled once for all tests that build them.
 APT_PACKAGES := g++-aarch64-linux-gnu qemu-user gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good \
-  gstreamer1.0-plugins-bad python3-gi mosquitto
+  gstreamer1.0-plugins-bad python3-gi mosquitto ccache
+TOOLS := aarch64-linux-gnu-g++ qemu-aarch64 ccache
 RTSP_SERVER = $(wildcard /usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib)
 BROKER = $(wildcard /usr/sbin/mosquitto)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
-# Of the tests that depend on no time; several processes share each file's models.
+# Several processes share each file's models; the tests that depend on time wait most of it.
 WORKERS ?= 2
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# The commands of the environment; modules stay compiled, also where the machine is told not to keep them; and kernels do.
+FOR_TESTS = export PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=; \
+  if command -v ccache >/dev/null; then export CMAKE_CUDA_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache \
+    CCACHE_NOHASHDIR=1 CCACHE_DIR="$(CURDIR)/build/ccache"; fi
 PACKAGES := street runtime exporter training apps
 # TensorRT's headers of 10.14, which kernel-lens brings.
 PACKAGED_HEADERS = "$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("kernel_lens").submodule_search_locations[0])')/include/tensorrt"
@@ -63,8 +68,8 @@ demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activi
 	@echo "== wrote $(OUT)/annotated.mp4, $(OUT)/activity.mp4 and $(OUT)/latency.json"
 
 test: $(VENV)/.test  ## install what the tests need and run all of them
-	@export PATH="$(CURDIR)/$(BIN):$$PATH"; failed=0; \
-	$(BIN)/python -m pytest -m timed --durations=10 || failed=1; \
+	@$(FOR_TESTS); failed=0; \
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m timed --durations=10 || failed=1; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not timed' --durations=20 || failed=$$((failed + 1)); \
 	[ $$failed = 0 ] || echo "== tests failed, see above"; \
 	exit $$failed
@@ -73,7 +78,7 @@ check: $(VENV)/.test  ## the linter, the types and the quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@echo "== types, and the quick tests beside them"
-	@export PATH="$(CURDIR)/$(BIN):$$PATH"; types=$$(mktemp); failed=0; \
+	@$(FOR_TESTS); types=$$(mktemp); failed=0; \
 	$(BIN)/mypy $(PACKAGES:%=-p sparsevit_%) -p sparsevit >"$$types" 2>&1 & mypy=$$!; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow and not timed' tests/test_architecture.py tests/exporter \
 	  tests/plugins/kernels tests/runtime tests/street tests/training --ignore tests/runtime/tensorrt || failed=1; \

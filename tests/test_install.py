@@ -123,7 +123,7 @@ def lowest(requirement: Requirement) -> str:
 
 def test_a_fresh_environment_runs_the_bundled_model(environment):
     """From the source, without torch; where nvcc is, with kernels, which take a minute for each architecture."""
-    environment.install("--config-settings=cmake.define.SPARSEVIT_CUDA_ARCHITECTURES=80", f"{ROOT}[cpu]")
+    environment.install("--config-settings=cmake.define.SPARSEVIT_CUDA_ARCHITECTURES=87", f"{ROOT}[cpu]")
     environment.run(environment.python, "-c", PROBE)
     environment.makes_a_video()
 
