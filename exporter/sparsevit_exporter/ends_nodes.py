@@ -82,15 +82,15 @@ PatchEmbed <height, width, pad_multiple, epsilon> (image, weight, bias, mean, sc
 }}"""
 
 
-def label_decode(pieces: Sequence[tuple[int, int]], rows: int, scale: int, width: int) -> str:
+def label_decode(pieces: Sequence[tuple[int, int]], size: tuple[int, int], scale: int, width: int) -> str:
     """Body of `LabelDecode` for logits of one size.
 
     Args:
         pieces: strips of the labels' rows that it works in (`heads.labels.strips`).
-        rows: h of the logits.
+        size: rows and columns of the logits.
         scale, width: attributes of the node.
     """
-    steps = [_strip(i, first, last, rows, scale, width) for i, (first, last) in enumerate(pieces)]
+    steps = [_strip(i, *piece, size, scale, width) for i, piece in enumerate(pieces)]
     if len(pieces) == 1:
         steps.append("labels = Cast <to: int = 2> (best0)")
     else:  # bytes are made last: TensorRT has them as an output alone
@@ -107,19 +107,30 @@ LabelDecode <scale, height, width> (logits) => (labels) {{
 }}"""
 
 
-def _strip(i: int, first: int, last: int, rows: int, scale: int, width: int) -> str:
+def _strip(i: int, first: int, last: int, size: tuple[int, int], scale: int, width: int) -> str:
     """Statements that give `best{i}`: classes of the labels' rows from `first` to `last`."""
+    rows, columns = size
     top, bottom = (0, rows) if scale == 1 else (max(first // scale - 1, 0), min(-(-last // scale) + 1, rows))
-    near = f"near{i} = Cast <to: int = 1> (logits)"
+    steps, name = [], "logits"
+    if (top, bottom) != (0, rows):
+        steps += [
+            f"rows_from{i} = Constant <value_ints: ints = [{top}]> ()",
+            f"rows_to{i} = Constant <value_ints: ints = [{bottom}]> ()",
+            f"strip{i} = Slice (logits, rows_from{i}, rows_to{i}, row_axis)",
+        ]
+        name = f"strip{i}"
+    steps.append(f"strip32{i} = Cast <to: int = 1> ({name})")
+    name = f"strip32{i}"
     if scale > 1:
-        near = f"""rows_from{i} = Constant <value_ints: ints = [{top}]> ()
-    rows_to{i} = Constant <value_ints: ints = [{bottom}]> ()
-    strip{i} = Slice (logits, rows_from{i}, rows_to{i}, row_axis)
-    strip32{i} = Cast <to: int = 1> (strip{i})
-    near{i} = Resize <mode: string = "linear", coordinate_transformation_mode: string = "half_pixel"> (
-        strip32{i}, , factors)"""
-    return f"""{near}
-    from{i} = Constant <value_ints: ints = [{first - top * scale}, 0]> ()
-    to{i} = Constant <value_ints: ints = [{last - top * scale}, {width}]> ()
-    cropped{i} = Slice (near{i}, from{i}, to{i}, map_axes)
-    best{i} = ArgMax <axis: int = 1, keepdims: int = 0> (cropped{i})"""
+        bilinear = 'mode: string = "linear", coordinate_transformation_mode: string = "half_pixel"'
+        steps.append(f"scaled{i} = Resize <{bilinear}> ({name}, , factors)")
+        name = f"scaled{i}"
+    if (first, last, width) != (top * scale, bottom * scale, columns * scale):
+        steps += [
+            f"from{i} = Constant <value_ints: ints = [{first - top * scale}, 0]> ()",
+            f"to{i} = Constant <value_ints: ints = [{last - top * scale}, {width}]> ()",
+            f"cropped{i} = Slice ({name}, from{i}, to{i}, map_axes)",
+        ]
+        name = f"cropped{i}"
+    steps.append(f"best{i} = ArgMax <axis: int = 1, keepdims: int = 0> ({name})")
+    return "\n    ".join(steps)

@@ -191,16 +191,16 @@ def functions(padded: bool = True) -> list[onnx.FunctionProto]:
 
 
 def functions_of(graph: onnx.GraphProto) -> list[onnx.FunctionProto]:
-    """Portable bodies of the nodes that a graph has."""
+    """Portable bodies of the nodes that a graph has, but for those at its ends (`ends_bodies`)."""
     used = {node.op_type for node in graph.node if node.domain == DOMAIN}
     return [body for body in functions(any(map(_is_padded, graph.node))) if body.name in used]
 
 
 def _is_padded(node: onnx.NodeProto) -> bool:
-    if node.domain != DOMAIN:
-        return False
     sizes = {attribute.name: attribute.i for attribute in node.attribute}
-    return any(sizes[side] % sizes["window_size"] for side in ("height", "width") if side in sizes)
+    if node.domain != DOMAIN or not sizes.keys() >= {*ATTRIBUTES}:
+        return False
+    return any(sizes[side] % sizes["window_size"] for side in ("height", "width"))
 
 
 def register_schemas() -> None:

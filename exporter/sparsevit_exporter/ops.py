@@ -10,7 +10,7 @@ import onnxscript
 import torch
 from torch import Tensor
 
-from . import block_ops, map_ops, nodes, regions, windows
+from . import block_ops, ends_ops, map_ops, nodes, regions, windows
 from .unknown_sizes import unknown_count
 
 
@@ -259,5 +259,6 @@ def onnx_translations() -> dict:
         namespace.nms_keep.default: kept,
         namespace.multi_level_roi_align.default: aligned,
         **block_ops.onnx_translations(opset),
+        **ends_ops.onnx_translations(opset),
         **map_ops.onnx_translations(standard),
     }

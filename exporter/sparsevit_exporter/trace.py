@@ -17,7 +17,7 @@ from sparsevit_runtime.errors import ExportError
 from sparsevit_runtime.windows.geometry import StageGeometry
 from sparsevit_runtime.windows.plan import dense_keep
 
-from . import nodes, ops, unknown_sizes
+from . import ends_bodies, nodes, ops, unknown_sizes
 from .deploy import DeployedModel
 from .naming import name_nodes
 from .weights import EXACT, HALF, name_weights
@@ -42,15 +42,15 @@ def trace(model: DeployedModel, stages: Sequence[StageGeometry]) -> onnx.ModelPr
     proto = _traced(model, stages, in_numbers=True)
     if not unknown_sizes.free(proto):
         proto = _traced(model, stages, in_numbers=False)
+    functions = nodes.functions_of(proto.graph) + ends_bodies.functions_of(proto.graph)
     name_nodes(proto.graph)
     _strip(proto)
     name_weights(proto, model, model.trained_backbone)
-    used = {n.op_type for n in proto.graph.node if n.domain == nodes.DOMAIN}
     del proto.opset_import[:]
     proto.opset_import.append(helper.make_opsetid("", nodes.OPSET))
-    if used:
+    if functions:
         proto.opset_import.append(helper.make_opsetid(nodes.DOMAIN, nodes.VERSION))
-        proto.functions.extend(nodes.functions_of(proto.graph))
+        proto.functions.extend(functions)
     onnx.checker.check_model(proto)
     return proto
 

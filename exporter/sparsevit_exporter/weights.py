@@ -33,6 +33,7 @@ EXACT = "answers."
 _BLOCK = r"(stages\.\d+\.blocks\.\d+)\."
 #: Names within the deployed backbone (patterns), and within the trained one with their fold.
 _BACKBONE = (
+    (r"embed\.byte_projection\.(\w+)", r"patch_embed.projection.\1:bytes"),
     (r"embed\.projection\.(\w+)", r"patch_embed.projection.\1:pixels"),
     (r"embed\.norm\.(\w+)", r"patch_embed.norm.\1"),
     (_BLOCK + r"attention\.norm\.(\w+)", r"\1.norm1.\2"),
@@ -138,10 +139,10 @@ def trained_state(weights: Mapping[str, Tensor], card: ModelCard) -> dict[str, T
                 state[key] = unfold_scale(torch.cat([folded[part] for part in "qkv"]), _heads(key, card))
             case ["kinds"]:
                 state[key] = unfold_bias(folded["kinds"], card.windows.window_size)
-            case ["pixels"]:
+            case [("bytes" | "pixels") as fold]:
                 layer = key.rpartition(".")[0]
                 weight, bias = f"{layer}.weight", f"{layer}.bias"
-                state[weight], state[bias] = _pixels(parts[weight]["pixels"], parts[bias]["pixels"], card)
+                state[weight], state[bias] = _pixels(parts[weight][fold], parts[bias][fold], card, fold)
             case folds:
                 raise KeyError(f"{key} in parts {', '.join(folds)}")
     return state
@@ -152,9 +153,11 @@ def _heads(key: str, card: ModelCard) -> int:
     return card.architecture.num_heads[int(stage[1])] if stage else 1
 
 
-def _pixels(weight: Tensor, bias: Tensor, card: ModelCard) -> tuple[Tensor, Tensor]:
+def _pixels(weight: Tensor, bias: Tensor, card: ModelCard, fold: str) -> tuple[Tensor, Tensor]:
+    """Undoes ``bytes``, which has the mean in the bias, or ``pixels``: of other inputs than a camera's, and of files
+    exported before, in which the mean was subtracted from an image that is padded."""
     if card.input.layout != "camera":
         return from_patches(weight), bias
     multiple = math.lcm(card.input.pad_multiple, PATCH_SIZE)
     padded = any(size % multiple for size in (card.input.height, card.input.width))
-    return unfold_pixels(weight, bias, card.input.mean, card.input.std, centred=padded)
+    return unfold_pixels(weight, bias, card.input.mean, card.input.std, centred=padded and fold == "pixels")

@@ -23,7 +23,7 @@ def test_names_are_unique_tell_the_module_and_stay_the_same_between_exports(grap
     assert not [name for name in names if part_of_layer(name) == OTHER]
     by_name = {node.name: node for node in nodes}
     for name, kind in (
-        ("embed/projection/MatMul", "MatMul"),
+        ("embed/PatchEmbed", "PatchEmbed"),
         ("stages.0/score/WindowRank_1", "WindowRank"),
         ("stages.0/blocks.1/gather/WindowGatherNorm", "WindowGatherNorm"),
         ("stages.1/blocks.0/attention/qkv/MatMul", "MatMul"),
@@ -34,7 +34,7 @@ def test_names_are_unique_tell_the_module_and_stay_the_same_between_exports(grap
         ("stages.0/merge/reduction/MatMul", "MatMul"),
         ("head/maps.1/norm/LayerNormalization", "LayerNormalization"),
         ("head/pyramid/laterals.0.0/Conv", "Conv"),
-        ("labels/ArgMax", "ArgMax"),
+        ("labels/LabelDecode", "LabelDecode"),
     ):
         assert by_name[name].op_type == kind
 

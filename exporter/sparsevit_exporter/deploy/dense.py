@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsevit_runtime.windows.geometry import PATCH_SIZE
 
-from .. import ops
+from .. import ends_ops, ops
 from ..backbone import Block, PatchEmbed, PatchMerging
 from ..folding import as_patches, fold_merge, fold_pixels
 
@@ -40,7 +40,7 @@ class Product(nn.Module):
 
 
 class DeployedPatchEmbed(nn.Module):
-    """Camera bytes to tokens, as one matrix product over 4x4x3 bytes; in float32 (it is small) up to its norm.
+    """An image to tokens, as one matrix product over 4x4x3 values; in float32 (it is small) up to its norm.
 
     Args:
         embed: trained.
@@ -65,26 +65,29 @@ class DeployedPatchEmbed(nn.Module):
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
-        self.camera, self.dtype = camera, dtype
-        self.pads = (-height % pad_multiple, -width % pad_multiple)
+        self.camera, self.dtype, self.pad_multiple = camera, dtype, pad_multiple
         assert embed.projection.bias is not None
         weight, bias = embed.projection.weight.detach(), embed.projection.bias.detach()
-        if camera:
-            # The reference pads the normalised image with zeros, the mean in bytes: where the size needs padding the
-            # mean is subtracted first, otherwise it goes into the bias.
-            weight, bias = fold_pixels(weight, bias, mean, std, centred=any(self.pads))
-            self.register_buffer("mean", torch.tensor(list(mean)[::-1], dtype=torch.float32))  # BGR
-        else:
-            weight = as_patches(weight)
-        self.projection = Product(weight, bias)  # 48 to C
         self.norm = copy.deepcopy(embed.norm)
+        if camera:
+            # The reference pads the normalised image with zeros, which are the mean in bytes.
+            self.byte_projection = Product(*fold_pixels(weight, bias, mean, std, centred=False))  # 48 to C
+            self.register_buffer("mean", torch.tensor(list(mean)[::-1], dtype=torch.float32))  # BGR
+            self.norm.to(dtype)
+        else:
+            self.projection = Product(as_patches(weight), bias)  # 48 to C
+            self.pads = (-height % pad_multiple, -width % pad_multiple)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 BGR, or (B, 3, H, W) float32 normalised -> (B, H/4, W/4, C)."""
-        pixels = image.float() if self.camera else image.permute(0, 2, 3, 1)  # (B, H, W, 3)
+        if self.camera:
+            weight, bias = self.byte_projection.weight, self.byte_projection.bias
+            norm = self.norm
+            return ends_ops.patch_embed(
+                image, weight, bias, self.mean, norm.weight, norm.bias, self.pad_multiple, norm.eps
+            )
+        pixels = image.permute(0, 2, 3, 1)  # (B, H, W, 3)
         if any(self.pads):
-            if self.camera:
-                pixels = pixels - self.mean
             pixels = F.pad(pixels, (0, 0, 0, self.pads[1], 0, self.pads[0]))
         rows, columns = pixels.shape[1] // PATCH_SIZE, pixels.shape[2] // PATCH_SIZE
         patches = ops.reshape(pixels, (0, rows, PATCH_SIZE, columns, PATCH_SIZE, 3)).permute(0, 1, 3, 2, 4, 5)

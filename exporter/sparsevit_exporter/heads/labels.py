@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import ends_ops
+
 #: Numbers that a strip holds at the labels' resolution, at most: 16 MB of float32.
 STRIP = 1 << 22
 
@@ -72,7 +74,9 @@ class LabelDecoder(nn.Module):
         self.scale, self.height, self.width = scale, height, width
 
     def forward(self, logits: Tensor) -> Tensor:
-        """(B, K, h, w) -> (B, height, width) uint8."""
+        """(B, K, h, w) -> (B, height, width) uint8. One node in a trace, whose body works in strips."""
+        if torch.compiler.is_exporting():
+            return ends_ops.label_decode(logits, self.scale, self.height, self.width)
         parts = []
         for first, last in strips(self.height, self.width * logits.shape[1], self.scale):
             parts.append(upsample_rows(logits, self.scale, first, last, self.width).argmax(1))

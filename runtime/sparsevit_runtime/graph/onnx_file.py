@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
 _NODE_INPUT, _NODE_OP_TYPE, _NODE_DOMAIN = 1, 4, 7
 _TENSOR_INT64, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL = 7, 8, 9, 13
 _NODE_ATTRIBUTE, _ATTRIBUTE_TENSOR = 5, 5
-_FUNCTION_NODE, _FUNCTION_DOMAIN = 7, 10
+_FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN = 1, 7, 10
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 
@@ -128,19 +128,27 @@ def read_onnx(path: str | Path) -> OnnxFile:
     return OnnxFile(path, data, about, tuple(sorted(nodes)), tuple(counts), tuple(sorted(weights)), repeats_shapes)
 
 
-def without_functions(data: bytes, domain: str = DOMAIN) -> bytes:
+def without_functions(data: bytes, kept: Collection[str] = (), domain: str = DOMAIN) -> bytes:
     """A serialised model without the model-local functions of `domain`; every other byte stays.
+
+    Args:
+        data: the model.
+        kept: names of those that stay.
+        domain: of those that go.
 
     Raises:
         ValueError: `data` is no protobuf message.
     """
-    kept, start = [], 0
+    pieces, start = [], 0
     for field in fields(data):
-        if field.number == _MODEL_FUNCTIONS and _texts(data, field, _FUNCTION_DOMAIN)[_FUNCTION_DOMAIN] == domain:
-            kept.append(data[start : field.tag])
+        if field.number != _MODEL_FUNCTIONS:
+            continue
+        texts = _texts(data, field, _FUNCTION_NAME, _FUNCTION_DOMAIN)
+        if texts[_FUNCTION_DOMAIN] == domain and texts[_FUNCTION_NAME] not in kept:
+            pieces.append(data[start : field.tag])
             start = field.end
-    kept.append(data[start:])
-    return b"".join(kept)
+    pieces.append(data[start:])
+    return b"".join(pieces)
 
 
 def _weight_file(folder: Path, name: str, model: Path) -> Path:

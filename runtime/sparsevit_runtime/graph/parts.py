@@ -32,6 +32,8 @@ _BY_FUNCTION = {
     "WindowScatterAdd": "scatter",
     "NmsKeep": "head",
     "MultiLevelRoiAlign": "head",
+    "PatchEmbed": "embed",
+    "LabelDecode": "labels",
 }
 #: ONNX Runtime's names of the tensors within an inlined function.
 _INLINED = re.compile(rf"_inlfunc_({'|'.join(_BY_FUNCTION)})(?![A-Za-z])")

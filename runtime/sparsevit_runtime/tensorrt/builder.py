@@ -16,8 +16,9 @@ from typing import Any
 
 from .. import child_process
 from ..dependencies import missing, require
-from ..errors import BuildError, SinkError
+from ..errors import BuildError, ModelError, SinkError
 from ..files import write_atomic
+from ..graph.branches import without_conditions
 from ..graph.onnx_file import OnnxFile, read_onnx, without_functions
 from ..progress import SILENT, Progress
 from .cache import TimingCache, engine_file, reasons_to_build, record_plugins, sole_builder
@@ -26,7 +27,7 @@ from .device import Gpu, find_gpu, workspace_bytes
 from .engine_card import NO_GPU, EngineCard, Inputs, changes, read_sidecar, sha256, sidecar_path
 from .limits import check_topk
 from .messages import Built, Request
-from .plugin_library import PluginLibrary, find_plugins
+from .plugin_library import WITHOUT_PLUGIN, PluginLibrary, find_plugins
 from .profile import make_profile
 
 _MIB = 1 << 20
@@ -152,7 +153,7 @@ def _prepare(model: str | Path, options: BuildOptions) -> _Job:
     flavour, version = trt.__name__, trt.__version__
     if options.timing_cache is not None and not has_timing_cache(flavour):
         raise BuildError(f"{flavour} keeps no timing cache; leave {options.timing_cache} out")
-    plugins = None if options.portable or not file.nodes else find_plugins(options.plugins)
+    plugins = None if options.portable or not _plugin_nodes(file) else find_plugins(options.plugins)
     if plugins is not None:
         plugins.check_version(flavour, version)
     gpu = find_gpu()
@@ -167,6 +168,21 @@ def _prepare(model: str | Path, options: BuildOptions) -> _Job:
         profile=profile,
     )
     return _Job(file, inputs, plugins, gpu, options)
+
+
+def _plugin_nodes(file: OnnxFile) -> list[str]:
+    """Types of a file's nodes that take plugins; the others' functions stay in the graph."""
+    return [node for node in file.nodes if node not in WITHOUT_PLUGIN]
+
+
+def _graph(file: OnnxFile, portable: bool) -> bytes:
+    """What TensorRT is given of a file: functions of its nodes, or their names for plugins to take."""
+    if not portable:
+        return without_functions(file.data, WITHOUT_PLUGIN)
+    try:
+        return without_conditions(file.data)
+    except ValueError as error:
+        raise ModelError(f"the functions of {file.path} do not fit its nodes ({error}); export it again") from error
 
 
 def _up_to_date(job: _Job, engine: Path) -> BuildReport:
@@ -218,7 +234,7 @@ def _build(job: _Job, engine: Path, progress: Progress, reasons: list[str]) -> B
         folder = Path(name)
         graph, built_file = folder / "model.onnx", folder / "engine"
         times_before, times_after = folder / "times", folder / "new-times"
-        graph.write_bytes(file.data if options.portable else without_functions(file.data))
+        graph.write_bytes(_graph(file, options.portable))
         cache = _timing_cache(job)
         if cache is not None:
             times_before.write_bytes(cache.read())
@@ -227,7 +243,7 @@ def _build(job: _Job, engine: Path, progress: Progress, reasons: list[str]) -> B
             model=str(graph),
             source=str(file.path.absolute()),
             plugins=None if plugins is None else str(plugins.path),
-            nodes=list(file.nodes),
+            nodes=_plugin_nodes(file),
             precision=file.card.precision,
             tf32=options.tf32,
             in_place=inputs.in_place,

@@ -7,8 +7,9 @@ from onnx import helper, numpy_helper
 
 from exports import half_segmenter
 from external_weights import split_weights
-from sparsevit_exporter import ExportOptions, SparseViT, export, load_checkpoint
+from sparsevit_exporter import ExportOptions, SparseViT, export, folding, load_checkpoint
 from sparsevit_exporter.card_file import record_metrics
+from sparsevit_exporter.weights import trained_state
 from sparsevit_runtime.card import CARD_KEY, MetricCard, ModelCard
 from sparsevit_runtime.errors import CheckpointError
 from sparsevit_runtime.model import bundled_models
@@ -20,7 +21,8 @@ def test_the_file_calls_its_weights_as_the_network_does(tmp_path_factory):
     state = exported.network.state_dict()
     floats = {w.name: w for w in onnx.load(exported.path).graph.initializer if w.data_type in (1, 10)}
     names = {name.removesuffix("/half") for name in floats}
-    keys = {name.partition(":")[0] for name in names if not name.startswith("val_")}  # constants, such as scales
+    constants = {name for name in names if name.startswith("val_")} | {"backbone.embed.mean"}  # scales, say, and pixels
+    keys = {name.partition(":")[0] for name in names - constants}
     assert keys <= state.keys()
     norms = {name for name in state if "running_" in name or name.endswith(("_tracked", "_index"))}
     folded = {f"{name.rpartition('.')[0]}.weight" for name in norms if "running_mean" in name}
@@ -41,6 +43,20 @@ def test_weights_that_are_equal_come_back_each(tmp_path):
     read = load_checkpoint(tmp_path / "m.onnx").network.state_dict()
     for name, tensor in net.state_dict().items():
         torch.testing.assert_close(read[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "padded"), [(96, False), (98, True)])
+@pytest.mark.parametrize("fold", ["bytes", "pixels"])
+def test_pixels_come_back_from_files_of_today_and_of_before(bundled, height, padded, fold):
+    """Those of before had the mean in the bias only where the image is not padded."""
+    card = ModelCard.from_json(next(p.value for p in bundled.metadata_props if p.key == CARD_KEY))
+    card = card.model_copy(update={"input": card.input.model_copy(update={"height": height})})
+    weight, bias = torch.randn(8, 3, 4, 4), torch.randn(8)
+    centred = padded and fold == "pixels"
+    folded, shift = folding.fold_pixels(weight, bias, card.input.mean, card.input.std, centred)
+    name = "backbone.patch_embed.projection"
+    state = trained_state({f"{name}.weight:{fold}": folded.t(), f"{name}.bias:{fold}": shift}, card)
+    torch.testing.assert_close(state, {f"{name}.weight": weight, f"{name}.bias": bias})
 
 
 def test_a_bundled_model_by_its_name():

@@ -93,7 +93,7 @@ def test_the_all_mlp_head_is_exported_and_comes_back(all_mlp):
     nodes = onnx.load(all_mlp.path).graph.node
     assert not {n.op_type for n in nodes} & {"Shape", "Size", "Concat", "Range", "ConstantOfShape", "Expand"}
     parts = {part_of_layer(n.name) for n in nodes if n.op_type in ("Conv", "BatchNormalization")}
-    assert parts == {"head"} and {part_of_layer(n.name) for n in nodes if n.op_type == "ArgMax"} == {"labels"}
+    assert parts == {"head"} and {part_of_layer(n.name) for n in nodes if n.op_type == "LabelDecode"} == {"labels"}
 
 
 def test_a_training_checkpoint_of_the_all_mlp_head_is_loaded(tmp_path):

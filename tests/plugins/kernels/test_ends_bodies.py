@@ -57,7 +57,7 @@ def test_decoding(library, tmp_path, scale):
     logits = random_tensor(np.random.default_rng(scale), (2, 5, 7, 6), "float16")
     labels = check_decode(library, HostBuffer, case, 0, given=logits)
     _, height, width = case.output_shape
-    body = ends_nodes.label_decode([(0, height)], 7, scale, width)
+    body = ends_nodes.label_decode([(0, height)], (7, 6), scale, width)
     attributes = {"scale": scale, "height": height, "width": width}
     found = answer(tmp_path, "LabelDecode", body, {"logits": logits}, ("labels", TensorProto.UINT8), **attributes)
     assert found.shape == labels.shape and found.dtype == np.uint8

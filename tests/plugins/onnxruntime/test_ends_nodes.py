@@ -56,7 +56,7 @@ def test_camera_bytes_to_tokens(library, element, limit):
 
 
 def decoding(element: str, scale: int, height: int, width: int, rows: int) -> bytes:
-    body = ends_nodes.label_decode([(0, height)], rows, scale, width)
+    body = ends_nodes.label_decode([(0, height)], (rows, -(-width // scale)), scale, width)
     sizes = {"scale": scale, "height": height, "width": width}
     return model("LabelDecode", body, {"logits": TYPES[element]}, onnx.TensorProto.UINT8, **sizes)
 

@@ -36,6 +36,7 @@ def main() -> None:
         layers = [network.get_layer(i) for i in range(network.num_layers)]
         plugins = [layer for layer in layers if layer.type == trt.LayerType.PLUGIN_V3]
         report["plugins"] = [str(layer.name) for layer in plugins]
+        report["conditions"] = sum(layer.type == trt.LayerType.CONDITION for layer in layers)
         report["types"] = {layer.name: layer.get_output(0).dtype.name for layer in plugins}
         config = builder.create_builder_config()
         if request.get("aliased"):

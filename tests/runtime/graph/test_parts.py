@@ -67,11 +67,13 @@ def test_optimisers_nodes_take_the_part_of_what_they_were_made_from():
         Node("Mul", ("t",), ("_if_then_branch__inlfunc_WindowGatherNorm_token_1_masked_tokens",), "Mul_8"),
         Node("Add", ("t",), ("_inlfunc_WindowScatterAdd_token_3_summed",), "Add_8"),
         Node("Add", ("t",), ("_inlfunc_WindowScatterer_token_3_summed",), "Add_9"),
+        Node("MatMul", ("p", "w"), ("_inlfunc_PatchEmbed_token_4_product",), "MatMul_10"),
+        Node("ArgMax", ("l",), ("_inlfunc_LabelDecode_token_5_best0",), "ArgMax_11"),
     ]
     assert parts_of_nodes(nodes) == [
         *["gather"] * 4,
         *("mlp", "mlp+merge", "mlp+merge", OTHER, "head", "head"),
-        *("attention", "score", "gather", "scatter", OTHER),
+        *("attention", "score", "gather", "scatter", OTHER, "embed", "labels"),
     ]
 
 
@@ -120,7 +122,8 @@ def test_every_node_of_an_exported_graph_says_the_part_its_module_is(exported):
     assert count["Erf", "mlp"] == count["LayerNormalization", "mlp"] == blocks
     assert count["MatMul", "mlp"] == 2 * blocks
     assert count["MatMul", "merge"] == count["LayerNormalization", "merge"] == len(depths) - 1
-    assert count["MatMul", "embed"] == count["LayerNormalization", "embed"] == 1
+    assert count["PatchEmbed", "embed"] == 1
+    assert count["LabelDecode", "labels"] == ("labels" in parts)
     assert not {part for kind, part in count if kind == "Conv"} - {"head"}
     # What a dense block does to the whole map, and nothing else of it, is its gather or its scatter.
     dense = [node for node in nodes if node.name.startswith("stages.1/blocks.0/")] if exported.stem == "fixed" else []

@@ -21,6 +21,7 @@ from sparsevit_runtime.graph.parts import PARTS, part_of_layer
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine, read_sidecar
 from sparsevit_runtime.tensorrt.capabilities import launch_environment
 from sparsevit_runtime.tensorrt.device import find_gpu
+from sparsevit_runtime.tensorrt.plugin_library import PLUGIN_NAMES
 from told import Told
 
 RTX = BuildOptions(flavour="tensorrt_rtx")
@@ -50,7 +51,7 @@ def test_build_reuse_and_rebuild(rtx, exported, plugin_library, tmp_path):
     gpu = find_gpu()
     assert (card.inputs.gpu == "none") == (gpu is None)
     assert card.precision_checked == ("network" if gpu is None else "engine")
-    nodes = [node for node in onnx.load(exported()).graph.node if node.domain == "sparsevit"]
+    nodes = [node for node in onnx.load(exported()).graph.node if node.op_type in PLUGIN_NAMES]
     assert card.plugin_layers == len(nodes) >= 10
     assert set(card.arithmetic) == {"FLOAT"} and "tensorrt=" in card.plugins_built_for
     assert card.inputs.in_place and card.in_place_scatters == 4
@@ -97,7 +98,7 @@ def test_portable_needs_no_plugin(rtx, exported, tmp_path, monkeypatch):
 
 def test_parser_errors_name_the_nodes(rtx, exported, tmp_path):
     bare = altered(exported(), tmp_path / "bare.onnx", lambda model, card: model.ClearField("functions"))
-    with pytest.raises(BuildError, match=r"cannot parse .*bare.onnx: WindowRank '.+': .*Plugin not found.*\d+ more"):
+    with pytest.raises(BuildError, match=r"cannot parse .*bare.onnx: PatchEmbed '.+': .*Plugin not found.*\d+ more"):
         build_engine(bare, tmp_path / "m.engine", PORTABLE)
     assert os.listdir(tmp_path) == ["bare.onnx"]
 
@@ -119,7 +120,8 @@ def test_a_card_that_does_not_fit_the_graph_is_refused(rtx, exported, tmp_path):
     def one_half(model, card):
         """Half precision for the product that an fp16 export leaves in float, and nothing else."""
         half(model, card)
-        graph, i = model.graph, next(i for i, n in enumerate(model.graph.node) if n.op_type == "MatMul")
+        graph = next(f for f in model.functions if f.name == "PatchEmbed")
+        i = next(i for i, n in enumerate(graph.node) if n.op_type == "MatMul")
         product = graph.node[i]
         for name in product.input:
             graph.node.insert(i, onnx.helper.make_node("Cast", [name], [f"{name}_half"], to=onnx.TensorProto.FLOAT16))

@@ -14,9 +14,11 @@ from types import SimpleNamespace
 import pytest
 
 from plugins.conftest import build_engine  # noqa: F401 - a fixture
+from sparsevit_runtime.graph.branches import without_conditions
 from sparsevit_runtime.graph.onnx_file import without_functions
 from sparsevit_runtime.graph.parts import OTHER, PARTS, part_of_layer
 from sparsevit_runtime.tensorrt.layer_names import layer_origins
+from sparsevit_runtime.tensorrt.plugin_library import WITHOUT_PLUGIN
 
 TRT = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON="json"))
 LOGGED = re.compile(r"^Name: (?P<Name>.+?), LayerType: (?P<LayerType>\w+), .*Metadata: (?P<Metadata>.*)$", re.MULTILINE)
@@ -55,12 +57,11 @@ def test_every_layer_of_a_real_engine_has_a_part(
     tmp_path,
     portable,
 ):
-    path = exported()
-    if not portable:
-        path = tmp_path / "without_functions.onnx"
-        path.write_bytes(without_functions(exported().read_bytes()))
+    path, data = tmp_path / "m.onnx", exported().read_bytes()
+    path.write_bytes(without_conditions(data) if portable else without_functions(data, WITHOUT_PLUGIN))
     profile = {"image": [[1, 60, 88, 3]] * 3, "keep": [[0] * 4, [6, 2, 1, 1], [12, 4, 1, 1]]}
     report = build_engine(path, profile, None if portable else plugin_library, detailed=True)
+    assert report["conditions"] == 0
     layers = logged_layers(report["log"])
     assert len(layers) > (100 if portable else 60)
     renamed = [layer for layer in layers if part_of_layer(layer["Name"]) == OTHER]

@@ -17,6 +17,7 @@ from networks import randomize
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.model import find_model
 from sparsevit_runtime.tensorrt import BuildOptions, BuildReport, build_engine
+from sparsevit_runtime.tensorrt.plugin_library import PLUGIN_NAMES
 from sparsevit_runtime.windows.plan import dense_keep
 
 pytestmark = pytest.mark.slow
@@ -58,7 +59,7 @@ FUSED, MOVED = 3, 2
 def check(report: BuildReport, model: Path, portable: bool, smallest: int, per_block: int = FUSED) -> None:
     """Every window node is a plugin, or none is; any sparsity and both batch sizes run in the one engine."""
     card, keep = report.card, report.card.inputs.profile["keep"]
-    nodes = [node for node in onnx.load(model).graph.node if node.domain == "sparsevit"]
+    nodes = [node for node in onnx.load(model).graph.node if node.op_type in PLUGIN_NAMES]
     assert len(nodes) == per_block * 12 + 2 * 4  # and a score or a rank per stage and shift
     assert card.plugin_layers == (0 if portable else len(nodes))
     # All but the first of each stage, whose map is scored for the shifted windows as well.
@@ -81,7 +82,7 @@ def test_mask2former(build, tmp_path_factory, precision, make):
     model = make(tmp_path_factory).path
     card = build(model, portable=False).card
     assert card.inputs.precision == precision
-    windows = [node for node in onnx.load(model).graph.node if node.domain == "sparsevit"]
+    windows = [node for node in onnx.load(model).graph.node if node.op_type in PLUGIN_NAMES]
     assert card.plugin_layers == len(windows) > 0
 
 
