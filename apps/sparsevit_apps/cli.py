@@ -20,7 +20,7 @@ from sparsevit_runtime.dependencies import explain
 from sparsevit_runtime.errors import SparseViTError
 from sparsevit_runtime.texts import printable, shown
 
-from .commands import adapt, build, check, doctor, eval, export, inspect, profile, run, search, serve
+from .commands import adapt, build, check, doctor, eval, export, half, inspect, profile, run, search, serve
 from .exit_codes import ERROR, code_of
 from .signals import exit_code, stop_on_signals
 from .streams import fill_standard_streams, let_go_of_stdout
@@ -91,6 +91,7 @@ app.command(name="profile")(profile.profile)
 app.command(name="check")(check.check)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="export")(export.export)
+app.command(name="half")(half.half)
 app.command(name="build")(build.build)
 app.command(name="eval")(eval.evaluate)
 app.command(name="adapt")(adapt.adapt)

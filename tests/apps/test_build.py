@@ -76,3 +76,12 @@ def test_a_file_that_is_no_model(sparsevit, tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"text")
     said = sparsevit("build", tmp_path / "m.onnx", "-o", tmp_path / "m.engine")
     assert said.code == 1 and "is not an ONNX model" in said.err
+
+
+def test_half_precision_is_made_of_a_model_that_has_products_to_round(sparsevit, tiny_model, tmp_path):
+    model = tiny_model("tiny", layout="normalized")
+    said = sparsevit("half", model, "-o", tmp_path / "half.engine")
+    assert said.code == 2 and "a model is an .onnx file" in said.err
+    said = sparsevit("half", model, "-o", tmp_path / "half.onnx")
+    assert said.code == 1 and "cannot be converted to half precision (it has no product)" in said.err
+    assert [path.suffix for path in tmp_path.iterdir()] == [".onnx"] and not (tmp_path / "half.onnx").exists()

@@ -100,6 +100,8 @@ def build(
         return
     stdout().print(_table(report))
     say(f"wrote {output} and {output.name}.json; built because {'; '.join(report.reasons)}")
+    if report.card.inputs.precision == "fp32" and not tf32:
+        say(f"it computes in float32, without tensor cores; `sparsevit half {model}` makes the model of half precision")
 
 
 def _parse_batch(text: str) -> tuple[int, int, int]:

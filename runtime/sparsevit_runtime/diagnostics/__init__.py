@@ -29,6 +29,7 @@ _HOME = {
     "inspect_engine": "inspection",
     "InspectReport": "inspection",
     "optimised_nodes": "optimised",
+    "write_half": "halving",
     "find_meter": "energy",
     "read_machine": "machine",
     "MachineInfo": "machine",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .comparing import ComparisonReport as ComparisonReport
     from .comparing import compare as compare
     from .energy import find_meter as find_meter
+    from .halving import write_half as write_half
     from .inspection import InspectReport as InspectReport
     from .inspection import inspect as inspect
     from .inspection import inspect_engine as inspect_engine

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..card import CARD_KEY, ModelCard
 from ..errors import CardError, ModelError
-from .wire import BYTES, VARINT, Field, fields, varint
+from .wire import BYTES, VARINT, Field, fields, message, varint
 
 #: Domain of this project's nodes and of the functions that stand for them.
 DOMAIN = "sparsevit"
@@ -149,6 +149,18 @@ def without_functions(data: bytes, kept: Collection[str] = (), domain: str = DOM
             start = field.end
     pieces.append(data[start:])
     return b"".join(pieces)
+
+
+def with_card(data: bytes, card: ModelCard) -> bytes:
+    """A serialised model with another card; every other byte stays. Raises ValueError when it is no model."""
+    pieces = [
+        data[field.tag : field.end]
+        for field in fields(data)
+        if field.number != _MODEL_METADATA
+        or _strings(data, field, _ENTRY_KEY, _ENTRY_VALUE)[_ENTRY_KEY] != CARD_KEY.encode()
+    ]
+    entry = message(_ENTRY_KEY, CARD_KEY.encode()) + message(_ENTRY_VALUE, card.to_json().encode())
+    return b"".join([*pieces, message(_MODEL_METADATA, entry)])
 
 
 def _weight_file(folder: Path, name: str, model: Path) -> Path:

@@ -16,6 +16,7 @@ import onnx
 import pytest
 
 from sparsevit_runtime.card import CARD_KEY
+from sparsevit_runtime.diagnostics import write_half
 from sparsevit_runtime.errors import BuildError, MissingDependencyError, ModelError, SinkError
 from sparsevit_runtime.graph.parts import PARTS, part_of_layer
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine, read_sidecar
@@ -84,6 +85,14 @@ def test_build_reuse_and_rebuild(rtx, exported, plugin_library, tmp_path):
 def test_fp16(rtx, exported, plugin_library, tmp_path):
     card = build_engine(exported("fp16"), tmp_path / "m.engine", replace(RTX, plugins=plugin_library)).card
     assert card.inputs.precision == "fp16" and card.arithmetic["HALF"] > 20 and card.plugin_layers >= 10
+
+
+@pytest.mark.slow
+def test_half_precision_made_of_an_fp32_file(rtx, exported, plugin_library, tmp_path):
+    assert write_half(exported(), tmp_path / "half.onnx").agrees
+    card = build_engine(tmp_path / "half.onnx", tmp_path / "m.engine", replace(RTX, plugins=plugin_library)).card
+    assert card.inputs.precision == "fp16" and card.arithmetic["FLOAT"] == 1 and card.arithmetic["HALF"] > 20
+    assert card.plugin_layers >= 10
 
 
 def test_portable_needs_no_plugin(rtx, exported, tmp_path, monkeypatch):
