@@ -55,8 +55,14 @@ def lasts_s(every_s: float) -> float:
 class Peers:
     """The cameras and viewers, in a process of their own."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("live_soak_peers.py")), str(FPS)]
+    def __init__(self, fps: float = FPS, size_wh: tuple[int, int] | None = None) -> None:
+        """
+        Args:
+            fps: pictures per second of each camera.
+            size_wh: their width and height in pixels; None for two small sizes, which `resize` changes between.
+        """
+        size = [] if size_wh is None else ["{}x{}".format(*size_wh)]
+        command = [sys.executable, str(Path(__file__).with_name("live_soak_peers.py")), str(fps), *size]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.ports: dict[str, int] = json.loads(self._line())
 

@@ -1,7 +1,10 @@
-"""The world around a session, for `live_soak.py`, in a process of its own: two cameras over http and their viewers.
+"""The world around a session, for `live_soak.py` and `live_throughput.py`, in a process of its own: two cameras over
+http and their viewers.
 
-Takes lines on stdin, `stall a 4`, `lose b 3`, `resize a`, `view URL`, `deaf URL 12`, `quit`; says the cameras' ports in
-a JSON line at the start, and what was sent and seen in another at the end.
+    python benchmarks/live_soak_peers.py FPS [WIDTHxHEIGHT]
+
+Takes lines on stdin, `stall a 4`, `lose b 3`, `resize a`, `view URL`, `leave`, `deaf URL 12`, `quit`; says the cameras'
+ports in a JSON line at the start, and what was sent and seen in another at the end.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -36,13 +40,13 @@ class Camera(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, seed: int, fps: float, phase: float) -> None:
+    def __init__(self, seed: int, fps: float, phase: float, sizes_wh: Sequence[tuple[int, int]] = SIZES_WH) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.sent = 0
         self._period_s, self._phase = 1 / fps, phase
         self._stalled_until = self._lost_until = 0.0
         self._size = 0
-        self._pictures = [_render(size_wh, seed) for size_wh in SIZES_WH]
+        self._pictures = [_render(size_wh, seed) for size_wh in sizes_wh]
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def stall(self, seconds: float) -> None:
@@ -52,7 +56,7 @@ class Camera(ThreadingHTTPServer):
         self._lost_until = time.monotonic() + seconds
 
     def resize(self) -> None:
-        self._size = 1 - self._size
+        self._size = (self._size + 1) % len(self._pictures)
 
     def send(self, request: BaseHTTPRequestHandler) -> None:
         if time.monotonic() < self._lost_until:
@@ -98,21 +102,32 @@ class Viewers:
     def __init__(self) -> None:
         self.seen = 0
         self.cut = 0
+        self._lines: set[socket.socket] = set()
+        self._stay = threading.Event()
 
     def view(self, url: str) -> None:
+        self._stay.set()
         threading.Thread(target=self._view, args=(url,), daemon=True).start()
+
+    def leave(self) -> None:
+        """Nobody looks any more."""
+        self._stay.clear()
+        for line in list(self._lines):
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
 
     def deaf(self, url: str, seconds: float) -> None:
         threading.Thread(target=self._deaf, args=(url, seconds), daemon=True).start()
 
     def _view(self, url: str) -> None:
-        while True:
-            try:
-                with _ask(url) as line:
+        while self._stay.is_set():
+            with suppress(OSError), _ask(url) as line:
+                self._lines.add(line)
+                try:
                     while data := line.recv(1 << 16):
                         self.seen += data.count(b"Content-Type: image/jpeg")
-            except OSError:
-                pass
+                finally:
+                    self._lines.discard(line)
             time.sleep(0.5)
 
     def _deaf(self, url: str, seconds: float) -> None:
@@ -140,15 +155,20 @@ def _ask(url: str) -> socket.socket:
 
 
 def main() -> None:
-    fps = float(sys.argv[1])
-    cameras = {name: Camera(seed, fps, phase) for name, seed, phase in (("a", 0, 0.0), ("b", 3, 0.5))}
+    fps, sizes_wh = float(sys.argv[1]), SIZES_WH
+    if len(sys.argv) > 2:
+        width, height = map(int, sys.argv[2].split("x"))
+        sizes_wh = ((width, height),)
+    cameras = {name: Camera(seed, fps, phase, sizes_wh) for name, seed, phase in (("a", 0, 0.0), ("b", 3, 0.5))}
     viewers = Viewers()
     print(json.dumps({name: camera.server_port for name, camera in cameras.items()}), flush=True)
     for line in sys.stdin:
         word, *rest = line.split()
         if word == "quit":
             break
-        if word in ("view", "deaf"):
+        if word == "leave":
+            viewers.leave()
+        elif word in ("view", "deaf"):
             getattr(viewers, word)(*(float(each) if each[0].isdigit() else each for each in rest))
         else:
             getattr(cameras[rest[0]], word)(*map(float, rest[1:]))

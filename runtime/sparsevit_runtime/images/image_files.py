@@ -16,7 +16,7 @@ _JPEG_END = 0xD9
 _DEEP = (_PNG, b"II*\0", b"MM\0*", b"P5", b"P6")
 _TWELVE_BITS = 2**12
 #: Where a scan's data ends: at any marker but the zero of an escaped byte and the restarts.
-_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def read_image(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..tasks import Result
 from ..tracking import Follower
 from .channel import Channel, Closed
-from .delivery import Delivery, Draw
+from .delivery import Drawing
 from .inference import Answer
 from .metrics import Rate
 from .outlet import Outlet
@@ -31,7 +31,7 @@ class Decoding:
         runner: Runner,
         answers: Channel[Answer],
         outlets: Sequence[Outlet],
-        draw: Draw,
+        drawing: Drawing,
         on_end: Callable[[Exception | None], None],
         on_cost: Callable[[Request, float, float], None],
         follower: Follower | None = None,
@@ -41,7 +41,7 @@ class Decoding:
             runner: runner of the model.
             answers: answers of the backend.
             outlets: take every result.
-            draw: draws the picture of a result, once asked for.
+            drawing: makes deliveries of results, whose pictures are drawn once asked for.
             on_end: called in this thread at the end, with the error if there was one.
             on_cost: called in this thread with what a frame was asked for, its latency and its inference time, ms.
             follower: follows the objects of every source; None where nothing is tracked.
@@ -49,7 +49,7 @@ class Decoding:
         self._runner = runner
         self._answers = answers
         self._outlets = outlets
-        self._draw = draw
+        self._drawing = drawing
         self._on_end = on_end
         self._on_cost = on_cost
         self._follower = follower
@@ -67,7 +67,7 @@ class Decoding:
         failure = None
         try:
             while True:
-                delivery = Delivery(self._decode(self._answers.get()), self._draw)
+                delivery = self._drawing.deliver(self._decode(self._answers.get()))
                 for outlet in self._outlets:
                     outlet.put(delivery)
         except Closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -46,3 +47,54 @@ class Delivery:
                     )
                 self._picture = self._draw(image, self.result)
             return self._picture
+
+
+class Drawing:
+    """Draws the pictures of a session's results, each once, whoever asks for it: an outlet, or a page by the session.
+
+    Threads: safe from any thread.
+    """
+
+    def __init__(self, draw: Draw, activity: bool) -> None:
+        """
+        Args:
+            draw: draws a picture.
+            activity: whether pictures show the windows that were computed, of results that tell them.
+        """
+        self._draw, self._activity = draw, activity
+        self._newest: dict[str, Delivery] = {}
+
+    def deliver(self, result: Result) -> Delivery:
+        """A result on its way."""
+        delivery = Delivery(result, self._drawn)
+        self._newest[result.source] = delivery
+        return delivery
+
+    def draw(self, image: np.ndarray, result: Result) -> np.ndarray:
+        """The picture of a frame and its result; that of an outlet where it has one.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            result: result of that frame.
+
+        Returns:
+            (H, W, 3) uint8 BGR, to be read only.
+        """
+        newest = self._newest.get(result.source)
+        if newest is not None and image is newest.result.image and self._shows_the_same(result, newest.result):
+            return newest.picture()
+        return self._drawn(image, result)
+
+    def forget(self) -> None:
+        """Lets go of all pictures."""
+        self._newest.clear()
+
+    def _drawn(self, image: np.ndarray, result: Result) -> np.ndarray:
+        return self._draw(
+            image, result if self._activity or result.activity is None else replace(result, activity=None)
+        )
+
+    def _shows_the_same(self, one: Result, other: Result) -> bool:
+        """Whether two results are the same but for windows that are not shown."""
+        names = {field.name for field in fields(other)} - (set() if self._activity else {"activity"})
+        return type(one) is type(other) and all(getattr(one, name) is getattr(other, name) for name in names)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments import as_whole
 from .capture import PreparedFrame
 from .channel import Channel, Closed
 from .scheduler import Scheduler
@@ -201,6 +202,27 @@ class Inference:
                 for left in frames[sample:]:
                     left.drop()
                 raise
+
+
+def most_together(runner: Runner, batch: int | None, sources: int) -> int:
+    """Frames of one run at most.
+
+    Args:
+        runner: runner of the model.
+        batch: most that is wanted; None for one of each source on a GPU, and for one on a CPU, where a batch takes as
+            long as its frames one by one.
+        sources: number of sources.
+
+    Raises:
+        ArgumentError: a batch below 1.
+    """
+    backend = runner.backend
+    if batch is None:
+        wanted = 1 if backend.device.kind == "cpu" else sources
+    else:
+        wanted = as_whole(batch, "batch", 1, 2**16)
+    most = backend.batches[1]
+    return wanted if most is None else min(wanted, most)
 
 
 def _images(frames: list[PreparedFrame]) -> np.ndarray | None:

@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,22 +14,23 @@ import numpy as np
 
 from ..arguments import as_kind, as_number, as_whole
 from ..draw import draw_result
-from ..errors import SessionError, SourceError
+from ..errors import SessionError
 from ..runner import DEFAULT_THRESHOLD, Runner, check_share
 from ..tasks import Result
 from ..tracking import Follower, Tracking, tracking_of
 from ..windows.level import Level
 from ..windows.plan import PlanLike
-from .capture import Capture, PreparedFrame
+from .capture import PreparedFrame
+from .captures import Captures
 from .channel import Channel
 from .decoding import Decoding
-from .delivery import Draw
-from .driver import close_quietly
-from .feeds import SourceLike, open_feed
+from .delivery import Draw, Drawing
+from .feeds import SourceLike
 from .governor import Governor
-from .inference import Answer, Inference
-from .metrics import OutletMetrics, SessionMetrics
+from .inference import Answer, Inference, most_together
+from .metrics import SessionMetrics
 from .outlet import Outlet
+from .outlets import Outlets
 from .reconnect import Reconnect
 from .recorder import Recorder
 from .requests import Requests
@@ -116,9 +116,7 @@ class Session:
             SourceError, FrameError: a source cannot be opened, or is none.
         """
         runner = as_kind(runner, Runner, "runner is that of a model (`model.runner`)")
-        outlets = as_kind(outlets, (list, tuple), "outlets is a list of `Outlet`")
-        for outlet in outlets:
-            as_kind(outlet, Outlet, "outlets is a list of `Outlet`")
+        self._outlets = Outlets(outlets)
         if reconnect is not None:
             as_kind(reconnect, Reconnect, "reconnect is a `Reconnect`")
         for name, most in (("limit", limit), ("limit_each", limit_each)):
@@ -130,17 +128,17 @@ class Session:
         follower = None if tracking is None else Follower(tracking, runner, check_share("threshold", threshold))
         least = threshold if follower is None else follower.threshold
         self._requests = Requests(runner, level, governor, activity, least)
-        self._draws_activity, self._draw = activity, draw
-        self._outlets = tuple(outlets)
-        self.recorder = Recorder.of(self._outlets)
+        self._drawing = Drawing(draw, activity)
+        self.recorder = Recorder.of(self._outlets.all)
         self._scheduler: Scheduler[PreparedFrame] = Scheduler(limit, limit_each=limit_each)
         self._answers: Channel[Answer] = Channel(0)
-        self._captures = self._open(sources, reconnect)
+        most = most_together(runner, batch, len(sources) if isinstance(sources, Mapping) else 1)
+        self._captures = Captures(sources, reconnect, runner, self._scheduler)
         self._inference = Inference(
-            runner, self._scheduler, self._answers, lambda: self._requests.current, oldest_s, self._most(batch)
+            runner, self._scheduler, self._answers, lambda: self._requests.current, oldest_s, most
         )
         self._decoding = Decoding(
-            runner, self._answers, self._outlets, self.draw, self._decoded_all, self._requests.observe, follower
+            runner, self._answers, self._outlets.all, self._drawing, self._decoded_all, self._requests.observe, follower
         )
         self._tracker: Tracker[SessionState] = Tracker(SessionState.NEW)
         self._lock = threading.RLock()
@@ -189,7 +187,7 @@ class Session:
         return self._runner.backend.name
 
     def draw(self, image: np.ndarray, result: Result) -> np.ndarray:
-        """The picture of a frame and its result, as outlets get it.
+        """The picture of a frame and its result, as outlets get it. What an outlet was given is not drawn again.
 
         Args:
             image: (H, W, 3) uint8 BGR.
@@ -198,8 +196,7 @@ class Session:
         Returns:
             (H, W, 3) uint8 BGR, to be read only.
         """
-        plain = self._draws_activity or result.activity is None
-        return self._draw(image, result if plain else replace(result, activity=None))
+        return self._drawing.draw(image, result)
 
     @property
     def state(self) -> SessionState:
@@ -213,7 +210,7 @@ class Session:
     @property
     def sources(self) -> dict[str, Status[SourceState]]:
         """What every source is doing, by name."""
-        return {name: capture.tracker.status for name, capture in self._captures.items()}
+        return self._captures.statuses
 
     @property
     def error(self) -> Exception | None:
@@ -223,17 +220,13 @@ class Session:
     @property
     def metrics(self) -> SessionMetrics:
         """What was counted up to this moment."""
-        outlets: dict[str, OutletMetrics] = {}
-        for i, outlet in enumerate(self._outlets):
-            outlets[outlet.name if outlet.name not in outlets else f"{outlet.name} #{i}"] = outlet.metrics
-        return SessionMetrics({name: capture.metrics for name, capture in self._captures.items()}, outlets)
+        return SessionMetrics(self._captures.metrics, self._outlets.metrics)
 
     def listen(self, listener: StateListener) -> None:
         """Has a listener told every change of a state from now on: the name of the source, or None for the session, and
         the new status. It is called in the thread of the change and must return soon."""
         self._tracker.listen(partial(listener, None))
-        for name, capture in self._captures.items():
-            capture.tracker.listen(partial(listener, name))
+        self._captures.listen(listener)
 
     def start(self) -> None:
         """Begins to read.
@@ -247,11 +240,10 @@ class Session:
             if self._closed:
                 return
             self._started = True
-            self._working = 1 + sum(outlet.start(self._outlet_ended, self.stop) for outlet in self._outlets)
+            self._working = 1 + self._outlets.start(self._outlet_ended, self.stop)
             self._decoding.start()
             self._inference.start()
-            for capture in self._captures.values():
-                capture.start()
+            self._captures.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Waits until the session has ended and the outlets have written what they hold.
@@ -282,8 +274,7 @@ class Session:
             return
         self._tracker.change(SessionState.STOPPING, unless=_OVER)
         self._scheduler.end()
-        for capture in self._captures.values():
-            capture.stop()
+        self._captures.stop()
 
     def close(self) -> None:
         """Ends at once: whatever is under way is dropped. Waits for the run in the backend and for the sinks' writes in
@@ -296,14 +287,11 @@ class Session:
             self._tracker.change(SessionState.STOPPING, "closed", unless=_OVER)
             self._scheduler.end()
             self._answers.close()
-            for outlet in self._outlets:
-                outlet.abandon()
-        for capture in self._captures.values():
-            capture.stop()
+            self._outlets.abandon()
+        self._captures.stop()
         self._inference.join()
         self._decoding.join()
-        for outlet in self._outlets:
-            outlet.join()
+        self._outlets.join()
         self._finish()
 
     def __enter__(self) -> Self:
@@ -317,32 +305,15 @@ class Session:
     ) -> None:
         self.close()
 
-    def _open(self, sources: SourceLike | Mapping[str, SourceLike], reconnect: Reconnect | None) -> dict[str, Capture]:
-        captures: dict[str, Capture] = {}
-        named: Mapping[str, SourceLike] = sources if isinstance(sources, Mapping) else {"": sources}
-        if not named:
-            raise SourceError("a session needs a source; name at least one")
-        try:
-            for given, source in named.items():
-                feed = open_feed(source, reconnect)
-                name = given or feed.name
-                captures[name] = Capture(name, feed, self._runner, self._scheduler)
-        except Exception:
-            for capture in captures.values():
-                close_quietly(capture.source)
-            raise
-        return captures
-
     def _outlet_ended(self, outlet: Outlet) -> None:
-        if outlet.error is not None and (outlet.essential or all(each.error for each in self._outlets)):
+        if self._outlets.is_the_end(outlet):
             self._error = self._error or outlet.error
             self.stop()
         self._part_ended()
 
     def _decoded_all(self, error: Exception | None) -> None:
         self._error = self._error or error
-        for outlet in self._outlets:
-            outlet.close(self._error)
+        self._outlets.close(self._error)
         self._part_ended()
 
     def _part_ended(self) -> None:
@@ -360,23 +331,8 @@ class Session:
             self._ended.wait(2 * _GRACE_S)
             return
         self._inference.join()
-        until = time.monotonic() + _GRACE_S
-        for capture in self._captures.values():
-            capture.stop()
-        for capture in self._captures.values():
-            capture.join(until)
-            capture.counters.seal()
-            capture.buffers.clear()  # whoever keeps the session for its counts does not keep its pictures
+        self._captures.finish(time.monotonic() + _GRACE_S)
+        self._drawing.forget()
         state = SessionState.ENDED if self._error is None else SessionState.FAILED
         self._tracker.change(state, "" if self._error is None else " ".join(str(self._error).split()), unless=_OVER)
         self._ended.set()
-
-    def _most(self, batch: int | None) -> int:
-        """Frames of one run."""
-        backend = self._runner.backend
-        if batch is None:
-            wanted = 1 if backend.device.kind == "cpu" else len(self._captures)
-        else:
-            wanted = as_whole(batch, "batch", 1, 2**16)
-        most = backend.batches[1]
-        return wanted if most is None else min(wanted, most)

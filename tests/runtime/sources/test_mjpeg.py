@@ -11,6 +11,7 @@ import pytest
 
 from served import camera, jpeg, serve
 from sparsevit_runtime.errors import SourceError
+from sparsevit_runtime.images.image_files import decode_image
 from sparsevit_runtime.sources import open_source
 from sparsevit_runtime.sources.base import Timeouts
 
@@ -124,3 +125,20 @@ def test_a_part_without_end_is_not_collected_for_ever(server, monkeypatch):
     server.routes["/live"] = camera([b"x" * 3 * 10**6], part=WAYS["no length"])
     with pytest.raises(SourceError, match="part of more than"):
         open_source(server.url("/live"))
+
+
+def test_finding_large_pictures_takes_no_longer_than_decoding_them(server):
+    """A camera sends thirty a second, and what looks for their ends goes over every byte."""
+    picture = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8))[1].tobytes()
+    server.routes["/live"] = camera([picture] * 13)
+    source = open_source(server.url("/live"))
+    spent = -time.thread_time()
+    for _ in range(12):
+        source.read()
+    spent += time.thread_time()
+    decoding = -time.thread_time()
+    for _ in range(12):
+        decode_image(picture)
+    decoding += time.thread_time()
+    source.close()
+    assert spent < 2 * decoding
