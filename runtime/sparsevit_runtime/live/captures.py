@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 class Captures:
-    """One capture for each source, by name. Threads: safe from any thread."""
+    """One capture for each source. Threads: safe from any thread.
+
+    Attributes:
+        by_name: captures by the names of their sources.
+    """
 
     def __init__(
         self,
@@ -40,7 +44,7 @@ class Captures:
         Raises:
             SourceError, FrameError: a source cannot be opened, or is none; there is none at all.
         """
-        self._captures: dict[str, Capture] = {}
+        self.by_name: dict[str, Capture] = {}
         named: Mapping[str, SourceLike] = sources if isinstance(sources, Mapping) else {"": sources}
         if not named:
             raise SourceError("a session needs a source; name at least one")
@@ -48,34 +52,34 @@ class Captures:
             for given, source in named.items():
                 feed = open_feed(source, reconnect)
                 name = given or feed.name
-                self._captures[name] = Capture(name, feed, runner, scheduler)
+                self.by_name[name] = Capture(name, feed, runner, scheduler)
         except Exception:
-            for capture in self._captures.values():
+            for capture in self.by_name.values():
                 close_quietly(capture.source)
             raise
 
     @property
     def statuses(self) -> dict[str, Status[SourceState]]:
         """What every source is doing."""
-        return {name: capture.tracker.status for name, capture in self._captures.items()}
+        return {name: capture.tracker.status for name, capture in self.by_name.items()}
 
     @property
     def metrics(self) -> dict[str, SourceMetrics]:
         """What was counted of every source up to this moment."""
-        return {name: capture.metrics for name, capture in self._captures.items()}
+        return {name: capture.metrics for name, capture in self.by_name.items()}
 
     def listen(self, listener: Callable[[str, Status[SourceState]], None]) -> None:
         """Has a listener told every change of a source's state, with its name."""
-        for name, capture in self._captures.items():
+        for name, capture in self.by_name.items():
             capture.tracker.listen(partial(listener, name))
 
     def start(self) -> None:
-        for capture in self._captures.values():
+        for capture in self.by_name.values():
             capture.start()
 
     def stop(self) -> None:
         """Wants no more frames. Waits for nothing; safe to repeat."""
-        for capture in self._captures.values():
+        for capture in self.by_name.values():
             capture.stop()
 
     def finish(self, until: float) -> None:
@@ -85,7 +89,7 @@ class Captures:
             until: moment of the monotonic clock up to which is waited for those that are about to return.
         """
         self.stop()
-        for capture in self._captures.values():
+        for capture in self.by_name.values():
             capture.join(until)
             capture.counters.seal()
             capture.buffers.clear()  # whoever keeps the session for its counts does not keep its pictures

@@ -436,4 +436,4 @@ def test_a_session_that_is_over_keeps_no_pictures(open_session):
     session.start()
     assert session.wait(30)
     assert sum(each.processed for each in session.metrics.sources.values()) == 10
-    assert [len(capture.buffers) for capture in session._captures.values()] == [0, 0]
+    assert [len(capture.buffers) for capture in session._captures.by_name.values()] == [0, 0]
