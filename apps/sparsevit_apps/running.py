@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,8 @@ from sparsevit_runtime.windows.plan import PlanLike
 
 #: Results of a file that may wait for this thread. Those of a live source are handed over directly, to be fresh.
 _AHEAD = 2
+#: Frames that the summary's inference times are of: a camera runs for months.
+_RECENT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class RunSummary:
     Attributes:
         frames: written to the sinks.
         seconds: time from asking for the first result until the last was written.
-        inference_ms: inference ms of each frame, (frames,) float64.
+        inference_ms: inference ms of each of the last 10,000 frames, (N,) float64.
         dropped: frames a live source gave up because the model was busy.
         window_share: windows computed among all windows of all blocks.
         damaged: frames that did not decode.
@@ -64,6 +67,26 @@ class RunSummary:
     def fps(self) -> float:
         """Frames per second, end to end."""
         return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a source has given so far.
+
+    Attributes:
+        frames: frames done.
+        inference_ms: inference ms of the last of them.
+        last: result of the newest; None before the first.
+    """
+
+    frames: int = 0
+    inference_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    last: Result | None = None
+
+    def add(self, result: Result) -> None:
+        self.frames += 1
+        self.inference_ms.append(result.timings.inference_ms)
+        self.last = result
 
 
 def warm_up(model: Model, sparsity: PlanLike | Level | None, activity: bool = False) -> float:
@@ -150,17 +173,15 @@ def run_sources(
     )
     for sink in dict.fromkeys(sink for _, sinks in feeds for sink in sinks):
         sink.attach(session)
-    last: dict[str, Result] = {}
-    inference_ms: dict[str, list[float]] = {source.name: [] for source, _ in feeds}
+    tallies = {source.name: _Tally() for source, _ in feeds}
 
     def take(sinks: Sequence[Sink]) -> None:
         for delivery in results:
             result = delivery.result
-            inference_ms[result.source].append(result.timings.inference_ms)
-            last[result.source] = result
+            tallies[result.source].add(result)
             for sink in sinks:
                 sink.write(result, delivery.picture() if sink.needs_image else None)
-            on_result(result, sum(map(len, inference_ms.values())))
+            on_result(result, sum(each.frames for each in tallies.values()))
         session.wait()
 
     stopped: KeyboardInterrupt | None = None
@@ -173,20 +194,20 @@ def run_sources(
             session.stop()
             take([])
         except SourceError as error:
-            if live and last:  # it was there
+            if live and any(each.frames for each in tallies.values()):  # it was there
                 raise SourceLostError(str(error)) from error
             raise
         seconds = time.perf_counter() - start
     summaries = []
     for name, counts in session.metrics.sources.items():
-        result, spent = last.get(name), np.array(inference_ms[name])
-        share = 1.0 if result is None else result.window_share
+        tally = tallies[name]
+        result, share = tally.last, 1.0 if tally.last is None else tally.last.window_share
         status = session.sources[name]
         summaries.append(
             RunSummary(
-                len(spent),
+                tally.frames,
                 seconds,
-                spent,
+                np.array(tally.inference_ms),
                 counts.dropped,
                 share,
                 stopped,

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from contextlib import ExitStack
 
 import cv2
 import numpy as np
 import pytest
 
+from sparsevit_apps import running
+from sparsevit_apps.memory import settle
 from sparsevit_apps.outputs import Outputs, written_files
 from sparsevit_apps.running import playback_fps, run_model
 from sparsevit_runtime import Frame, Source, load, open_source
@@ -84,6 +88,29 @@ def test_summary_counts_frames_and_drops(model):
     assert summary.dropped > 0
     assert summary.fps == pytest.approx(5 / summary.seconds)
     assert not summary.interrupted
+
+
+def test_a_run_for_months_keeps_the_times_of_its_last_frames(model, monkeypatch):
+    monkeypatch.setattr(running, "_RECENT", 3)
+    summary = run_model(model, Camera(), [NullSink()], limit=5)
+    assert summary.frames == 5 and len(summary.inference_ms) == 3
+
+
+def test_what_a_command_has_loaded_is_passed_over_by_the_garbage_collector():
+    class Loop:
+        def __init__(self):
+            self.me = self
+
+    try:
+        settle()
+        loaded = gc.get_freeze_count()
+        assert loaded > 10_000 and len(gc.get_objects()) < loaded / 10
+        left = weakref.ref(Loop())
+        gc.freeze()
+        settle()
+        assert left() is None
+    finally:
+        gc.unfreeze()
 
 
 class Window(NullSink):

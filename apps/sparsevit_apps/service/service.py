@@ -17,6 +17,7 @@ from sparsevit_runtime.errors import SourceError, SourceLostError, SparseViTErro
 from sparsevit_runtime.live.governor import Governor
 from sparsevit_runtime.live.states import SessionState, SourceState, Status
 
+from ..memory import settle
 from ..running import warm_up
 from ..signals import Terminated
 from . import parts
@@ -158,6 +159,7 @@ class Service:
             for each in sinks:
                 each.sink.attach(session)
             session.listen(self._tell)
+            settle()
             session.start()
         except SparseViTError:
             for source in sources.values():
