@@ -67,7 +67,7 @@ def test_a_good_soak_holds():
         ({"threads": [(10.0, "stall", 20), (40.0, "stall", 21)]}, "threads"),
         ({"threads": [(10.0, "stall", 20)]}, "threads"),
         ({"ages": []}, "frame age"),
-        ({"ages": array("d", [value for at in range(60) for value in (at, 50.0 if at < 40 else 500.0)])}, "frame age"),
+        ({"ages": array("d", [value for at in range(60) for value in (at, 50.0 if at < 55 else 500.0)])}, "frame age"),
         ({"results": [{"a": 9, "b": 8}]}, "results"),
         ({"lines": [17]}, "results"),
         ({"recorded": [8]}, "videos"),
