@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from certificates import Authority
+
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 
 
@@ -35,14 +37,17 @@ class Broker:
     Args:
         folder: of its settings.
         user: name and password; None for anybody.
+        authority: signer of its certificate, with which it speaks TLS alone; None for none.
     """
 
-    def __init__(self, folder: Path, user: tuple[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, user: tuple[str, str] | None = None, authority: Authority | None = None) -> None:
         self.port = free_port()
         self._settings = folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", "persistence false"]
         if os.geteuid() == 0:
             lines.append("user root")  # or it cannot read its files
+        if authority is not None:
+            lines += [f"certfile {authority.certificate}", f"keyfile {authority.key}"]
         if user is None:
             lines.append("allow_anonymous true")
         else:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from certificates import Authority
 
 
 def wait_until(holds: Callable[[], object], within_s: float = 10.0) -> None:
@@ -34,8 +37,12 @@ class Hook(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, authority: Authority | None = None) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
+        if authority is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(authority.certificate, authority.key)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.status = 200
         self.stalled = threading.Event()
         self.batches: list[list[dict]] = []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ..certificates import parse_ca, say_tls, tls_context
 from ..dependencies import missing, require
 from ..errors import MissingDependencyError, SinkError
 from ..texts import is_unicode
@@ -22,8 +23,11 @@ from .outgoing import SPOOL_OPTIONS, OutgoingSink, spool_folder
 from .spool import DISK_BYTES, Spool
 
 SCHEMES = ("mqtt", "mqtts")
-_FORM = "mqtt://[user:password@]host[:port]/topic, mqtts:// for TLS; ?qos=0 or 1, &spool=FOLDER&spool_mb=256"
-_OPTIONS: dict[str, Callable[[str], Any]] = {"qos": choice("0", "1")} | SPOOL_OPTIONS
+_FORM = (
+    "mqtt://[user:password@]host[:port]/topic, mqtts:// for TLS, with ?ca=FILE for certificates of one's own; "
+    "?qos=0 or 1, &spool=FOLDER&spool_mb=256"
+)
+_OPTIONS: dict[str, Callable[[str], Any]] = {"qos": choice("0", "1"), "ca": parse_ca} | SPOOL_OPTIONS
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 #: Messages under way at once.
 _BATCH = 20
@@ -39,13 +43,14 @@ class MqttOptions:
 
     Attributes:
         name: name without secrets.
-        tls: use of TLS, with the system's certificates.
+        tls: use of TLS.
         host, port: of the broker.
         user, password: of the broker; None for none.
         topic: topic of the results; its `status` beside it says ``online`` or ``offline``.
         qos: 0 or 1.
         spool: folder of what waits; None for memory alone.
         spool_bytes: size of that folder at most.
+        ca: file of the certificates that are trusted; None for the system's.
     """
 
     name: str
@@ -58,6 +63,7 @@ class MqttOptions:
     qos: int = 1
     spool: Path | None = None
     spool_bytes: int = DISK_BYTES
+    ca: Path | None = None
 
     @property
     def status_topic(self) -> str:
@@ -82,6 +88,8 @@ def read_mqtt(uri: str) -> MqttOptions:
     if scheme not in SCHEMES or not host or parts.fragment or wrong or len(topic.encode()) > _LONGEST_TOPIC:
         raise SinkError(f"the {scheme} address has no host, or no topic that may be published to; accepted: {_FORM}")
     options = read_options(f"{name}?{parts.query}" if parts.query else name, _OPTIONS, _FORM)
+    if "ca" in options and scheme != "mqtts":
+        raise SinkError(f"{name}: certificates are for mqtts://, and mqtt:// sends everything in the clear")
     folder, size = spool_folder(name, options)
     return MqttOptions(
         name,
@@ -94,6 +102,7 @@ def read_mqtt(uri: str) -> MqttOptions:
         int(options.get("qos", "1")),
         folder,
         size,
+        options.get("ca"),
     )
 
 
@@ -177,7 +186,7 @@ class MqttSender:
         client.username_pw_set(options.user, options.password)
         client.will_set(options.status_topic, _OFFLINE, qos=1, retain=True)
         if options.tls:
-            client.tls_set()
+            client.tls_set_context(tls_context(options.ca))
         answered = threading.Event()
         answers: list[Any] = []
 
@@ -192,7 +201,8 @@ class MqttSender:
             client.loop_start()
         except (OSError, ValueError) as error:
             self._leave()
-            raise UnreachableError(f"it cannot be reached ({getattr(error, 'strerror', None) or error})") from error
+            why = say_tls(error) or f"it cannot be reached ({getattr(error, 'strerror', None) or error})"
+            raise UnreachableError(why) from error
         if not answered.wait(_TIMEOUT_S) or answers[0].is_failure:
             why = f"it refuses the connection ({answers[0]})" if answers else "it does not answer in time"
             self._leave()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from ..certificates import parse_ca, say_tls, tls_context
 from ..errors import SinkError
 from .forwarder import FailedError, RefusedError, UnreachableError
 from .options import parse_count, parse_duration, read_options
@@ -22,10 +22,11 @@ from .spool import DISK_BYTES, Spool
 SCHEMES = ("webhook+http", "webhook+https")
 _FORM = (
     "webhook+https://[user:password@]host[:port]/path[?...], of which ?batch=100&every=1s&timeout=10s&spool=FOLDER"
-    "&spool_mb=256 are this sink's own"
+    "&spool_mb=256&ca=FILE are this sink's own"
 )
 _OPTIONS: dict[str, Callable[[str], Any]] = {
     "batch": parse_count,
+    "ca": parse_ca,
     "every": parse_duration,
     "timeout": parse_duration,
 } | SPOOL_OPTIONS
@@ -51,6 +52,7 @@ class WebhookOptions:
         timeout_s: longest wait for the server, seconds.
         spool: folder of what waits; None for memory alone.
         spool_bytes: size of that folder at most.
+        ca: file of the certificates that are trusted; None for the system's.
     """
 
     name: str
@@ -64,6 +66,7 @@ class WebhookOptions:
     timeout_s: float = _TIMEOUT_S
     spool: Path | None = None
     spool_bytes: int = DISK_BYTES
+    ca: Path | None = None
 
 
 def read_webhook(uri: str) -> WebhookOptions:
@@ -92,6 +95,8 @@ def read_webhook(uri: str) -> WebhookOptions:
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
         headers.append(("Authorization", f"Basic {base64.b64encode(user).decode()}"))
+    if "ca" in options and scheme != "webhook+https":
+        raise SinkError(f"{name}: certificates are for webhook+https://, and this sends everything in the clear")
     folder, size = spool_folder(name, options)
     return WebhookOptions(
         name,
@@ -105,6 +110,7 @@ def read_webhook(uri: str) -> WebhookOptions:
         options.get("timeout", _TIMEOUT_S),
         folder,
         size,
+        options.get("ca"),
     )
 
 
@@ -176,7 +182,7 @@ class WebhookSender:
         if connection is None:
             if options.https:
                 connection = http.client.HTTPSConnection(
-                    options.host, options.port, timeout=options.timeout_s, context=ssl.create_default_context()
+                    options.host, options.port, timeout=options.timeout_s, context=tls_context(options.ca)
                 )
             else:
                 connection = http.client.HTTPConnection(options.host, options.port, timeout=options.timeout_s)
@@ -192,4 +198,4 @@ class WebhookSender:
 def _told(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
-    return f"it cannot be reached ({getattr(error, 'strerror', None) or error})"
+    return say_tls(error) or f"it cannot be reached ({getattr(error, 'strerror', None) or error})"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from brokers import Broker, Listener, needs_broker
+from certificates import Authority, needs_openssl
 from hooks_of_sinks import wait_until
 from sparsevit_runtime.errors import MissingDependencyError, SinkError
 from sparsevit_runtime.sinks import open_sink
@@ -169,3 +170,36 @@ def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "paho", None)
     with pytest.raises(MissingDependencyError, match=r"sparsevit-edge\[mqtt\]"):
         open_sink("mqtt://host/topic")
+
+
+@needs_broker()
+@needs_openssl
+def test_a_broker_with_tls_is_believed_by_its_certificate_alone(tmp_path, result_of, caplog):
+    authority = Authority(tmp_path)
+    broker = Broker(tmp_path, authority=authority)
+    try:
+        with open_sink(f"mqtts://localhost:{broker.port}/{TOPIC}?ca={authority.ca}") as sink:
+            for i in range(20):
+                sink.write(result_of(i))
+            wait_until(lambda: sink.sent == 20)
+        with open_sink(f"mqtts://localhost:{broker.port}/{TOPIC}") as stranger:
+            stranger.write(result_of(0))
+            wait_until(lambda: "is of nobody that is trusted here" in caplog.text)
+            assert stranger.sent == 0
+    finally:
+        broker.stop()
+    assert "?ca=FILE" in caplog.text
+    with pytest.raises(SinkError, match="certificates are for mqtts://"):
+        read_mqtt(f"mqtt://host/topic?ca={authority.ca}")
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("mqtts://host/t?ca=missing.pem", "cannot be read"),
+        (f"mqtts://host/t?ca={__file__}", "holds no certificate"),
+    ],
+)
+def test_certificates_that_are_none(uri, said):
+    with pytest.raises(SinkError, match=said):
+        read_mqtt(uri)

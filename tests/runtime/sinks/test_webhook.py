@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from certificates import Authority, needs_openssl
 from hooks_of_sinks import Hook, wait_until
 from sparsevit_runtime.errors import SinkError
 from sparsevit_runtime.sinks import open_sink
@@ -154,3 +155,23 @@ def test_messages_and_names_hold_no_secret():
     assert "secret" not in str(told.value)
     options = read_webhook("webhook+https://joe:secret@host/secret?key=secret")
     assert "secret" not in repr(options) and options.name == "webhook+https://host"
+
+
+@needs_openssl
+def test_a_server_with_tls_is_believed_by_its_certificate_alone(tmp_path, result_of, caplog):
+    authority = Authority(tmp_path, names="DNS:localhost")
+    hook = Hook(authority=authority)
+    try:
+        where = f"localhost:{hook.server_port}/results?every=0.01s"
+        with open_sink(f"webhook+https://{where}&ca={authority.ca}") as sink:
+            sink.write(result_of(0))
+            wait_until(lambda: hook.frames() == [0])
+        for host, ca, said in (("localhost", "", "trusted here"), ("127.0.0.1", authority.ca, "for another host")):
+            with open_sink(f"webhook+https://{host}:{hook.server_port}/results" + (f"?ca={ca}" if ca else "")) as sink:
+                sink.write(result_of(1))
+                wait_until(lambda said=said: said in caplog.text)
+    finally:
+        hook.leave()
+    assert hook.frames() == [0]
+    with pytest.raises(SinkError, match="webhook.https"):
+        open_sink(f"webhook+http://host/?ca={authority.ca}")
