@@ -59,3 +59,8 @@ def say_tls(error: BaseException) -> str | None:
     if isinstance(error, ssl.SSLError):
         return f"it does not speak TLS as this machine does ({error.reason or error}); check the port and the scheme"
     return None
+
+
+def is_trust_missing(error: BaseException) -> bool:
+    """Whether a handshake failed for a certificate that time alone does not mend."""
+    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code not in (_EXPIRED, _NOT_YET)

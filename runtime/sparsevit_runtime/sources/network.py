@@ -13,6 +13,7 @@ from .clock import WallClock
 from .gstreamer import PipelineCapture, decodes_in_hardware, open_pipeline, stream_pipeline
 from .pictures import Pictures
 from .rtsp import diagnose
+from .tls import TlsRelay, read_tls
 
 _log = logging.getLogger(__name__)
 
@@ -48,17 +49,22 @@ class NetworkSource(Source):
         self.name = hide_password(url)
         self._clock = WallClock()
         self._closed = False
-        capture = self._open(url, timeouts, _wanted_decoder(url))
+        decoder = _wanted_decoder(url)
+        tls = read_tls(url) if url.lower().startswith("rtsps://") else None
+        self._relay = None if tls is None else TlsRelay(tls, timeouts.open_s)
+        place = url if self._relay is None else self._relay.url
+        capture = self._open(place, timeouts, decoder)
         if self._pending is None and isinstance(capture, PipelineCapture) and capture.cannot_decode:
             _log.warning("%s: GStreamer cannot decode it (%s); FFmpeg is tried", self.name, capture.error)
             capture.close()
-            capture = self._open(url, timeouts, "ffmpeg")
+            capture = self._open(place, timeouts, "ffmpeg")
         if self._pending is None:
             opened = capture.is_open
             capture.close()
+            self._leave()
             if opened:
                 raise SourceError(f"{self.name} answers, but no frame of it came within {timeouts.read_s:g} s")
-            diagnose(url, timeouts)
+            diagnose(url if tls is None else tls.url, timeouts, None if tls is None else tls.context())
             raise SourceError(
                 f"cannot open the stream {self.name} within {timeouts.open_ms} ms; check the address, user and "
                 "password, that this machine reaches it (ping), and try the address in a player: "
@@ -97,8 +103,13 @@ class NetworkSource(Source):
 
     def close(self) -> None:
         self._closed = True
+        self._leave()  # a read in progress ends with its connection
         self._pictures.close()
         self._pictures.damage.finish()
+
+    def _leave(self) -> None:
+        if self._relay is not None:
+            self._relay.close()
 
 
 def _wanted_decoder(url: str) -> str:

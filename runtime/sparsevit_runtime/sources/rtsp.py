@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import socket
+import ssl
 from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 from urllib.request import (
@@ -19,15 +20,20 @@ from ..errors import PermanentSourceError, SourceError, SourceNotFoundError
 from .addresses import hide_password
 from .base import Timeouts
 
-_PORTS = {"rtsp": 554, "rtmp": 1935}
+_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935}
 #: The question takes no longer, seconds.
 _LONGEST_S = 3.0
 #: Bytes of an answer's head that are read at most.
 _LONGEST_HEAD = 65536
 
 
-def diagnose(url: str, timeouts: Timeouts) -> None:
+def diagnose(url: str, timeouts: Timeouts, tls: ssl.SSLContext | None = None) -> None:
     """Returns when nothing is wrong with the address as far as can be told.
+
+    Args:
+        url: address of the stream.
+        timeouts: limits for the question.
+        tls: settings of a connection to an ``rtsps://`` address.
 
     Raises:
         PermanentSourceError: the server wants another user or password, or has nothing at this address.
@@ -44,8 +50,11 @@ def diagnose(url: str, timeouts: Timeouts) -> None:
     except OSError as error:
         raise SourceError(f"cannot open the stream {name}: {say_unreached(error, host, port)}") from error
     status = None
-    with link, suppress(OSError):  # it hangs up, or says nothing
-        status = _describe(link, url) if scheme == "rtsp" else None
+    with suppress(OSError), link:  # it hangs up, or says nothing
+        if tls is not None:
+            link = tls.wrap_socket(link, server_hostname=host)
+        with link:
+            status = _describe(link, url) if scheme in ("rtsp", "rtsps") else None
     _check_status(name, status)
 
 

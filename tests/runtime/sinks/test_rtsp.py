@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,13 +15,20 @@ import numpy as np
 import pytest
 
 from brokers import free_port
+from certificates import Authority, needs_openssl
+from hooks_of_sinks import wait_until
 from sparsevit_runtime.errors import MissingDependencyError, SinkError
 from sparsevit_runtime.sinks import check_sink, open_sink, rtsp
 
 pytestmark = pytest.mark.timed
 av = pytest.importorskip("av", reason="PyAV pushes streams")
 
-RECEIVER = Path(__file__).parents[2] / "rtsp_receiver.py"
+RECEIVER, RECORDER = (Path(__file__).parents[2] / name for name in ("rtsp_receiver.py", "rtsp_recorder.py"))
+SYSTEM_PYTHON = "/usr/bin/python3"
+needs_recorder = pytest.mark.skipif(
+    not any(Path("/usr/lib").glob("*/girepository-1.0/GstRtspServer-1.0.typelib")),
+    reason="there is no RTSP server here: apt install gir1.2-gst-rtsp-server-1.0 python3-gi",
+)
 
 
 class Server:
@@ -159,3 +168,44 @@ def test_without_pyav_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingDependencyError, match=r"sparsevit-edge\[video\]"):
         check_sink("rtsp://host/live")
+
+
+def test_a_server_that_takes_the_connection_and_says_nothing_stops_no_other_thread(push):
+    """FFmpeg waits for its answer with Python's lock in its hands."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)
+        with open_sink(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live") as sink:
+            slowest, last, asked = 0.0, time.monotonic(), None
+
+            def has_asked():
+                nonlocal slowest, last, asked
+                now = time.monotonic()
+                slowest, last = max(slowest, now - last), now
+                if asked is None and select.select([silent], [], [], 0)[0]:
+                    asked = now
+                return asked is not None and now - asked > 1.0
+
+            push(sink, has_asked)
+    assert slowest < 1.0
+
+
+@needs_openssl
+@needs_recorder
+def test_a_server_with_tls_is_believed_by_its_certificate_alone(tmp_path, push, caplog):
+    authority, port, log = Authority(tmp_path), free_port(), tmp_path / "pictures.txt"
+    with log.open("w") as out:
+        command = [SYSTEM_PYTHON, RECORDER, str(port), str(authority.certificate), str(authority.key)]
+        recorder = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: log.read_text().startswith("ready"), 20.0)
+        with open_sink(f"rtsps://localhost:{port}/live") as stranger:
+            push(stranger, lambda: "?ca=FILE" in caplog.text)
+        assert "is of nobody that is trusted here" in caplog.text
+        with open_sink(f"rtsps://localhost:{port}/live?ca={authority.ca}") as sink:
+            push(sink, lambda: log.read_text().count("\n") > 10)
+    finally:
+        recorder.kill()
+        recorder.wait()
+    times = [int(line) for line in log.read_text().split()[1:10]]
+    assert times == sorted(set(times))
