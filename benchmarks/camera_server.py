@@ -1,7 +1,8 @@
-"""A camera on this machine, to be killed and started again: MPEG-TS over tcp, or JPEGs over http, with the time in
-every picture.
+"""A camera on this machine, to be killed and started again: MPEG-TS over tcp or udp, or JPEGs over http, with the time
+in every picture.
 
     python benchmarks/camera_server.py ts 9000
+    python benchmarks/camera_server.py udp 9002
     python benchmarks/camera_server.py mjpeg 9001 --cut-one-in 15
 """
 
@@ -28,13 +29,13 @@ def ticks() -> Iterator[int]:
         time.sleep(due - now)
 
 
-def serve_ts(port: int) -> None:
-    """One client after the other gets H.264 in MPEG-TS."""
+def serve_ts(place: str) -> None:
+    """One client after the other gets H.264 in MPEG-TS; over udp whoever listens at the port."""
     import av
 
     while True:
         try:
-            with av.open(f"tcp://127.0.0.1:{port}?listen=1", "w", format="mpegts") as container:
+            with av.open(place, "w", format="mpegts") as container:
                 stream = container.add_stream("libx264", rate=FPS)
                 stream.width, stream.height, stream.pix_fmt = *SIZE_WH, "yuv420p"
                 stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(FPS)}
@@ -72,12 +73,14 @@ def serve_mjpeg(port: int, cut_one_in: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kind", choices=("ts", "mjpeg"))
+    parser.add_argument("kind", choices=("ts", "udp", "mjpeg"))
     parser.add_argument("port", type=int)
     parser.add_argument("--cut-one-in", type=int, default=0, help="JPEGs of which one is cut short")
     given = parser.parse_args()
     if given.kind == "ts":
-        serve_ts(given.port)
+        serve_ts(f"tcp://127.0.0.1:{given.port}?listen=1")
+    elif given.kind == "udp":
+        serve_ts(f"udp://127.0.0.1:{given.port}?pkt_size=1316")
     else:
         serve_mjpeg(given.port, given.cut_one_in)
 

@@ -65,11 +65,7 @@ class NetworkSource(Source):
             if opened:
                 raise SourceError(f"{self.name} answers, but no frame of it came within {timeouts.read_s:g} s")
             diagnose(url if tls is None else tls.url, timeouts, None if tls is None else tls.context())
-            raise SourceError(
-                f"cannot open the stream {self.name} within {timeouts.open_ms} ms; check the address, user and "
-                "password, that this machine reaches it (ping), and try the address in a player: "
-                "ffplay -rtsp_transport tcp URL"
-            )
+            raise SourceError(f"cannot open the stream {self.name} within {timeouts.open_ms} ms; {_advice(url)}")
         height, width = self._pending[1].image.shape[:2]
         self.size_wh = (width, height)
         self.fps = capture.fps if (capture.fps or 0) <= _HIGHEST_FPS else None
@@ -110,6 +106,18 @@ class NetworkSource(Source):
     def _leave(self) -> None:
         if self._relay is not None:
             self._relay.close()
+
+
+def _advice(url: str) -> str:
+    if url.lower().startswith("udp://"):
+        return (
+            "nobody answers over udp: check that the sender sends to this machine and this port, that no firewall is "
+            "between them, and try the address in a player: ffplay URL"
+        )
+    return (
+        "check the address, user and password, that this machine reaches it (ping), and try the address in a player: "
+        "ffplay -rtsp_transport tcp URL"
+    )
 
 
 def _wanted_decoder(url: str) -> str:

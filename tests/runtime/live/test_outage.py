@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -61,10 +62,10 @@ def start():
 class Watched:
     """A session of one source: each frame's index, code, and when it came."""
 
-    def __init__(self, runner, uri):
+    def __init__(self, runner, uri, rule):
         self.frames = []
         self.states = []
-        self.session = Session(runner, {"camera": uri}, [Outlet(self._take)], reconnect=QUICK)
+        self.session = Session(runner, {"camera": uri}, [Outlet(self._take)], reconnect=rule)
         self.session.listen(lambda name, status: self.states.append(status.state) if name else None)
         self.session.start()
 
@@ -114,8 +115,8 @@ def watch(make_model):
     """Watches a camera; ends its session at the end."""
     made = []
 
-    def run(uri):
-        made.append(Watched(make_model().runner, uri))
+    def run(uri, rule=QUICK):
+        made.append(Watched(make_model().runner, uri, rule))
         return made[-1]
 
     yield run
@@ -156,6 +157,25 @@ def test_a_camera_that_is_killed_and_started_again(watch, start, port, kind):
     late = [age_ms(code, ns) for _, code, ns in watched.frames[before:] if ns > back_ns + 1e9]
     # In a transport stream a frame ends where the next begins, and two decoding threads hold one more.
     assert len(late) >= 10 and median(late) < limit_ms(earlier, 4 if kind == "ts" else 2)
+
+
+def test_a_camera_that_sends_over_udp_goes_and_comes_back(watch, start, port):
+    """Nobody answers over udp, and a decoder looks on for seconds before it believes what comes."""
+    pytest.importorskip("av", reason="PyAV is the camera")
+    server = start("camera_server.py", "udp", port)
+    patient = replace(QUICK, open_timeout_s=20.0)
+    watched = watch(f"udp://127.0.0.1:{port}", patient)
+    watched.wait_for(60, 30.0)
+    watched.wait_for_loss(server.kill)
+    before = len(watched.frames)
+    start("camera_server.py", "udp", port)
+    watched.wait_for(60, 30.0)
+    assert watched.finish().reconnects == 1
+    for part in (watched.frames[:before], watched.frames[before:]):
+        codes = [code for _, code, _ in part]
+        assert codes == sorted(set(codes))
+    ages = [age_ms(code, ns) for _, code, ns in watched.frames]
+    assert median(ages[before + 40 :]) < limit_ms(ages[40:before], 4)
 
 
 def test_a_camera_that_falls_silent_is_stalled_then_lost_then_back(watch, start, port):
