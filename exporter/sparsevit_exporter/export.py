@@ -37,6 +37,7 @@ from sparsevit_runtime.windows.plan import Plan
 
 from . import parity
 from .deploy import DeployedModel
+from .head_macs import count_head_macs
 from .options import ExportOptions
 from .tasks import Task, task_of
 from .trace import store_weights_in_half, trace, without_outputs
@@ -87,7 +88,8 @@ def export(
     check_folder(Path(path).absolute().parent)
     input_card = card.input
     progress.start("tracing")
-    proto = trace(DeployedModel(network, task, options), stages)
+    deployed = DeployedModel(network, task, options)
+    proto = trace(deployed, stages)
     report = parity.compare(proto, network, task, input_card, stages, options.precision, fixed, progress)
     if options.half_weights and report.holds:
         store_weights_in_half(proto)
@@ -98,7 +100,9 @@ def export(
     progress.start("recording")
     proto = without_outputs(proto, [o.name for o in proto.graph.output if o.name not in task.compared_only])
     checks = _record(proto, input_card, stages, fixed, options.precision)
-    card = ModelCard.model_validate({**dict(card), "checks": checks})
+    head_macs = count_head_macs(deployed.answers, stages, backbone.channels, deployed.dtype)
+    architecture = {**dict(card.architecture), "head_macs": head_macs}
+    card = ModelCard.model_validate({**dict(card), "checks": checks, "architecture": architecture})
     entry = proto.metadata_props.add()
     entry.key, entry.value = CARD_KEY, card.to_json()
     onnx.checker.check_model(proto)

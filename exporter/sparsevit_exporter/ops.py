@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import onnxscript
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from . import block_ops, ends_ops, map_ops, nodes, regions, windows
 from .unknown_sizes import unknown_count
@@ -190,8 +191,9 @@ def _(maps: Sequence[Tensor], boxes: Tensor, output_size: int, finest_scale: int
 def multi_level_roi_align(
     maps: Sequence[Tensor], boxes: Tensor, output_size: int, finest_scale: int, strides: Sequence[int]
 ) -> Tensor:
-    """See `regions.multi_level_roi_align`; a node in a trace, differentiable elsewhere."""
-    compute = _multi_level_roi_align if torch.compiler.is_exporting() else regions.multi_level_roi_align
+    """See `regions.multi_level_roi_align`; a node in a trace and where shapes are all there is, else differentiable."""
+    whole = torch.compiler.is_exporting() or isinstance(boxes, FakeTensor)
+    compute = _multi_level_roi_align if whole else regions.multi_level_roi_align
     return compute(list(maps), boxes, output_size, finest_scale, list(strides))
 
 

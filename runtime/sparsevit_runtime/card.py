@@ -121,11 +121,19 @@ class WindowCard(_Part):
 
 
 class ArchitectureCard(_Part):
-    """Size of the network, for display."""
+    """Size of the network, for display.
+
+    Attributes:
+        embed_dim, num_heads: channels of the first stage, and heads of each.
+        parameters: number of weights.
+        head_macs: multiply-accumulates of one image behind the backbone, by part (`graph.parts`); empty where nobody
+            counted them.
+    """
 
     embed_dim: int = Field(ge=1, le=65536)
     num_heads: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(max_length=8)
     parameters: int = Field(ge=0, le=10**13)
+    head_macs: dict[_Name, Annotated[int, Field(ge=0, le=10**18)]] = Field(default_factory=dict, max_length=64)
 
 
 class ClassCard(_Part):
@@ -226,6 +234,8 @@ class ModelCard(_Part):
         left_out: Any = {} if self.inputs else {"inputs": True}  # so that earlier versions read what they can run
         defaults = {"resize": "letterbox", "pad_multiple": 1}
         left_out["input"] = {name for name, value in defaults.items() if getattr(self.input, name) == value}
+        if not self.architecture.head_macs:
+            left_out["architecture"] = {"head_macs"}
         return self.model_dump_json(exclude=left_out)
 
     @classmethod

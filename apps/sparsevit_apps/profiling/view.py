@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -11,7 +11,7 @@ from rich.text import Text
 from sparsevit_runtime.diagnostics.machine import MachineInfo
 from sparsevit_runtime.diagnostics.measurement import EnergyUse, PowerInfo
 from sparsevit_runtime.diagnostics.profile_report import Entry, ProfileReport, StageTimeName
-from sparsevit_runtime.graph.parts import HEAD_PARTS, OTHER, PARTS
+from sparsevit_runtime.graph.parts import BACKBONE, HEAD_PARTS, HEADS, OTHER, PARTS, WHOLE, sums_of
 
 from ..console import facts
 
@@ -44,6 +44,8 @@ def profile_view(report: ProfileReport) -> Iterator[RenderableType]:
     if any(entry.parts for entry in report.entries):
         yield Text()
         yield _part_table(report)
+        yield Text()
+        yield _part_macs_table(report)
     yield Text()
     if report.power_note:
         yield Text(report.power_note, style="dim")
@@ -163,20 +165,44 @@ def _energy_table(report: ProfileReport, power: PowerInfo) -> Table:
 
 
 def _part_table(report: ProfileReport) -> Table:
-    """Parts of the network by sparsity."""
+    """Times of the network's parts, by sparsity."""
     entries = [entry for entry in report.entries if entry.parts]
-    table = Table(title="Parts of the network, ms and share of all layers", title_justify="left")
+    times = [{part.part: part.ms for part in entry.parts or ()} for entry in entries]
+    table = _table_of_parts("Parts of the network, ms and share of all layers", entries, times, "{:.2f}")
+    table.caption = "Timed one by one, which takes longer than the inference above; the shares are what counts."
+    return table
+
+
+def _part_macs_table(report: ProfileReport) -> Table:
+    """What they have to multiply, likewise."""
+    macs = [{name: count / 1e9 for name, count in entry.part_macs.items()} for entry in report.entries]
+    title = "Parts of the network, 10^9 multiply-accumulates per image and share"
+    table = _table_of_parts(title, report.entries, macs, "{:.3g}")
+    table.caption = (
+        "Matrix products and convolutions. Not counted: norms, moving windows and regions about, what is chosen."
+    )
+    return table
+
+
+def _table_of_parts(title: str, entries: Sequence[Entry], values: Sequence[dict[str, float]], number: str) -> Table:
+    """A row a part and a column a sparsity, and sums below."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("part", no_wrap=True)
     for entry in entries:
         table.add_column(pruned_label(entry), justify="right", no_wrap=True)
-    times = [{part.part: part for part in entry.parts or ()} for entry in entries]
+    sums = [sums_of(each) for each in values]
     known = (*PARTS, *HEAD_PARTS)
-    for name in (*known, *sorted({name for each in times for name in each} - {*known, OTHER}), OTHER):
-        if any(name in each for each in times):
-            cells = [f"{each[name].ms:.2f} {each[name].share:4.0%}" if name in each else "-" for each in times]
-            table.add_row(name, *cells)
-    table.caption = "Timed one by one, which takes longer than the inference above; the shares are what counts."
-    table.caption_justify = "left"
+    names = (*known, *sorted({name for each in values for name in each} - {*known, OTHER}), OTHER)
+    for group in (names, (BACKBONE, HEADS, WHOLE)):
+        for name in group:
+            rows = values if group is names else sums
+            if any(each.get(name) for each in rows):
+                cells = (
+                    f"{number.format(each[name])} {each[name] / (total[WHOLE] or 1):4.0%}" if name in each else "-"
+                    for each, total in zip(rows, sums, strict=True)
+                )
+                table.add_row(name, *cells)
+        table.add_section()
     return table
 
 

@@ -26,6 +26,7 @@ class DeployedModel(nn.Module):
         backbone: deployed backbone.
         answers: deployed head and decoding.
         trained_backbone: name of the backbone in the trained network; empty where it is the network.
+        dtype: type of the maps.
     """
 
     def __init__(self, network: nn.Module, task: Task[Any], options: ExportOptions) -> None:
@@ -46,7 +47,7 @@ class DeployedModel(nn.Module):
         own = task.check_options(options.task)
         self.answers = fold_norms(task.deploy(copy.deepcopy(network), input_hw, own)).to(dtype)
         self.trained_backbone = next(name for name, module in network.named_modules() if module is trained)
-        self.input_hw = input_hw
+        self.input_hw, self.dtype = input_hw, dtype
         self.eval()
 
     def forward(self, image: Tensor, keep: Tensor | None = None) -> dict[str, Tensor]:

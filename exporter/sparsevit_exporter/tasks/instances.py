@@ -61,24 +61,49 @@ class InstanceOptions(TaskOptions):
             raise ExportError(f"resize is {self.resize!r}; frames come to the input by {' or '.join(get_args(Resize))}")
 
 
+class _Proposals(nn.Module):
+    """Chooses proposals: a module, so that its nodes are a part of their own."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, features: InstanceFeatures) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Boxes and scores of the candidates, and of the proposals."""
+        boxes, scores = features.candidates()
+        return (boxes, scores), select_proposals(boxes, scores, min(self.count, scores[0].numel()))
+
+
+class _Detections(nn.Module):
+    """Chooses detections, likewise."""
+
+    def __init__(self, options: InstanceOptions) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `select_detections`."""
+        count = min(self.options.detections, scores[0].numel())
+        return select_detections(boxes, scores, count, self.options.score_threshold)
+
+
 class DeployedInstances(InstanceHeads):
     """The answers, and what they were chosen from, step by step."""
 
     def __init__(self, network: InstanceModel, input_hw: tuple[int, int], options: InstanceOptions) -> None:
         super().__init__()
         self.neck, self.rpn_head, self.roi_head = network.neck, network.rpn_head, network.roi_head
-        self.input_hw, self.options = input_hw, options
+        self.proposals, self.detections = _Proposals(options.proposals), _Detections(options)
+        self.input_hw = input_hw
 
     def forward(self, maps: Sequence[Tensor]) -> dict[str, Tensor]:
         features = self.see(maps, self.input_hw)
-        boxes, scores = features.candidates()
-        seen = {"candidate_boxes": boxes, "candidate_scores": scores}
-        proposals = select_proposals(boxes, scores, min(self.options.proposals, scores[0].numel()))
+        candidates, proposals = self.proposals(features)
+        seen = dict(zip(("candidate_boxes", "candidate_scores"), candidates, strict=True))
         seen |= dict(zip(("proposals", "proposal_scores"), proposals, strict=True))
         boxes, scores = features.classified(*proposals)
         seen |= {"class_boxes": boxes, "class_scores": scores}
-        count = min(self.options.detections, scores[0].numel())
-        found = select_detections(boxes, scores, count, self.options.score_threshold)
+        found = self.detections(boxes, scores)
         answers = dict(zip(("boxes", "scores", "classes"), found, strict=True)) | {"masks": features.masks(*found)}
         levels = {name: level.float() for name, level in zip(_LEVELS, features.levels)}
         return answers | levels | {name: torch.cat(list(getattr(features, name)), 1) for name in _RAW} | seen

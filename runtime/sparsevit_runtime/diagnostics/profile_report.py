@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from .machine import MachineInfo
 from .measurement import EnergyUse, ModelInfo, PowerInfo, ReportPart, Stats
 
@@ -70,6 +72,8 @@ class Entry(ReportPart):
         stage_times: inside the inference, measured on the device; None where the backend cannot tell.
         energy: None without a meter.
         parts: parts of the network, slowest first; None unless asked for.
+        part_macs: multiply-accumulates of one image, by part; the head's are not there for a file that was exported
+            before they were counted.
     """
 
     sparsity: str
@@ -83,6 +87,7 @@ class Entry(ReportPart):
     stage_times: dict[StageTimeName, Stats] | None = None
     energy: EnergyUse | None = None
     parts: tuple[PartTime, ...] | None = None
+    part_macs: dict[str, int] = Field(default_factory=dict)
 
 
 class ProfileReport(ReportPart):

@@ -20,7 +20,7 @@ from ..model import Model
 from ..power import PowerMeter
 from ..progress import SILENT, Progress, track
 from ..runner import Request, Runner
-from ..windows.macs import card_macs
+from ..windows.macs import card_macs, card_parts
 from .energy import idle_watts, measure_energy
 from .frames import DEFAULT_SOURCE, read_frames, run_frames
 from .layers import time_parts
@@ -205,6 +205,7 @@ def _entries(model: Model, timings: Sequence[_Timing]) -> tuple[Entry, ...]:
                 stage_times={name: Stats.of(samples) for name, samples in timing.stage_times.items()} or None,
                 energy=timing.energy,
                 parts=timing.parts,
+                part_macs=card_parts(model.card, level.plan),
             )
         )
     return tuple(entries)

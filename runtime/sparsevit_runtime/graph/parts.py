@@ -8,15 +8,20 @@ names of what it fuses and inlines, but keeps those of tensors.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .nodes import Node, read_nodes, renamed, rewrite_nodes
 
 #: In the order in which a frame comes through them.
 PARTS = ("embed", "score", "gather", "attention", "mlp", "scatter", "merge", "head")
-#: What heads that have them keep apart from `head`, in that order, too.
-HEAD_PARTS = ("pixel_decoder", "transformer_decoder", "labels")
+#: What heads that have them keep apart from `head`, in that order, too: Mask R-CNN's, Mask2Former's, label maps.
+HEAD_PARTS = (
+    *("neck", "rpn_head", "proposals", "bbox_head", "detections", "mask_head"),
+    *("pixel_decoder", "transformer_decoder", "labels"),
+)
 OTHER = "other"
+#: Sums over parts, as tables call them.
+BACKBONE, HEADS, WHOLE = "backbone", "behind it", "whole network"
 #: Said of a file whose names do not tell, as those do not that were exported before names did.
 UNNAMED = "its nodes do not say which part of the network they are; export it again to see its parts apart"
 
@@ -30,13 +35,13 @@ _BY_FUNCTION = {
     "WindowGatherNorm": "gather",
     "WindowAttention": "attention",
     "WindowScatterAdd": "scatter",
-    "NmsKeep": "head",
-    "MultiLevelRoiAlign": "head",
     "PatchEmbed": "embed",
     "LabelDecode": "labels",
 }
+#: Functions that several parts of a head use: the nodes around them say which.
+_OF_HEADS = ("NmsKeep", "MultiLevelRoiAlign")
 #: ONNX Runtime's names of the tensors within an inlined function.
-_INLINED = re.compile(rf"_inlfunc_({'|'.join(_BY_FUNCTION)})(?![A-Za-z])")
+_INLINED = re.compile(rf"_inlfunc_({'|'.join((*_BY_FUNCTION, *_OF_HEADS))})(?![A-Za-z])")
 
 
 def part_of_layer(name: str) -> str:
@@ -44,6 +49,18 @@ def part_of_layer(name: str) -> str:
     ``other``."""
     found = set(_PREFIX.findall(name))
     return "+".join(part for part in _ALL if part in found) or OTHER
+
+
+def sums_of(values: Mapping[str, float]) -> dict[str, float]:
+    """The backbone's, what is behind it, and the whole network's, of a number by part.
+
+    What is fused across both is in the whole alone.
+    """
+    sides = {BACKBONE: set(PARTS[:-1]), HEADS: {PARTS[-1], *HEAD_PARTS}}
+    sums = {
+        side: sum(v for name, v in values.items() if parts.issuperset(name.split("+"))) for side, parts in sides.items()
+    }
+    return sums | {WHOLE: sum(values.values())}
 
 
 def says_parts(names: Iterable[str]) -> bool:
@@ -91,6 +108,8 @@ def parts_of_nodes(nodes: Sequence[Node]) -> list[str]:
     for i, node in enumerate(nodes):
         if parts[i] == OTHER:
             parts[i] = next((maker[name] for name in node.inputs if name in maker), OTHER)
+        if parts[i] == OTHER and _function(node) in _OF_HEADS:
+            parts[i] = "head"
         if parts[i] != OTHER:
             maker.update(dict.fromkeys(node.outputs, parts[i]))
     return parts
@@ -101,5 +120,10 @@ def _said(node: Node) -> str:
         part = part_of_layer(text)
         if part != OTHER:
             return part
+    return _BY_FUNCTION.get(_function(node), OTHER)
+
+
+def _function(node: Node) -> str:
+    """The function that ONNX Runtime took a node from; empty for none."""
     inlined = _INLINED.search(" ".join(node.outputs))
-    return _BY_FUNCTION[inlined[1]] if inlined else OTHER
+    return inlined[1] if inlined else ""

@@ -24,8 +24,11 @@ from exports import (
 from networks import randomize
 from sparsevit_exporter import ExportOptions, InstanceModel, InstanceOptions
 from sparsevit_exporter.tasks import task_of
+from sparsevit_runtime import load
 from sparsevit_runtime.card import ClassCard
+from sparsevit_runtime.diagnostics import profile
 from sparsevit_runtime.errors import ExportError
+from sparsevit_runtime.graph.parts import BACKBONE, HEADS, OTHER, sums_of
 from sparsevit_runtime.windows.plan import Plan
 
 NUMBERED = tuple(ClassCard(name=str(i)) for i in range(golden.CLASSES))
@@ -109,6 +112,35 @@ def test_whatever_is_found_has_its_row(exported, tmp_path, count):
     for name in ("boxes", "scores", "classes", "masks"):
         np.testing.assert_array_equal(found[name][0, :count], before[name][0, :count])
         assert not found[name][0, count:].any()  # NaN is something, too
+
+
+@pytest.mark.slow
+def test_what_is_behind_the_backbone_is_counted_part_by_part(exported):
+    """Maps of 24x32, 12x16, 6x8 and 3x4 cells, and one of 2x2; 8 channels, 16 in the box head, 3 classes."""
+    cells = (24 * 32, 12 * 16, 6 * 8, 3 * 4)
+    assert card_of(exported.path).architecture.head_macs == {
+        "neck": sum(n * 8 * ((8 << i) + 9 * 8) for i, n in enumerate(cells)),
+        "rpn_head": sum(n * 8 * (9 * 8 + 3 + 12) for n in (*cells, 4)),
+        "bbox_head": 20 * (8 * 49 * 16 + 16 * 16 + 16 * (4 + 12)),
+        "mask_head": 10 * (4 * 196 * 9 * 8 * 8 + 196 * 8 * 8 * 4 + 784 * 8),
+    }
+
+
+@pytest.mark.slow
+def test_a_profile_tells_the_parts_of_the_head_apart(exported):
+    with load(exported.path, threads=1) as model:
+        report = profile(model, ["0", "0.5"], iterations=1, warm_up=0, layers=True)
+    dense, pruned = report.entries
+    ours = {"head", "neck", "rpn_head", "proposals", "bbox_head", "detections", "mask_head"}
+    for entry in report.entries:
+        assert {part.part for part in entry.parts if not part.part.startswith("embed")} >= ours
+        assert OTHER not in {part.part for part in entry.parts}
+        roi = {part.part: part.layers for part in entry.parts}
+        assert roi["bbox_head"] > 20 and roi["mask_head"] > 20, "RoIAlign's nodes are of the heads that look"
+    macs = [sums_of(entry.part_macs) for entry in report.entries]
+    assert [each[BACKBONE] for each in macs] == [entry.macs for entry in report.entries]
+    assert macs[0][HEADS] == macs[1][HEADS] == sum(model.card.architecture.head_macs.values())
+    assert dense.part_macs["mlp"] > pruned.part_macs["mlp"]
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from sparsevit_exporter import ExportOptions, SegmentationModel, SegmentationOpt
 from sparsevit_exporter.parity import normalize, probe_images
 from sparsevit_exporter.trace import store_weights_in_half
 from sparsevit_runtime.errors import CheckpointError, ExportError
-from sparsevit_runtime.graph.parts import HEAD_PARTS, PARTS, part_of_layer
+from sparsevit_runtime.graph.parts import PARTS, part_of_layer
 
 SLOW = pytest.mark.slow  # each export costs seconds of tracing
 
@@ -70,7 +70,7 @@ def test_nothing_works_a_shape_out_and_every_part_has_its_name(name, request):
     kinds = {node.op_type for node in graph.node}
     assert not kinds & {"Shape", "Size", "Range", "ConstantOfShape", "Expand", "Einsum"}
     parts = {part_of_layer(node.name) for node in graph.node}
-    assert parts == {*PARTS, *HEAD_PARTS}
+    assert parts == {*PARTS, "pixel_decoder", "transformer_decoder", "labels"}
     where = {kind: {part_of_layer(n.name) for n in graph.node if n.op_type == kind} for kind in kinds}
     assert where["GridSample"] == {"pixel_decoder"} and where["Where"] == {"transformer_decoder"}
     assert where["ArgMax"] == where["Sigmoid"] == {"labels"}

@@ -16,7 +16,7 @@ from sparsevit_runtime import load, probe_image
 from sparsevit_runtime.card import ClassCard
 from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.graph.nodes import Node, read_nodes, renamed, rewrite_nodes
-from sparsevit_runtime.graph.parts import OTHER, PARTS, part_of_layer, parts_of_nodes
+from sparsevit_runtime.graph.parts import BACKBONE, HEADS, OTHER, PARTS, WHOLE, part_of_layer, parts_of_nodes, sums_of
 from sparsevit_runtime.windows.plan import Plan
 
 #: A detector's head reads the last three of four stages.
@@ -39,6 +39,7 @@ FIXED = ((0.5, 0.5), (0.0,))
         ("head/merge.0/Conv", "head"),  # the head's own module of that name
         ("head/merge/Conv", "head"),
         ("node_of_keep | head/proposals/NmsKeep (NmsKeep)", "head"),
+        ("proposals/TopK_1 + rpn_head/Sigmoid", "rpn_head+proposals"),
         ("__myl_FcAdd_myl12_3", OTHER),
         ("node_MatMul_95", OTHER),
         ("myhead/x overhead/y", OTHER),
@@ -48,6 +49,28 @@ FIXED = ((0.5, 0.5), (0.0,))
 )
 def test_the_part_a_layer_says(layer, part):
     assert part_of_layer(layer) == part
+
+
+def test_sums_of_parts_count_what_is_fused_across_both_sides_once():
+    values = {
+        "mlp": 1.0,
+        "gather+attention": 2.0,
+        "scatter+head": 4.0,
+        "neck": 8.0,
+        "bbox_head+head": 16.0,
+        OTHER: 32.0,
+    }
+    assert sums_of(values) == {BACKBONE: 3.0, HEADS: 24.0, WHOLE: 63.0}
+
+
+def test_functions_of_heads_take_the_part_that_reads_them():
+    nodes = [
+        Node("NonMaxSuppression", ("boxes",), ("_inlfunc_NmsKeep_chosen",), "NonMaxSuppression_5"),
+        Node("ScatterND", ("_inlfunc_NmsKeep_chosen",), ("proposals/NmsKeep",), "ScatterND"),
+        Node("RoiAlign", ("map",), ("_inlfunc_MultiLevelRoiAlign_found0",), "RoiAlign_9"),
+        Node("Gemm", ("_inlfunc_MultiLevelRoiAlign_found0",), ("x",), "bbox_head/shared_fcs.0/Gemm"),
+    ]
+    assert parts_of_nodes(nodes) == ["proposals", "proposals", "bbox_head", "bbox_head"]
 
 
 def test_optimisers_nodes_take_the_part_of_what_they_were_made_from():

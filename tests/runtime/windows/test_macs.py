@@ -9,7 +9,7 @@ from sparsevit_exporter import SparseViT
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.errors import PlanError
 from sparsevit_runtime.windows.geometry import stage_geometries
-from sparsevit_runtime.windows.macs import backbone_macs, card_macs, window_macs
+from sparsevit_runtime.windows.macs import backbone_macs, card_macs, card_parts, window_macs
 from sparsevit_runtime.windows.plan import Plan
 
 DEPTHS = (2, 2, 6, 2)
@@ -62,6 +62,15 @@ class TestCard:
     def test_dense_unless_told(self):
         card = ModelCard.model_validate(tiny.card_document())
         assert card_macs(card) == card_macs(card, 0.0) > card_macs(card, 0.5)
+
+    def test_parts_of_the_backbone_and_those_behind_it(self):
+        card = ModelCard.model_validate(tiny.card_document())
+        with_head = card.architecture.model_copy(update={"head_macs": {"neck": 5, "head": 7}})
+        card = card.model_copy(update={"architecture": with_head})
+        parts = card_parts(card, 0.5)
+        assert list(parts) == ["embed", "attention", "mlp", "merge", "neck", "head"]
+        assert sum(parts.values()) == card_macs(card, 0.5) + 12
+        assert ModelCard.from_json(card.to_json()) == card
 
     def test_fixed_plan_of_the_card(self):
         card = ModelCard.model_validate(tiny.card_document(fixed=self.fixed))
