@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import gradients  # noqa: F401 - the heads are trained, too
 from .backbone import SparseViT
 from .heads.fpn import FPN, STRIDES
 from .heads.roi import RoIHead, class_boxes, masks_of, select_detections

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from sparsevit_exporter.backbone import SparseViT
-from sparsevit_exporter.networks import HeadedModel
 from sparsevit_runtime.errors import CheckpointError, DatasetError, SinkError, SparseViTError
 from sparsevit_runtime.progress import SILENT, Progress
 
@@ -26,6 +25,7 @@ from .datasets import Dataset, open_dataset
 from .ema import ModelEma
 from .freezing import freeze
 from .importance import importance_loss, stage_inputs
+from .models import TrainedModel, head_names
 from .recipe import Recipe, TrainingData, changed_keys
 from .schedule import Schedule
 from .tasks import trained_task
@@ -108,7 +108,7 @@ class Adaptation:
             self._restore()
 
     def _open(self, data: TrainingData) -> Dataset:
-        dataset = open_dataset(data, self.recipe.cache_mb, self.progress, self.task.wants_masks)
+        dataset = open_dataset(data, self.recipe.cache_mb, self.progress, self.task.learns_from)
         self.objective.check(dataset)
         return dataset
 
@@ -116,7 +116,9 @@ class Adaptation:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
         self.model = build_model(recipe, len(self.classes))
-        fresh = () if recipe.model.start is None or start_from(self.model, recipe.model.start) else ("head",)
+        fresh = (
+            () if recipe.model.start is None or start_from(self.model, recipe.model.start) else head_names(self.model)
+        )
         self._frozen = freeze(self.model, recipe.model.frozen, fresh)
         self.model.to(self.device)
         norms = (m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d))
@@ -209,7 +211,7 @@ class Adaptation:
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             with stage_inputs(self.model.backbone) as inputs:
                 maps = self.model.backbone(images, keep=batch.keep)
-            predictions = self.objective.predict(self.model.head, maps)
+            predictions = self.objective.predict(self.model, maps)
             if self.distillation is not None and recipe.teacher is not None and batch.targets is not None:
                 first = recipe.teacher.first_stage
                 targets = [t.to(self.device) for t in batch.targets.features]
@@ -344,11 +346,11 @@ class _Averages:
         return means
 
 
-def build_model(recipe: Recipe, num_classes: int) -> HeadedModel:
+def build_model(recipe: Recipe, num_classes: int) -> TrainedModel:
     """The network of a recipe with fresh weights."""
     m = recipe.model
     backbone = SparseViT(m.embed_dim, m.depths, m.num_heads, m.window_size, m.drop_path_rate)
-    return trained_task(recipe.task).objective(recipe).network(backbone, num_classes, m.head_channels)
+    return trained_task(recipe.task).objective(recipe).build(backbone, num_classes)
 
 
 def build_optimizer(modules: Iterable[nn.Module | None], recipe: Recipe) -> torch.optim.AdamW:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,7 +59,7 @@ def crop_boxes(
     """As `crop_sample`, for samples with boxes.
 
     Boxes are cut at the view's border; those that hardly show any more are left out. A rotated box becomes the box
-    around it.
+    around it. Masks are (h, w) bool in the view's pixels.
 
     Returns:
         image (h, w, 3) uint8 BGR, and the boxes in its pixels; None for a sample without any annotation.
@@ -77,7 +78,10 @@ def crop_boxes(
     sides = cut_high - cut_low
     kept = (sides.prod(1) / area >= _LEAST_VISIBLE) & (sides.min(1, initial=np.inf) >= _LEAST_SIDE)
     xyxy = np.hstack([cut_low, cut_high])[kept].astype(np.float32)
-    return image, Boxes(xyxy, sample.boxes.classes[kept])
+    masks = sample.boxes.masks
+    if masks is not None:
+        masks = tuple(_warp_mask(masks[i], matrix, crop_hw) for i in np.flatnonzero(kept))
+    return image, Boxes(xyxy, sample.boxes.classes[kept], masks)
 
 
 def mosaic(views: list[tuple[np.ndarray, Boxes | None]]) -> tuple[np.ndarray, Boxes | None]:
@@ -113,6 +117,18 @@ def _warp(image: np.ndarray, matrix: np.ndarray, crop_hw: tuple[int, int], pad_v
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(pad_value,) * 3,
     )
+
+
+def _warp_mask(mask: Any, matrix: np.ndarray, crop_hw: tuple[int, int]) -> np.ndarray:
+    """(h, w) bool of a mask in the image's pixels, packed or not."""
+    if isinstance(mask, dict):
+        from pycocotools import mask as coco
+
+        mask = coco.decode(mask)
+    moved = cv2.warpAffine(
+        np.ascontiguousarray(mask, np.uint8), matrix, (crop_hw[1], crop_hw[0]), flags=cv2.INTER_NEAREST
+    )
+    return moved > 0
 
 
 def _focus(sample: Sample, recipe: AugmentationRecipe, rng: np.random.Generator) -> tuple[float, float] | None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from sparsevit_exporter.checkpoints import load_checkpoint
-from sparsevit_exporter.networks import HeadedModel
 from sparsevit_runtime.errors import CheckpointError
 from sparsevit_runtime.files import write_atomic
 
 from .datasets import ClassInfo
+from .models import TrainedModel
 from .recipe import Recipe
 
 FORMAT = "sparsevit-edge"
@@ -20,7 +20,7 @@ VERSION = 1
 
 
 def model_document(
-    model: HeadedModel, classes: tuple[ClassInfo, ...], recipe: Recipe, training: dict, metrics: list[dict]
+    model: TrainedModel, classes: tuple[ClassInfo, ...], recipe: Recipe, training: dict, metrics: list[dict]
 ) -> dict:
     """An exportable checkpoint of these weights; plain values and tensors only, so that it loads with weights_only."""
     return {
@@ -52,7 +52,7 @@ def save_whole(document: dict, path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def start_from(model: HeadedModel, path: str | Path) -> bool:
+def start_from(model: TrainedModel, path: str | Path) -> bool:
     """Copies a checkpoint's weights into a new model, for fine-tuning.
 
     The backbone must fit; the head is taken along when it is one of ours with as many classes.
@@ -76,10 +76,10 @@ def start_from(model: HeadedModel, path: str | Path) -> bool:
         )
     model.backbone.load_state_dict(backbone.state_dict())
     network = loaded.network
-    fits = isinstance(network, HeadedModel) and loaded.task == model.task and network.head_config == model.head_config
-    if isinstance(network, HeadedModel) and fits:
-        model.head.load_state_dict(network.head.state_dict())
-    return fits
+    if loaded.task != model.task or getattr(network, "head_config", None) != model.head_config:
+        return False
+    model.load_state_dict(network.state_dict())
+    return True
 
 
 def load_for_resume(path: Path, device: torch.device) -> dict:

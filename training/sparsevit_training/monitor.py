@@ -10,22 +10,22 @@ import torch
 
 from sparsevit_exporter.heads.detection import decode_detections
 from sparsevit_exporter.heads.labels import decode_labels
-from sparsevit_exporter.networks import HeadedModel
-from sparsevit_runtime import Detections
+from sparsevit_runtime import Detections, Instances
 from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.windows.geometry import stage_geometries
 
 from .average_precision import LEAST_SCORE, MOST_BOXES, average_precision
 from .batch import normalize
-from .datasets import CocoBoxes, Dataset, Sample
+from .datasets import CocoBoxes, CocoInstances, Dataset, Sample
 from .metrics import ConfusionMatrix
+from .models import TrainedModel
 from .plan_sampler import keep_of_ratios
 from .recipe_parts import InputRecipe
 
 
 @torch.no_grad()
 def _outputs(
-    model: HeadedModel,
+    model: TrainedModel,
     dataset: Dataset,
     recipe: InputRecipe,
     ratio: float,
@@ -49,7 +49,7 @@ def _outputs(
 
 
 def confusion_at(
-    model: HeadedModel,
+    model: TrainedModel,
     dataset: Dataset,
     recipe: InputRecipe,
     ratio: float,
@@ -78,7 +78,7 @@ def confusion_at(
 
 
 def miou_at(
-    model: HeadedModel,
+    model: TrainedModel,
     dataset: Dataset,
     recipe: InputRecipe,
     ratios: Sequence[float],
@@ -90,7 +90,7 @@ def miou_at(
 
 
 def average_precision_at(
-    model: HeadedModel,
+    model: TrainedModel,
     dataset: CocoBoxes,
     recipe: InputRecipe,
     ratios: Sequence[float],
@@ -118,4 +118,42 @@ def average_precision_at(
                 )
                 records += answer.to_coco(dataset.image_ids[index])
         found[ratio] = average_precision(dataset.document, records, dataset.image_ids).ap
+    return found
+
+
+#: Proposals and detections while training is watched; an exported file may have others.
+_PROPOSALS, _DETECTIONS = 300, MOST_BOXES
+
+
+def mask_precision_at(
+    model: TrainedModel,
+    dataset: CocoInstances,
+    recipe: InputRecipe,
+    ratios: Sequence[float],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    batch: int = 4,
+) -> dict[float, float]:
+    """COCO AP (0..1) of an instance segmenter's masks per uniform ratio; other arguments as for `confusion_at`."""
+    found = {}
+    for ratio in ratios:
+        records = []
+        for indices, _, letterboxes, seen in _outputs(model, dataset, recipe, ratio, device, dtype, batch):
+            count = min(_PROPOSALS, seen.candidates()[1][0].numel())
+            chosen = seen.detections(count, min(_DETECTIONS, count * len(dataset.classes)), LEAST_SCORE)
+            answers = [part.float().cpu().numpy() for part in (*chosen, seen.masks(*chosen))]
+            for i, (index, letterbox) in enumerate(zip(indices, letterboxes, strict=True)):
+                boxes, scores, classes, grids = (part[i] for part in answers)
+                real = scores > 0
+                answer = Instances(
+                    xyxy=letterbox.boxes_to_frame(boxes[real]),
+                    confidence=scores[real],
+                    class_id=classes[real].astype(np.int64),
+                    names=tuple(c.name for c in dataset.classes),
+                    image_wh=letterbox.frame_wh,
+                    grids=grids[real],
+                    grid_xyxy=letterbox.boxes_to_frame(boxes[real], clip=False),
+                )
+                records += answer.to_coco(dataset.image_ids[index])
+        found[ratio] = average_precision(dataset.document, records, dataset.image_ids, compared="segm").ap
     return found

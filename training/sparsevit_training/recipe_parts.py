@@ -70,7 +70,8 @@ class UnlabelledData(_DataPart):
 
 
 class CocoData(_DataPart):
-    """COCO JSON: its boxes for detection (`datasets.CocoBoxes`), its masks for segmentation (`datasets.CocoMasks`).
+    """COCO JSON: its boxes for detection (`datasets.CocoBoxes`), with the mask of each for instance segmentation
+    (`datasets.CocoInstances`), a map of all masks for segmentation (`datasets.CocoMasks`).
 
     Attributes:
         background: name, for segmentation, of the class of pixels that are of no category; it comes first.
@@ -200,6 +201,8 @@ class LossRecipe(Part):
             ``frequency ** -weight_power``.
         lovasz: weight of the Lovasz-softmax term.
         box: weight of detection's box term against its class term.
+        proposals: regions of an image, in instance segmentation, which those are drawn from that its heads learn from.
+        regions: regions drawn, a quarter of which may show an object.
         one_to_one: weight of the branch that is deployed against the auxiliary one.
         self_distillation: weight, at steps with a pruned plan, of the distance to the averaged weights' dense answers;
             unlabelled images count too.
@@ -213,6 +216,8 @@ class LossRecipe(Part):
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     lovasz: float = Field(default=0.0, ge=0)
     box: float = Field(default=4.0, ge=0)
+    proposals: int = Field(default=1000, ge=1)
+    regions: int = Field(default=512, ge=4)
     one_to_one: float = Field(default=1.0, gt=0)
     self_distillation: float = Field(default=0.0, ge=0)
     importance: float = Field(default=0.0, ge=0)

@@ -83,6 +83,13 @@ class RPNHead(nn.Module):
         boxes = decode_boxes(anchors, torch.stack(chosen, 1), (1.0,) * 4, input_hw)
         return boxes, torch.stack(best, 1).masked_fill(~has_area(boxes), NONE)
 
+    def anchors(self, sizes: Sequence[tuple[int, int]], device: torch.device) -> list[Tensor]:
+        """All anchors of levels of that many rows and columns, (H*W*3, 4) xyxy each, in the order of `forward`."""
+        counts = [rows * columns * len(RATIOS) for rows, columns in sizes]
+        places = torch.arange(max(counts), device=device).expand(1, len(counts), -1)
+        table = self._anchors(places, [columns for _, columns in sizes])[0]
+        return [own[:count] for own, count in zip(table, counts, strict=True)]
+
     def _anchors(self, places: Tensor, columns: Sequence[int]) -> Tensor:
         """Anchors at places (B, L, K) of the levels, worked out: a table of all of them would hold 100 000 boxes."""
         cells = ops.quotient(places, torch.tensor(len(RATIOS), device=places.device))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from sparsevit_runtime.progress import SILENT, Progress
 
 from ..recipe_parts import CocoData, SemanticFolderData, StreetData, TrainingData
@@ -21,6 +23,7 @@ __all__ = [
     "CocoInstances",
     "CocoMasks",
     "Dataset",
+    "LearnedFrom",
     "Sample",
     "SemanticFolder",
     "SkippedSample",
@@ -31,18 +34,22 @@ __all__ = [
 ]
 
 
+#: What a task takes from COCO JSON: boxes, boxes with the mask of each, or one map that all masks are drawn into.
+LearnedFrom = Literal["boxes", "masks", "label map"]
+
+
 def open_dataset(
     recipe: TrainingData,
     cache_mb: int = 2048,
     progress: Progress = SILENT,
-    masks: bool = False,
+    learns_from: LearnedFrom = "boxes",
 ) -> Dataset:
     """Opens what a recipe describes.
 
     Args:
         recipe: an entry of `Recipe.data`, or the data of its monitor.
         cache_mb, progress: see `CachedSamples`.
-        masks: take label maps from COCO JSON, not boxes.
+        learns_from: what is taken from COCO JSON.
 
     Raises:
         DatasetError: DatasetError as the dataset's class does.
@@ -59,7 +66,8 @@ def open_dataset(
             progress=progress,
         )
     if isinstance(recipe, CocoData):
-        kind, options = (CocoMasks, {"background": recipe.background}) if masks else (CocoBoxes, {})
+        kind = {"boxes": CocoBoxes, "masks": CocoInstances, "label map": CocoMasks}[learns_from]
+        options = {"background": recipe.background} if learns_from == "label map" else {}
         return kind(recipe.annotations, recipe.images, recipe.categories, cache_mb, progress, **options)
     if isinstance(recipe, StreetData):
         size_wh = recipe.width, recipe.height

@@ -39,10 +39,12 @@ class Boxes:
     Attributes:
         xyxy: (N, 4) float32 corners in pixels; the upper left corner of the image is 0, 0.
         classes: (N,) int64.
+        masks: of each, (H, W) bool of the image, or packed as pycocotools packs them; None where nobody asked for them.
     """
 
     xyxy: np.ndarray
     classes: np.ndarray
+    masks: tuple[Any, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.classes)

@@ -167,6 +167,9 @@ class CocoBoxes(_CocoDataset):
             1, 2, ... in the order of `classes`; crowds included, so that an evaluation can ignore them.
     """
 
+    #: Every object has a mask.
+    _has_masks = False
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._boxes: dict[str, list[_Box]] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
@@ -239,7 +242,11 @@ class CocoBoxes(_CocoDataset):
         learned = [b for b in found.values() if not b.crowd and min(b.box[2:]) >= _LEAST_SIDE]
         self._found |= {b.kind for b in found.values()}
         corners = [(x, y, x + w, y + h) for x, y, w, h in (b.box for b in learned)]
-        boxes = Boxes(np.array(corners, np.float32).reshape(-1, 4), np.array([b.kind for b in learned], np.int64))
+        boxes = Boxes(
+            np.array(corners, np.float32).reshape(-1, 4),
+            np.array([b.kind for b in learned], np.int64),
+            tuple(b.mask for b in learned) if self._has_masks else None,
+        )
         return Sample(image, None, entry.file_name, boxes)
 
     def _mask(self, found: dict[str, Any], turn: Turn | None, drawn_wh: tuple[int, int]) -> dict[str, Any] | None:

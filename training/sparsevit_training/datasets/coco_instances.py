@@ -16,10 +16,12 @@ from .turning import Turn
 
 
 class CocoInstances(CocoBoxes):
-    """Images with boxes, and each object's mask in `document`: run lengths in the image's pixels.
+    """Images with boxes, and each object's mask in samples and in `document`: run lengths in the image's pixels.
 
     Objects without a mask that can be read are left out; arguments and errors as for `CocoBoxes`.
     """
+
+    _has_masks = True
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         require("pycocotools")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
@@ -10,11 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsevit_exporter.networks import HeadedModel
+from sparsevit_exporter.backbone import SparseViT
+from sparsevit_runtime.errors import DatasetError
 
 from ..batch import Batch
 from ..datasets import ClassInfo, Dataset, Sample
+from ..models import TrainedModel
 from ..recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 
 class Draw(Protocol):
@@ -34,7 +39,7 @@ class Objective(ABC):
         terms: names of the loss terms that `losses` returns.
     """
 
-    network: type[HeadedModel]
+    network: type[TrainedModel]
     terms: ClassVar[tuple[str, ...]]
 
     def __init__(self, recipe: Recipe) -> None:
@@ -56,9 +61,13 @@ class Objective(ABC):
         """Called once the data is open, before the first loss."""
         self.device = device
 
-    def predict(self, head: Any, maps: Sequence[Tensor]) -> Any:
-        """What the head says in training."""
-        return head(maps)
+    def build(self, backbone: SparseViT, num_classes: int) -> TrainedModel:
+        """The network of the recipe, its head with fresh weights."""
+        return self.network(backbone, num_classes, self.recipe.model.head_channels)
+
+    def predict(self, model: Any, maps: Sequence[Tensor]) -> Any:
+        """What the model's head says in training of the maps of its backbone."""
+        return model.head(maps)
 
     @abstractmethod
     def losses(self, predictions: Any, batch: Batch) -> dict[str, Tensor]:
@@ -75,9 +84,19 @@ class Objective(ABC):
     @abstractmethod
     def scores(
         self,
-        model: HeadedModel,
+        model: TrainedModel,
         dataset: Dataset,
         ratios: Sequence[float],
         dtype: torch.dtype | None,
     ) -> dict[float, float]:
         """The task's metric, 0..1, per uniform ratio, along the deployed path."""
+
+
+def check_objects(datasets: Sequence[Dataset], classes: Sequence[ClassInfo]) -> None:
+    """Warns of classes that no image of the labelled data has; raises DatasetError where that is all of them."""
+    labelled = [d for d in datasets if d.classes]
+    absent = [c.name for c in classes if all(c.name in d.absent for d in labelled)]
+    if len(absent) == len(classes):
+        raise DatasetError(f"no image of the data has an object of {', '.join(absent)}: there is nothing to learn")
+    if absent:
+        log.warning("not learned, for no image of the data has it: %s", ", ".join(absent))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from sparsevit_exporter.heads import DetectionHead
 from sparsevit_exporter.heads.detection import RawDetections
-from sparsevit_exporter.networks import HeadedModel
 from sparsevit_exporter.tasks.detection import DetectionModel
 from sparsevit_runtime.errors import DatasetError
 
@@ -20,10 +18,9 @@ from ..augmentation import crop_boxes, fit_scale, mosaic
 from ..batch import Batch
 from ..datasets import Boxes, ClassInfo, CocoBoxes, Dataset, Sample
 from ..detection_loss import ONE_TO_MANY, agreement, answer_distillation, assigned_loss, locations_of
+from ..models import TrainedModel
 from ..monitor import average_precision_at
-from .base import Draw, Objective
-
-log = logging.getLogger(__name__)
+from .base import Draw, Objective, check_objects
 
 
 class DetectionObjective(Objective):
@@ -41,12 +38,7 @@ class DetectionObjective(Objective):
 
     def prepare(self, datasets: Sequence[Dataset], classes: Sequence[ClassInfo], device: torch.device) -> None:
         super().prepare(datasets, classes, device)
-        labelled = [d for d in datasets if d.classes]
-        absent = [c.name for c in classes if all(c.name in d.absent for d in labelled)]
-        if len(absent) == len(classes):
-            raise DatasetError(f"no image of the data has an object of {', '.join(absent)}: there is nothing to learn")
-        if absent:
-            log.warning("not learned, for no image of the data has it: %s", ", ".join(absent))
+        check_objects(datasets, classes)
 
     def view(self, draw: Draw, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, Boxes | None]:
         if rng.random() >= self.recipe.augmentation.mosaic_probability or size[0] % 2 or size[1] % 2:
@@ -64,7 +56,8 @@ class DetectionObjective(Objective):
         """Per image boxes (N, 4) float32 xyxy in pixels and classes (N,) int64; None where not annotated."""
         return [None if t is None else (torch.from_numpy(t.xyxy), torch.from_numpy(t.classes)) for t in truths]
 
-    def predict(self, head: DetectionHead, maps: Sequence[Tensor]) -> tuple[RawDetections, RawDetections]:
+    def predict(self, model: Any, maps: Sequence[Tensor]) -> tuple[RawDetections, RawDetections]:
+        head: DetectionHead = model.head
         return head.forward_training(maps)
 
     def losses(self, predictions: tuple[RawDetections, RawDetections], batch: Batch) -> dict[str, Tensor]:
@@ -92,7 +85,7 @@ class DetectionObjective(Objective):
         return classified + self.recipe.loss.box * boxed
 
     def scores(
-        self, model: HeadedModel, dataset: Dataset, ratios: Sequence[float], dtype: torch.dtype | None
+        self, model: TrainedModel, dataset: Dataset, ratios: Sequence[float], dtype: torch.dtype | None
     ) -> dict[float, float]:
         boxes = cast(CocoBoxes, dataset)  # nothing else passes `check`
         return average_precision_at(model, boxes, self.recipe.input, ratios, self.device, dtype)

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsevit_exporter.networks import HeadedModel
 from sparsevit_exporter.tasks.segmentation import HEADS
 from sparsevit_runtime.errors import DatasetError
 
@@ -18,6 +17,7 @@ from ..augmentation import crop_sample, fit_scale, paste_classes
 from ..batch import Batch
 from ..datasets import IGNORE, ClassInfo, Dataset, Sample
 from ..losses import SegmentationLoss, class_weights, self_distillation
+from ..models import TrainedModel
 from ..monitor import miou_at
 from ..recipe import Recipe
 from ..tasks.segmentation import SegmentationTask
@@ -90,7 +90,7 @@ class SegmentationObjective(Objective):
         return self_distillation(predictions, dense, self._loss.weights)
 
     def scores(
-        self, model: HeadedModel, dataset: Dataset, ratios: Sequence[float], dtype: torch.dtype | None
+        self, model: TrainedModel, dataset: Dataset, ratios: Sequence[float], dtype: torch.dtype | None
     ) -> dict[float, float]:
         return miou_at(model, dataset, self.recipe.input, ratios, self.device, dtype)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.progress import Progress
 
-from ..datasets import Dataset
+from ..datasets import Dataset, LearnedFrom
 from ..datasets.layout import Split
 from .evaluation import Tally
 
@@ -62,12 +62,12 @@ class TrainedTask(Task):
     """A task that recipes can name.
 
     Attributes:
-        wants_masks: learns from label maps, which COCO JSON's masks are drawn into; its boxes otherwise.
+        learns_from: what it takes from COCO JSON: boxes, the masks of each object, or a map that all are drawn into.
         weighs_pixels: its loss says how much every pixel counts (`Objective.pixel_weights`).
         heads: names of the heads that it can be trained with, as recipes give them.
     """
 
-    wants_masks: ClassVar[bool] = False
+    learns_from: ClassVar[LearnedFrom] = "boxes"
     weighs_pixels: ClassVar[bool] = False
     heads: ClassVar[tuple[str, ...]] = ("pyramid",)
 

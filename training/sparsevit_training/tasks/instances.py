@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sparsevit_runtime import Instances
 from sparsevit_runtime.progress import Progress
 
 from ..average_precision import LEAST_SCORE, AveragePrecision, average_precision
-from ..datasets import CocoInstances, Dataset, Sample
+from ..datasets import CocoInstances, Dataset, LearnedFrom, Sample
 from ..datasets.layout import Split, open_coco
-from .base import Task
+from ..recipe_parts import RecipeError
+from .base import TrainedTask
 from .evaluation import Evaluation, RecordTally, Tally
+
+if TYPE_CHECKING:
+    from ..objectives.instances import InstancesObjective
+    from ..recipe import Recipe
 
 _METRIC = "mask AP"
 
@@ -46,12 +51,14 @@ class InstancesEvaluation(Evaluation):
         return self.masks.per_class
 
 
-class InstancesTask(Task):
-    """See `Task`. Measuring needs pycocotools."""
+class InstancesTask(TrainedTask):
+    """See `TrainedTask`. Measuring and training need pycocotools."""
 
     name: ClassVar[str] = "instances"
     metric: ClassVar[str] = _METRIC
     least_score: ClassVar[float] = LEAST_SCORE
+    learns_from: ClassVar[LearnedFrom] = "masks"
+    heads: ClassVar[tuple[str, ...]] = ("mask_rcnn",)
 
     def open_evaluation_data(
         self, root: Path, class_names: Sequence[str], split: Split, cache_mb: int, progress: Progress
@@ -62,6 +69,23 @@ class InstancesTask(Task):
         if not isinstance(dataset, CocoInstances):
             raise self.mismatch(model, dataset, "masks in COCO JSON")
         return _Masks(dataset)
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        depths = recipe.model.depths
+        if len(depths) != 4:
+            raise RecipeError(f"Mask R-CNN has 4 stages, for strides 4 to 32; model.depths is {depths}")
+        uneven = [(c.height, c.width) for c in recipe.crops if c.height % 32 or c.width % 32]
+        if uneven:
+            raise RecipeError(f"crops have sides that are multiples of 32 pixels, as Mask R-CNN sees them; {uneven}")
+        if recipe.augmentation.mosaic_probability:
+            raise RecipeError("augmentation.mosaic_probability is for detection: no mosaic is made of masks")
+        if recipe.teacher is not None and recipe.teacher.grid:
+            raise RecipeError("teacher.grid is for detection: instances have no such answers to learn")
+
+    def objective(self, recipe: Recipe) -> InstancesObjective:
+        from ..objectives.instances import InstancesObjective
+
+        return InstancesObjective(recipe)
 
 
 class _Masks(RecordTally[Instances]):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sparsevit_runtime import Segmentation
 from sparsevit_runtime.progress import Progress
 
-from ..datasets import CocoMasks, Dataset, Sample, SemanticFolder, read_classes
+from ..datasets import CocoMasks, Dataset, LearnedFrom, Sample, SemanticFolder, read_classes
 from ..datasets.layout import DEFAULT_SPLITS, Split, has_coco, open_coco
 from ..metrics import ConfusionMatrix
 from .base import TrainedTask
@@ -60,7 +60,7 @@ class SegmentationTask(TrainedTask):
 
     name: ClassVar[str] = "segmentation"
     metric: ClassVar[str] = _METRIC
-    wants_masks: ClassVar[bool] = True
+    learns_from: ClassVar[LearnedFrom] = "label map"
     weighs_pixels: ClassVar[bool] = True
     heads: ClassVar[tuple[str, ...]] = ("pyramid", "mlp")
 

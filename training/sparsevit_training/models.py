@@ -1,0 +1,16 @@
+"""What is trained: a backbone with a head."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from sparsevit_exporter.instances import InstanceModel
+from sparsevit_exporter.networks import HeadedModel
+
+#: A network whose `backbone` is a SparseViT, and that has a `task` and a `head_config`.
+TrainedModel: TypeAlias = HeadedModel | InstanceModel
+
+
+def head_names(model: TrainedModel) -> tuple[str, ...]:
+    """Names of the modules that stand on the backbone."""
+    return tuple(name for name, _ in model.named_children() if name != "backbone")

@@ -1,0 +1,143 @@
+"""The losses of Mask R-CNN (He et al.), with mmdetection's matching and weights: of the anchors, of the regions that
+the box head looks at, and of the masks of those that show an object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparsevit_exporter.heads.boxes import has_area
+from sparsevit_exporter.heads.roi import MASK_SIZE, STDS
+from sparsevit_exporter.instances import InstanceFeatures
+
+from .rcnn_targets import (
+    ANCHOR_SHARE,
+    ANCHORS,
+    REGION_SHARE,
+    REGIONS,
+    Sampling,
+    encode_boxes,
+    masks_within,
+    match,
+    sample,
+)
+
+#: Stds of the anchors' offsets.
+_PLAIN = (1.0, 1.0, 1.0, 1.0)
+
+
+class Truth(NamedTuple):
+    """The objects of one image.
+
+    Attributes:
+        boxes: (M, 4) float32 xyxy in pixels.
+        classes: (M,) int64.
+        masks: (M, H, W) bool.
+    """
+
+    boxes: Tensor
+    classes: Tensor
+    masks: Tensor
+
+
+class Regions(NamedTuple):
+    """Regions of one image that the heads are taught on.
+
+    Attributes:
+        boxes: (N, 4).
+        shows: (n,) int64, the objects that the first n of them show; the others show none.
+    """
+
+    boxes: Tensor
+    shows: Tensor
+
+
+def proposal_losses(seen: InstanceFeatures, truths: Sequence[Truth], count: int) -> tuple[Tensor, Tensor]:
+    """Of the region proposal network: whether there is an object, and where its box is, scalar float32 each.
+
+    Args:
+        seen: features of B images.
+        truths: of the images.
+        count: anchors taken of each image.
+    """
+    sizes = [(level.shape[2], level.shape[3]) for level in seen.levels]
+    anchors = torch.cat(seen.network.rpn_head.anchors(sizes, seen.levels[0].device))  # (A, 4)
+    logits, deltas = torch.cat(list(seen.logits), 1), torch.cat(list(seen.deltas), 1)  # (B, A), (B, A, 4)
+    scored, placed, taken = [], [], 0
+    for i, truth in enumerate(truths):
+        owner = match(anchors, truth.boxes, ANCHORS)
+        positive, negative = sample(owner, Sampling(count, ANCHOR_SHARE))
+        chosen = torch.cat([positive, negative])
+        wanted = torch.zeros_like(logits[i, chosen])
+        wanted[: len(positive)] = 1.0
+        scored.append(F.binary_cross_entropy_with_logits(logits[i, chosen], wanted, reduction="sum"))
+        offsets = encode_boxes(anchors[positive], truth.boxes[owner[positive]], _PLAIN)
+        placed.append((deltas[i, positive] - offsets).abs().sum())
+        taken += len(chosen)
+    return torch.stack(scored).sum() / max(taken, 1), torch.stack(placed).sum() / max(taken, 1)
+
+
+@torch.no_grad()
+def choose_regions(seen: InstanceFeatures, truths: Sequence[Truth], proposals: int, count: int) -> list[Regions]:
+    """Regions of each image, some of its proposals and of its objects.
+
+    Args:
+        seen, truths: of B images.
+        proposals: taken of each image, at most.
+        count: regions of each image, at most.
+    """
+    boxes, scores = seen.proposals(min(proposals, seen.candidates()[1][0].numel()))
+    regions = []
+    for found, score, truth in zip(boxes, scores, truths, strict=True):
+        candidates = torch.cat([truth.boxes, found[score >= 0]])
+        candidates = candidates[has_area(candidates)]
+        owner = match(candidates, truth.boxes, REGIONS)
+        positive, negative = sample(owner, Sampling(count, REGION_SHARE))
+        regions.append(Regions(candidates[torch.cat([positive, negative])], owner[positive]))
+    return regions
+
+
+def region_losses(
+    seen: InstanceFeatures, truths: Sequence[Truth], regions: Sequence[Regions]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the box head the classes and the boxes, and of the mask head the masks, scalar float32 each."""
+    heads = seen.network.roi_head
+    classes = heads.bbox_head.num_classes
+    logits, deltas = heads.bbox_head(seen.levels, _padded([r.boxes for r in regions]))
+    classified, placed, shaped, taken = [], [], [], 0
+    shown = _padded([r.boxes[: len(r.shows)] for r in regions])  # (B, P, 4)
+    kinds = [truth.classes[r.shows] for truth, r in zip(truths, regions, strict=True)]
+    masks = heads.mask_head(seen.levels, shown, _padded(kinds)) if shown.shape[1] else None
+    for i, (truth, region) in enumerate(zip(truths, regions, strict=True)):
+        count = len(region.shows)
+        wanted = torch.full((len(region.boxes),), classes, device=logits.device)  # background is the last class
+        wanted[:count] = kinds[i]
+        classified.append(F.cross_entropy(logits[i, : len(wanted)], wanted, reduction="sum"))
+        offsets = encode_boxes(region.boxes[:count], truth.boxes[region.shows], STDS)
+        own = deltas[i, torch.arange(count, device=deltas.device), kinds[i]]
+        placed.append((own - offsets).abs().sum())
+        taken += len(wanted)
+        if masks is not None:
+            inside = masks_within(truth.masks, region.shows, region.boxes[:count], 2 * MASK_SIZE)
+            shaped.append(F.binary_cross_entropy_with_logits(masks[i, :count], inside, reduction="none").mean((1, 2)))
+    mask_loss = torch.cat(shaped).mean() if shaped else logits.new_zeros(())
+    return torch.stack(classified).sum() / max(taken, 1), torch.stack(placed).sum() / max(taken, 1), mask_loss
+
+
+def agreement(seen: InstanceFeatures, dense: InstanceFeatures) -> Tensor:
+    """Distance of a pruned pass to a dense one, by what the anchors say: divergence of the scores, and the offsets of
+    those that the dense pass is sure of; scalar float32, 0 where both agree."""
+    logits, target = torch.cat(list(seen.logits), 1), torch.cat(list(dense.logits), 1).sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    floor = F.binary_cross_entropy(target, target, reduction="none")
+    apart = (torch.cat(list(seen.deltas), 1) - torch.cat(list(dense.deltas), 1)).abs().sum(-1)
+    return ((entropy - floor).sum() + (apart * target).sum()) / target.sum().clamp(min=1.0)
+
+
+def _padded(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors of different lengths in one, (B, longest, ...), zeros behind the shorter ones; a box of zeros is none."""
+    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
