@@ -10,6 +10,7 @@ import torch
 
 from sparsevit_exporter.heads.detection import decode_detections
 from sparsevit_exporter.heads.labels import decode_labels
+from sparsevit_exporter.instances import InstanceFeatures
 from sparsevit_runtime import Detections, Instances
 from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.windows.geometry import stage_geometries
@@ -24,7 +25,7 @@ from .recipe_parts import InputRecipe
 
 
 @torch.no_grad()
-def _outputs(
+def outputs_of(
     model: TrainedModel,
     dataset: Dataset,
     recipe: InputRecipe,
@@ -69,7 +70,7 @@ def confusion_at(
         batch: images at once.
     """
     result = ConfusionMatrix(len(dataset.classes))
-    for _, samples, boxes, logits in _outputs(model, dataset, recipe, ratio, device, dtype, batch):
+    for _, samples, boxes, logits in outputs_of(model, dataset, recipe, ratio, device, dtype, batch):
         label_hw = -(-recipe.height // 2), -(-recipe.width // 2)
         labels = decode_labels(logits.float(), 2, *label_hw).cpu().numpy()
         for sample, box, label in zip(samples, boxes, labels, strict=True):
@@ -102,7 +103,7 @@ def average_precision_at(
     found = {}
     for ratio in ratios:
         records = []
-        for indices, _, letterboxes, raw in _outputs(model, dataset, recipe, ratio, device, dtype, batch):
+        for indices, _, letterboxes, raw in outputs_of(model, dataset, recipe, ratio, device, dtype, batch):
             count = min(MOST_BOXES, raw.logits.shape[1])
             decoded = decode_detections(raw, count, recipe.height, recipe.width)
             for index, letterbox, boxes, scores, classes in zip(
@@ -125,6 +126,36 @@ def average_precision_at(
 _PROPOSALS, _DETECTIONS = 300, MOST_BOXES
 
 
+def instance_records(
+    seen: InstanceFeatures, dataset: CocoInstances, indices: Sequence[int], letterboxes: Sequence[Letterbox]
+) -> list[dict[str, Any]]:
+    """COCO records, with masks, of what Mask R-CNN finds in a batch of images.
+
+    Args:
+        seen: features of the images.
+        dataset: data set that they are of.
+        indices, letterboxes: of the images.
+    """
+    count = min(_PROPOSALS, seen.candidates()[1][0].numel())
+    chosen = seen.detections(count, min(_DETECTIONS, count * len(dataset.classes)), LEAST_SCORE)
+    answers = [part.float().cpu().numpy() for part in (*chosen, seen.masks(*chosen))]
+    records = []
+    for i, (index, letterbox) in enumerate(zip(indices, letterboxes, strict=True)):
+        boxes, scores, classes, grids = (part[i] for part in answers)
+        real = scores > 0
+        answer = Instances(
+            xyxy=letterbox.boxes_to_frame(boxes[real]),
+            confidence=scores[real],
+            class_id=classes[real].astype(np.int64),
+            names=tuple(c.name for c in dataset.classes),
+            image_wh=letterbox.frame_wh,
+            grids=grids[real],
+            grid_xyxy=letterbox.boxes_to_frame(boxes[real], clip=False),
+        )
+        records += answer.to_coco(dataset.image_ids[index])
+    return records
+
+
 def mask_precision_at(
     model: TrainedModel,
     dataset: CocoInstances,
@@ -138,22 +169,7 @@ def mask_precision_at(
     found = {}
     for ratio in ratios:
         records = []
-        for indices, _, letterboxes, seen in _outputs(model, dataset, recipe, ratio, device, dtype, batch):
-            count = min(_PROPOSALS, seen.candidates()[1][0].numel())
-            chosen = seen.detections(count, min(_DETECTIONS, count * len(dataset.classes)), LEAST_SCORE)
-            answers = [part.float().cpu().numpy() for part in (*chosen, seen.masks(*chosen))]
-            for i, (index, letterbox) in enumerate(zip(indices, letterboxes, strict=True)):
-                boxes, scores, classes, grids = (part[i] for part in answers)
-                real = scores > 0
-                answer = Instances(
-                    xyxy=letterbox.boxes_to_frame(boxes[real]),
-                    confidence=scores[real],
-                    class_id=classes[real].astype(np.int64),
-                    names=tuple(c.name for c in dataset.classes),
-                    image_wh=letterbox.frame_wh,
-                    grids=grids[real],
-                    grid_xyxy=letterbox.boxes_to_frame(boxes[real], clip=False),
-                )
-                records += answer.to_coco(dataset.image_ids[index])
+        for indices, _, letterboxes, seen in outputs_of(model, dataset, recipe, ratio, device, dtype, batch):
+            records += instance_records(seen, dataset, indices, letterboxes)
         found[ratio] = average_precision(dataset.document, records, dataset.image_ids, compared="segm").ap
     return found
