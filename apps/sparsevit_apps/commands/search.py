@@ -76,6 +76,10 @@ def search(
         ),
     ] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.", rich_help_panel=_EFFORT)] = 0,
+    snap: Annotated[
+        bool,
+        typer.Option("--snap", help="Compute what windows a GPU's matrix products have room for, in the later stages."),
+    ] = False,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -124,7 +128,7 @@ def search(
     if energy and budget_ms is not None:
         raise typer.BadParameter("milliseconds limit latency; give --budget-mj or a ratio", param_hint="--budget-ms")
     budget = Budget(budget_mj if energy else budget_ms, budget_ratio, budget_plan)
-    settings = SearchSettings(evaluations, population, samples, rounds, seed)
+    settings = SearchSettings(evaluations, population, samples, rounds, seed, snap)
     path = find_model(model)
     state = output.with_suffix(".search.json") if state is None else state
     if restart:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from .nodes import Node, read_nodes
 from .onnx_file import DOMAIN
+from .parts import part_of_layer
 from .tensors import BOOL, FLOAT, HALF, INT32, INT64, UINT8, Tensor, as_half, constant_type, number_of, read_tensor
 from .wire import BYTES, fields, integer, message
 
@@ -35,6 +36,8 @@ _ANSWERS = {
     **dict.fromkeys(("WindowRank", "NmsKeep"), INT32),
     "LabelDecode": UINT8,
 }
+#: The part of a network, as its nodes' names say it, in which files without `PatchEmbed` embed patches.
+_EMBED = "embed"
 #: Outputs of window nodes that are no maps.
 _NOT_OF_MAPS = {"WindowRank", "WindowScore", "LabelDecode"}
 
@@ -109,7 +112,9 @@ class _Graph:
             if follows:
                 awaited.update(node.inputs)
             real = any(self.types.get(name) == FLOAT for name in (*node.inputs, *node.outputs))
-            found.append(product or (follows and real and node.domain == "" and node.kind in _BETWEEN))
+            between = follows and real and node.domain == "" and node.kind in _BETWEEN
+            exact = not windows and part_of_layer(node.name) == _EMBED  # pixels, and so their product
+            found.append((product or between) and not exact)
         if not any(found):
             raise ValueError("it has no product")
         return found[::-1]

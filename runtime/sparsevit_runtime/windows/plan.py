@@ -30,6 +30,10 @@ _NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:[eE]([+-]?[0
 _MOST_BYTES = 1 << 20
 #: Blocks of a stage are no more.
 _MOST_BLOCKS = 1 << 16
+#: Rows of a tile of a GPU's matrix products, as libraries choose it for those of a block.
+TILE = 128
+#: From this stage on windows are so few that part of a tile counts.
+_FIRST_SNAPPED = 2
 #: Plans that SparseViT was published with, for Swin-T, by name (Chen et al., CVPR 2023).
 PUBLISHED: Mapping[str, tuple[tuple[float, ...], ...]] = {
     "cfg1": ((0.3, 0.3), (0.0, 0.0), (0.1, 0.1, 0.2, 0.2, 0.2, 0.2), (0.0, 0.0)),
@@ -52,6 +56,16 @@ def kept_windows(windows: int, ratio: float) -> int:
     The truncation is the reference's: ``kept_windows(120, 0.8) == 23``.
     """
     return int(windows * (1 - float(ratio)))
+
+
+def snapped_windows(count: int, windows: int, window_size: int) -> int:
+    """The most windows, of all there are, whose tokens fill no more tiles of `TILE` rows than those of `count` do.
+
+    Of 7x7 tokens 2, 5, 7, 10, 13, 15, 18, 20, 23 and so on.
+    """
+    tokens = window_size**2
+    tiles = -(-count * tokens // TILE)
+    return min(windows, tiles * TILE // tokens)
 
 
 @dataclass(frozen=True)
@@ -224,6 +238,25 @@ class Plan:
     @property
     def is_dense(self) -> bool:
         return all(r == 0.0 for stage in self.ratios for r in stage)
+
+    def snapped(self, stages: Sequence[StageGeometry]) -> Plan:
+        """A plan that computes as many windows as the matrix products of the same time take (`snapped_windows`).
+
+        A GPU multiplies tiles of `TILE` rows: what a last tile has room for costs nothing. In stages of few windows,
+        the third and later ones, that is up to two windows more in each block; for single images.
+
+        Args:
+            stages: window geometry of the model's input size.
+        """
+        snapped = []
+        for i, (ratios, stage) in enumerate(zip(self.ratios, stages, strict=True)):
+            counts = [kept_windows(stage.windows, ratio) for ratio in ratios]
+            more = [snapped_windows(count, stage.windows, stage.window_size) for count in counts]
+            if i < _FIRST_SNAPPED or more == counts:
+                snapped.append(ratios)
+            else:  # half a window more, for the truncation
+                snapped.append(tuple(max(0.0, 1.0 - (count + 0.5) / stage.windows) for count in more))
+        return Plan(tuple(snapped))
 
     def keep(self, stages: Sequence[StageGeometry]) -> np.ndarray:
         """Windows computed per block pair, the `keep` input of an exported graph.

@@ -6,7 +6,7 @@ import pytest
 
 from sparsevit_runtime.errors import ArgumentError, PlanError
 from sparsevit_runtime.windows.geometry import stage_geometries
-from sparsevit_runtime.windows.plan import Plan, dense_keep, kept_windows, validate_keep
+from sparsevit_runtime.windows.plan import TILE, Plan, dense_keep, kept_windows, snapped_windows, validate_keep
 
 DEPTHS = (2, 2, 6, 2)
 STAGES = stage_geometries(672, 672, DEPTHS, 7)  # 576, 144, 36, 9 windows
@@ -253,3 +253,26 @@ def test_a_file_of_a_published_plans_name_is_reached_by_its_path(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     Plan.uniform(0.5, DEPTHS).save("cfg2")
     assert Plan.parse("./cfg2", DEPTHS) == Plan.uniform(0.5, DEPTHS) != Plan.parse("cfg2", DEPTHS)
+
+
+def test_counts_on_the_edges_of_tiles_fill_them():
+    edges = sorted({snapped_windows(count, 36, 7) for count in range(37)})
+    assert edges == [0, 2, 5, 7, 10, 13, 15, 18, 20, 23, 26, 28, 31, 33, 36]
+    for size, windows in ((7, 36), (7, 9), (8, 30), (12, 12), (4, 100)):
+        for count in range(windows + 1):
+            snapped = snapped_windows(count, windows, size)
+            tiles = -(-count * size**2 // TILE)
+            assert count <= snapped <= windows and -(-snapped * size**2 // TILE) == tiles
+            assert snapped == windows or -(-(snapped + 1) * size**2 // TILE) > tiles
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.5, 0.6, 0.8, 1.0, "cfg2", [0.3, 0.6, [0.1, 0.11, 0.5], 0.7]])
+def test_a_snapped_plan_computes_more_in_the_later_stages_alone(value):
+    depths = (2, 2, 6, 2)
+    stages = stage_geometries(672, 672, depths, 7)
+    plan = Plan.parse(value, depths)
+    keep, snapped = plan.keep(stages).tolist(), plan.snapped(stages).keep(stages).tolist()
+    assert snapped[:2] == keep[:2]
+    assert snapped[2:5] == [snapped_windows(count, 36, 7) for count in keep[2:5]]
+    assert snapped[5:] == [snapped_windows(count, 9, 7) for count in keep[5:]]
+    assert plan.snapped(stages).snapped(stages).keep(stages).tolist() == snapped

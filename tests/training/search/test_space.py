@@ -3,6 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from sparsevit_runtime.windows.geometry import stage_geometries
 from sparsevit_runtime.windows.plan import Plan
 from sparsevit_training.search.space import LEVELS, Space
 
@@ -49,3 +50,14 @@ def test_a_child_has_its_parents_pairs_where_they_agree(space):
     children = {space.cross(a, b, rng) for _ in range(40)}
     assert {child[1:6] for child in children} == {a[1:6]}
     assert {(child[0], child[6]) for child in children} == {(1, 7), (1, 0), (8, 7), (8, 0)}
+
+
+def test_snapped_plans_are_those_of_the_same_genomes():
+    depths = (2, 2, 6, 2)
+    stages = stage_geometries(672, 672, depths, 7)
+    plain, snapped = Space(depths), Space(depths, stages)
+    for tenths in range(LEVELS):
+        genome = plain.uniform(tenths)
+        assert snapped.uniform(tenths) == genome
+        assert snapped.plan(genome) == plain.plan(genome).snapped(stages)
+    assert snapped.plan(plain.uniform(6)).keep(stages).tolist() == [230, 57, 15, 15, 15, 5]

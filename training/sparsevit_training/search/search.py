@@ -80,6 +80,7 @@ class SearchSettings:
             evaluated on all of them.
         rounds: timed runs per candidate against dense; the finalists get five times as many.
         seed: seed of everything random.
+        snap: kept counts are moved to the edges of tiles, see `Plan.snapped`.
     """
 
     evaluations: int = 100
@@ -87,6 +88,7 @@ class SearchSettings:
     samples: int | None = None
     rounds: int = 6
     seed: int = 0
+    snap: bool = False
 
     def __post_init__(self) -> None:
         if self.evaluations < 2 or self.population < 2 or self.rounds < 1 or self.samples == 0:
@@ -171,7 +173,7 @@ class _Search:
         self.budget, self.settings, self.progress = budget, settings, progress
         self.file, self.file_sha256, self.device = file, file_sha256, device
         depths = tuple(model.card.windows.depths)
-        self.space = Space(depths)
+        self.space = Space(depths, tuple(model.card.stages) if settings.snap else None)
         self.budget_plan = None if budget.plan is None else Plan.parse(budget.plan, depths)
         self.predicts, self.given = cost_model is not None, cost_model
         count = min(settings.samples or len(validation), len(validation))
@@ -376,4 +378,5 @@ class _Search:
             "samples": s.samples,
             "rounds": s.rounds,
             "seed": s.seed,
+            **({"snap": True} if s.snap else {}),
         }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sparsevit_runtime.windows.geometry import StageGeometry
 from sparsevit_runtime.windows.plan import Plan
 
 #: Tenths pruned per block pair, stage by stage.
@@ -23,9 +24,12 @@ class Space:
 
     Attributes:
         depths: blocks per stage.
+        snapped: geometry of the stages whose kept counts are moved to the edges of tiles (`Plan.snapped`); None to
+            leave them.
     """
 
     depths: tuple[int, ...]
+    snapped: tuple[StageGeometry, ...] | None = None
 
     @property
     def pairs(self) -> tuple[int, ...]:
@@ -59,7 +63,8 @@ class Space:
         for depth, pairs in zip(self.depths, self.pairs, strict=True):
             stages.append(tuple(genome[start + j // 2] / _TENTHS for j in range(depth)))
             start += pairs
-        return Plan(tuple(stages))
+        plan = Plan(tuple(stages))
+        return plan if self.snapped is None else plan.snapped(self.snapped)
 
     def _ordered(self, genome: Sequence[int] | np.ndarray) -> Genome:
         ordered, start = [], 0
