@@ -91,12 +91,13 @@ def label_decode(pieces: Sequence[tuple[int, int]], size: tuple[int, int], scale
         scale, width: attributes of the node.
     """
     steps = [_strip(i, *piece, size, scale, width) for i, piece in enumerate(pieces)]
-    if len(pieces) == 1:
-        steps.append("labels = Cast <to: int = 2> (best0)")
-    else:  # bytes are made last: TensorRT has them as an output alone
-        steps += [f"narrow{i} = Cast <to: int = 6> (best{i})" for i in range(len(pieces))]
-        steps.append(f"all = Concat <axis: int = 1> ({', '.join(f'narrow{i}' for i in range(len(pieces)))})")
-        steps.append("labels = Cast <to: int = 2> (all)")
+    # Bytes are made last, and of real numbers: TensorRT has them as an output alone, and converts no others to them.
+    steps += [f"number{i} = Cast <to: int = 1> (best{i})" for i in range(len(pieces))]
+    whole = "number0"
+    if len(pieces) > 1:
+        steps.append(f"all = Concat <axis: int = 1> ({', '.join(f'number{i}' for i in range(len(pieces)))})")
+        whole = "all"
+    steps.append(f"labels = Cast <to: int = 2> ({whole})")
     body = "\n    ".join(steps)
     return f"""
 LabelDecode <scale, height, width> (logits) => (labels) {{

@@ -55,10 +55,10 @@ def upsample_rows(x: Tensor, scale: int, first: int, last: int, width: int) -> T
 def joined(parts: Sequence[Tensor]) -> Tensor:
     """Strips of a label map (B, rows, width) int64 -> (B, height, width) uint8.
 
-    TensorRT has bytes as an output alone: they are made last.
+    TensorRT has bytes as an output alone, and makes them of real numbers: they are made last.
     """
-    whole = parts[0] if len(parts) == 1 else torch.cat([part.int() for part in parts], 1)
-    return whole.to(torch.uint8)
+    numbers = [part.float() for part in parts]
+    return (numbers[0] if len(numbers) == 1 else torch.cat(numbers, 1)).to(torch.uint8)
 
 
 class LabelDecoder(nn.Module):
