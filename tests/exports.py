@@ -31,6 +31,8 @@ from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.windows.plan import Plan
 
 CLASSES = tuple(ClassCard(name=n, color=(10 * i, 0, 255)) for i, n in enumerate(("road", "car", "sky")))
+#: Of a small segmenter, padded at every stage, in nodes that no exporter of today writes; 112x210 pixels, half weights.
+EXPORTED_BEFORE = Path(__file__).with_name("exported_before.onnx")
 #: Largest accepted difference of a network read back, over the tensor's scale, by how the weights are stored.
 READ_BACK = {"fp32": 1e-5, "half": 5e-3, "fp16": 5e-3}
 #: Of `half_segmenter`; every stage is padded.

@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 from onnx import helper
 
+from exports import EXPORTED_BEFORE
 from sparsevit_runtime.graph.branches import without_conditions
 from sparsevit_runtime.images.probe import probe_image
-from sparsevit_runtime.model import find_model
 
 
 def answers(data: bytes) -> list[np.ndarray]:
@@ -28,7 +28,7 @@ def conditions(model: onnx.ModelProto) -> int:
 
 @pytest.mark.parametrize("which", ["of today", "exported before"])
 def test_every_node_has_the_body_of_its_map(exported, which):
-    path = exported() if which == "of today" else find_model("street-scenes")
+    path = exported() if which == "of today" else EXPORTED_BEFORE
     data = path.read_bytes()
     chosen = without_conditions(data)
     before, model = onnx.load_from_string(data), onnx.load_from_string(chosen)

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from exports import small_mask2former, small_mask2former_in_half
+from exports import EXPORTED_BEFORE, small_mask2former, small_mask2former_in_half
 from networks import randomize
 from sparsevit_exporter import ExportOptions, SparseViT, export
 from sparsevit_runtime.model import find_model
@@ -52,15 +52,12 @@ def build(rtx, plugin_library, tmp_path) -> Callable[..., BuildReport]:
     return make
 
 
-#: Nodes of a block: a gather with its norm, attention, a scatter with a sum; of older files a gather and a scatter.
-FUSED, MOVED = 3, 2
-
-
-def check(report: BuildReport, model: Path, portable: bool, smallest: int, per_block: int = FUSED) -> None:
+def check(report: BuildReport, model: Path, portable: bool, smallest: int) -> None:
     """Every window node is a plugin, or none is; any sparsity and both batch sizes run in the one engine."""
     card, keep = report.card, report.card.inputs.profile["keep"]
     nodes = [node for node in onnx.load(model).graph.node if node.op_type in PLUGIN_NAMES]
-    assert len(nodes) == per_block * 12 + 2 * 4  # and a score or a rank per stage and shift
+    # A gather with its norm, attention and a scatter with a sum per block, and a rank per stage and shift.
+    assert len(nodes) == 3 * 12 + 2 * 4
     assert card.plugin_layers == (0 if portable else len(nodes))
     # All but the first of each stage, whose map is scored for the shifted windows as well.
     assert (card.in_place_scatters, card.in_place_refused) == (0 if portable else 12 - 4, "")
@@ -73,8 +70,17 @@ def check(report: BuildReport, model: Path, portable: bool, smallest: int, per_b
 def test_bundled_model(build, portable):
     model = find_model("street-scenes")
     report = build(model, portable)
-    check(report, model, portable, smallest=10_000_000, per_block=MOVED)  # its 3.26 million weights in fp32
+    check(report, model, portable, smallest=10_000_000)  # its 3.26 million weights in fp32
     assert report.card.inputs.precision == "fp32" and set(report.card.arithmetic) == {"FLOAT"}
+
+
+@PLUGINS
+def test_a_file_exported_before(build, portable):
+    """With gathers, scatters and scores alone, attention between them, and scores of int64."""
+    card = build(EXPORTED_BEFORE, portable).card
+    nodes = [node.op_type for node in onnx.load(EXPORTED_BEFORE).graph.node if node.domain == "sparsevit"]
+    assert set(nodes) == {"WindowScore", "WindowGather", "WindowScatter"}
+    assert card.plugin_layers == (0 if portable else len(nodes))
 
 
 @pytest.mark.parametrize(("precision", "make"), [("fp32", small_mask2former), ("fp16", small_mask2former_in_half)])
