@@ -6,30 +6,23 @@ its own (`rtsp_push.py`).
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import random
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from ..child_process import clean_path
 from ..dependencies import require
 from ..errors import PermanentSourceError, SinkError, SourceError
 from ..sources.addresses import check_url, hide_password
-from ..sources.tls import TlsAddress, TlsRelay, read_tls
+from ..sources.tls import TlsAddress, read_tls
 from .base import Sink
 from .forwarder import FIRST_WAIT_S, LONGEST_WAIT_S
-from .h264 import CLOCK, H264Stream
+from .h264 import CLOCK
+from .rtsp_pusher import Pusher
 from .timeline import Timeline
 
 if TYPE_CHECKING:
@@ -177,7 +170,7 @@ class _Connection:
         self._finishing = False
         self._busy_s: float | None = None
         self._problem: str | None = None
-        self._pusher: _Pusher | None = None
+        self._pusher: Pusher | None = None
         self._size_wh = (0, 0)
         self._start_ns = self._key_ns = 0
         self.thread = threading.Thread(target=self._run, name="sparsevit-rtsp", daemon=True)
@@ -251,7 +244,7 @@ class _Connection:
         size_wh = image.shape[1], image.shape[0]
         if self._pusher is None or size_wh != self._size_wh:
             self._leave()
-            self._pusher = _Pusher(self._uri, self._tls, size_wh)
+            self._pusher = Pusher(self._uri, self._tls, size_wh, _RATE, _STALLED_S)
             self._size_wh, self._start_ns = size_wh, at_ns
             self._key_ns = at_ns - _KEY_EVERY_NS
         key = at_ns - self._key_ns >= _KEY_EVERY_NS
@@ -263,100 +256,3 @@ class _Connection:
         pusher, self._pusher = self._pusher, None
         if pusher is not None:
             pusher.close()
-
-
-class _Pusher:
-    """A process that pushes, and the encoder of what it is given. Threads: one; `kill` and `sends` from any."""
-
-    def __init__(self, uri: str, tls: TlsAddress | None, size_wh: tuple[int, int]) -> None:
-        """
-        Args:
-            uri: address of the server.
-            tls: address and certificates where it is reached over TLS.
-            size_wh: pictures' width and height in pixels.
-
-        Raises:
-            SourceError: the server is not reached over TLS, or its certificate not trusted.
-            OSError: the process does not start, or ends at once.
-        """
-        import av
-
-        self._relay = None if tls is None else TlsRelay(tls, _STALLED_S)
-        self._container: Any = None
-        script = Path(__file__).with_name("rtsp_push.py")
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", str(script), json.dumps(clean_path(sys.path))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-        )  # fmt: skip
-        assert self._process.stdin is not None and self._process.stdout is not None
-        os.set_blocking(self._process.stdout.fileno(), False)
-        self._sends = False
-        try:
-            place = uri if self._relay is None else self._relay.url
-            self._write(json.dumps([place, _STALLED_S]).encode() + b"\n")
-            self._container = av.open(_Pipe(self._write), "w", format="nut", options={"flush_packets": "1"})
-            self._stream = H264Stream(self._container, size_wh, _RATE, live=True)
-        except BaseException:
-            self.kill()
-            self.close()
-            raise
-
-    @property
-    def sends(self) -> bool:
-        """Whether the server has taken a picture."""
-        if not self._sends:
-            with suppress(OSError, ValueError):  # nothing yet; closed
-                assert self._process.stdout is not None
-                self._sends = bool(self._process.stdout.read(1))
-        return self._sends
-
-    def send(self, image: np.ndarray, tick: int, key: bool) -> None:
-        """Sends a picture; see `H264Stream.encode`. Raises OSError and PyAV's errors."""
-        for packet in self._stream.encode(image, tick, key):
-            self._container.mux(packet)
-
-    def reason(self) -> str:
-        """What the process failed with; empty while it runs, or where it says nothing."""
-        try:
-            self._process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            return ""
-        assert self._process.stderr is not None
-        said = self._process.stderr.read().decode(errors="replace").strip()
-        return said.splitlines()[-1] if said else ""
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def close(self) -> None:
-        """Has it say goodbye, if that takes no longer than a moment."""
-        if self._container is not None:
-            with suppress(Exception):
-                self._container.close()
-        with suppress(OSError):
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-        try:
-            self._process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        for end in (self._process.stdout, self._process.stderr):
-            assert end is not None
-            end.close()
-        if self._relay is not None:
-            self._relay.close()
-
-    def _write(self, data: bytes) -> int:
-        assert self._process.stdin is not None
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._process.stdin.write(rest) :]
-        return len(data)
-
-
-class _Pipe:
-    """What PyAV writes to."""
-
-    def __init__(self, write: Callable[[bytes], int]) -> None:
-        self.write = write
