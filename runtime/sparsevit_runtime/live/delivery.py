@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import fields, replace
 
@@ -62,12 +63,16 @@ class Drawing:
             activity: whether pictures show the windows that were computed, of results that tell them.
         """
         self._draw, self._activity = draw, activity
+        self._lock = threading.Lock()
         self._newest: dict[str, Delivery] = {}
+        self._held: weakref.WeakSet[Delivery] = weakref.WeakSet()  # by outlets that are behind
 
     def deliver(self, result: Result) -> Delivery:
         """A result on its way."""
         delivery = Delivery(result, self._drawn)
-        self._newest[result.source] = delivery
+        with self._lock:
+            self._newest[result.source] = delivery
+            self._held.add(delivery)
         return delivery
 
     def draw(self, image: np.ndarray, result: Result) -> np.ndarray:
@@ -80,14 +85,17 @@ class Drawing:
         Returns:
             (H, W, 3) uint8 BGR, to be read only.
         """
-        newest = self._newest.get(result.source)
-        if newest is not None and image is newest.result.image and self._shows_the_same(result, newest.result):
-            return newest.picture()
+        with self._lock:
+            held = [each for each in self._held if each.result.image is image]
+        for each in held:
+            if self._shows_the_same(result, each.result):
+                return each.picture()
         return self._drawn(image, result)
 
     def forget(self) -> None:
         """Lets go of all pictures."""
-        self._newest.clear()
+        with self._lock:
+            self._newest.clear()
 
     def _drawn(self, image: np.ndarray, result: Result) -> np.ndarray:
         return self._draw(

@@ -41,6 +41,7 @@ def test_a_page_gets_the_picture_that_a_recording_was_given(make_model, draw, dr
             assert np.array_equal(shown, result.image // 2)
             assert (shown is delivery.picture()) is not activity
             assert session.draw(result.image, result) is delivery.picture()
+        assert session.wait(10)
     assert len(drawn) == (6 if activity else 3) and len(recorded) == 3
     assert not activity or all(np.array_equal(picture, image // 3) for picture, image in zip(recorded, frames(3)))
 
@@ -48,9 +49,10 @@ def test_a_page_gets_the_picture_that_a_recording_was_given(make_model, draw, dr
 def test_another_frame_and_a_result_that_was_changed_are_drawn_anew(make_model, draw, drawn):
     results = Pull(0)
     with Session(make_model().runner, frames(2), [results], draw=draw) as session:
-        first, second = (next(results).result for _ in range(2))
+        deliveries = [next(results) for _ in range(2)]
+        first, second = (delivery.result for delivery in deliveries)
         session.draw(second.image, replace(second, palette=second.palette[::-1].copy()))
-        session.draw(first.image, first)
+        session.draw(first.image, second)
         session.draw(second.image.copy(), second)
         assert len(drawn) == 3
 
