@@ -16,12 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpu_tables import gpu_kernels, gpu_latency
+from heads_tables import NOT_MEASURED, high_resolution, mask_rcnn
 from sparsevit_runtime import load
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 #: Pages with tables.
-PAGES = (ROOT / "README.md", ROOT / "docs" / "kernels.md", ROOT / "docs" / "search.md", ROOT / "training" / "README.md")
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("checkpoints", "kernels", "search")),
+    ROOT / "training" / "README.md",
+)
 
 
 def read(name: str) -> dict:
@@ -141,6 +146,15 @@ def search() -> str:
     return markdown(["found by", "ratios of the pairs, by stage", "mIoU, val", "mIoU, test", "time, of dense"], rows)
 
 
+def heads(name: str, table: Callable[[dict, Callable[..., str]], str]) -> str:
+    """What `benchmarks/heads.py` measured, if it has."""
+    if not (RESULTS / f"{name}.json").exists():
+        return NOT_MEASURED
+    document = read(name)
+    note = f"{machine(document)}; {document['threads']} threads, {document['rounds']} rounds in one run."
+    return f"{table(document, markdown)}\n\n{note}"
+
+
 def gpu_documents() -> list[dict]:
     """Every machine's file of `benchmarks/gpu.py`."""
     return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("gpu-*.json"))]
@@ -154,6 +168,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "search": search,
     "detection": lambda: detection("eval_road_users"),
     "detection_street": lambda: detection("eval_road_users_street"),
+    "mask_rcnn": lambda: heads("heads_mask_rcnn", mask_rcnn),
+    "high_resolution": lambda: heads("heads_high_resolution", high_resolution),
     "gpu_kernels": lambda: gpu_kernels(gpu_documents(), markdown),
     "gpu_latency": lambda: gpu_latency(gpu_documents(), markdown),
 }

@@ -92,7 +92,10 @@ def _traced(model: DeployedModel, stages: Sequence[StageGeometry], in_numbers: b
 
 
 def without_outputs(proto: onnx.ModelProto, keep: Sequence[str]) -> onnx.ModelProto:
-    """A copy whose graph has only the outputs in `keep`, and only the nodes and weights these need."""
+    """A copy whose graph has only the outputs in `keep`, and only the nodes and weights these need.
+
+    A tensor that is no output any more is named like any other, by the node that makes it (`naming`).
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     graph = copy.graph
@@ -109,6 +112,12 @@ def without_outputs(proto: onnx.ModelProto, keep: Sequence[str]) -> onnx.ModelPr
         kept = list(kept)
         del field[:]
         field.extend(kept)
+    dropped = {o.name for o in proto.graph.output}.difference(keep)
+    places = {name: f"{node.name}:{i}" for node in graph.node for i, name in enumerate(node.output) if name in dropped}
+    names = {name: place.removesuffix(":0") for name, place in places.items()}
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            tensors[:] = [names.get(name, name) for name in tensors]
     return copy
 
 

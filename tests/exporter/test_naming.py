@@ -41,7 +41,7 @@ def test_names_are_unique_tell_the_module_and_stay_the_same_between_exports(grap
 
 def test_tensors_are_named_like_the_nodes_that_make_them(graphs):
     graph = graphs[0]
-    outputs = {output.name for output in graph.output} | {"logits"}  # an output while PyTorch was compared
+    outputs = {output.name for output in graph.output}
     for node in graph.node:
         if node.op_type == "Cast" and node.input[0].endswith("/half"):
             continue  # makes a weight, which has a name

@@ -28,7 +28,7 @@ from sparsevit_runtime import load
 from sparsevit_runtime.card import ClassCard
 from sparsevit_runtime.diagnostics import profile
 from sparsevit_runtime.errors import ExportError
-from sparsevit_runtime.graph.parts import BACKBONE, HEADS, OTHER, sums_of
+from sparsevit_runtime.graph.parts import BACKBONE, HEAD_PARTS, HEADS, OTHER, PARTS, part_of_layer, sums_of
 from sparsevit_runtime.windows.plan import Plan
 
 NUMBERED = tuple(ClassCard(name=str(i)) for i in range(golden.CLASSES))
@@ -63,6 +63,10 @@ def test_export_holds_and_describes_itself(exported):
     assert (card.input.resize, card.input.pad_multiple, card.input.padded_hw) == ("letterbox", 32, (96, 128))
     assert card.stages == task_of(exported.network).stages(exported.network, 72, 100)
     proto = onnx.load(exported.path)
+    outputs = {o.name for o in proto.graph.output}
+    made = {name for node in proto.graph.node for name in node.output}
+    assert not made & {*task_of(exported.network).compared_only}, "what is no output any more has its node's name"
+    assert {part_of_layer(name) for name in made - outputs} <= {*PARTS, *HEAD_PARTS}
     (of_levels, of_classes) = (
         {a.name: onnx.helper.get_attribute_value(a) for a in n.attribute}
         for n in proto.graph.node
