@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,22 +16,29 @@ if TYPE_CHECKING:
 _STYLES = {"ok": "green", "warn": "yellow", "missing": "dim"}
 
 
-def doctor(json: options.JsonFlag = False) -> None:
+def doctor(
+    json: options.JsonFlag = False,
+    jetson: Annotated[
+        bool, typer.Option("--jetson", help="What the first hour on a Jetson needs instead (docs/jetson.md).")
+    ] = False,
+) -> None:
     """Look at this machine: libraries, GPU, cameras, display, extras, and the next step for what is missing.
 
-    Exit code 1 when something is missing without which nothing runs.
+    Exit code 1 when something is missing without which nothing runs; with --jetson, no engine with our kernels.
     """
     from ..console import print_error, say_json, stdout
+    from ..doctor.jetson import examine_jetson
     from ..doctor.probes import examine
 
-    report = examine()
+    report = examine_jetson() if jetson else examine()
     if json:
         say_json(report.model_dump_json(indent=2))
     else:
         stdout().print(_table(report))
     if not report.healthy:
         absent = [f.name for f in report.findings if f.required and f.status == "missing"]
-        print_error(f"models cannot run on this machine without {', '.join(absent)}; see the advice beside it")
+        what = "engines with plugins" if jetson else "models"
+        print_error(f"{what} cannot run on this machine without {', '.join(absent)}; see the advice beside it")
         raise typer.Exit(1)
 
 

@@ -99,7 +99,7 @@ def set_values(profile: Any, tensor: Any, low: list[int], typical: list[int], hi
     set_range = profile.set_shape_input if tensor.is_shape_tensor else profile.set_shape
     try:
         return set_range(tensor.name, low, typical, high) is not False
-    except ValueError:  # some versions answer, others raise
+    except (ValueError, RuntimeError):  # some versions answer, others raise; 10.3 what pybind makes of any exception
         return False
 
 

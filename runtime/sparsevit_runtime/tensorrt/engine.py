@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .engine_card import NO_GPU, EngineCard, read_sidecar, sha256
 from .log import process_log
 from .plugin_library import PLUGIN_NAMES, PLUGIN_VERSION, find_plugins_to_run
 
+_loading = threading.Lock()  # of plugin libraries
 _AGAIN = "build the engine again on this device with `sparsevit build`"
 
 
@@ -158,7 +160,15 @@ def _check_gpu(card: EngineCard, cuda: CudaRuntime, trt: Any, path: Path) -> Non
 
 
 def _load_plugins(trt: Any, card: EngineCard, path: Path, log: Any, chosen: Path | None) -> Path | None:
-    """Loads the plugin library unless an engine opened before has; returns its path where it is found."""
+    """Loads the plugin library unless an engine opened before has; returns its path where it is found.
+
+    One thread at a time: TensorRT takes no plugin twice.
+    """
+    with _loading:
+        return _load_plugins_once(trt, card, path, log, chosen)
+
+
+def _load_plugins_once(trt: Any, card: EngineCard, path: Path, log: Any, chosen: Path | None) -> Path | None:
     registry = trt.get_plugin_registry()
     # One is enough: a library of before some of these nodes came is loaded, too, and TensorRT takes none twice.
     loaded = any(capabilities.has_creator(registry, name, PLUGIN_VERSION) for name in PLUGIN_NAMES)

@@ -89,11 +89,11 @@ def without_weight(proto):
     """As another version's exporter may name it."""
     for node in proto.graph.node:
         for i, name in enumerate(node.input):
-            node.input[i] = name.replace("qkv.bias:q", "query.bias")
+            node.input[i] = name.replace("qkv.bias", "query.bias")
         for i, name in enumerate(node.output):
-            node.output[i] = name.replace("qkv.bias:q", "query.bias")
+            node.output[i] = name.replace("qkv.bias", "query.bias")
     for weight in proto.graph.initializer:
-        weight.name = weight.name.replace("qkv.bias:q", "query.bias")
+        weight.name = weight.name.replace("qkv.bias", "query.bias")
 
 
 def with_other_answers(proto):

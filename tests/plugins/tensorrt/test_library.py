@@ -252,6 +252,15 @@ class TestConfigure:
         output = self.configure(tmp_path / "b", "-G", "Unix Makefiles", PATH=tmp_path / "bin")
         assert "SparseViT: libsparsevit_plugins is not built: no C++ and CUDA compiler found" in output
 
+    def test_where_path_does_not_name_the_compiler(self, tmp_path, tensorrt_headers, cuda_headers):
+        """As JetPack leaves it."""
+        said = run("nvcc", "--dryrun", "-x", "cu", "-c", "/dev/null").stderr
+        top = re.search(r"^#\$ TOP=(.*)$", said, re.MULTILINE)[1]
+        folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if not Path(folder, "nvcc").exists()]
+        variables = {"PATH": os.pathsep.join(folders), "CUDA_HOME": top, "TENSORRT_INCLUDE_DIR": tensorrt_headers}
+        output = self.configure(tmp_path / "b", **variables)
+        assert "SparseViT: libsparsevit_plugins is built for TensorRT" in output
+
     def test_without_headers(self, tmp_path, cuda_headers):
         output = self.configure(tmp_path / "b", f"-DTENSORRT_INCLUDE_DIR={tmp_path}")
         assert f"SparseViT: libsparsevit_plugins is not built: {tmp_path} is TensorRT 0, plugins need 10.0" in output

@@ -9,11 +9,12 @@ import pytest
 from onnx import TensorProto, helper
 
 import tiny
+from exports import EXPORTED_BEFORE
 from external_weights import change_weights, point_to, split_weights
 from sparsevit_runtime.card import CARD_KEY
 from sparsevit_runtime.errors import CardError, ModelError
 from sparsevit_runtime.graph.onnx_file import fields, read_onnx, without_functions
-from sparsevit_runtime.model import find_model, load
+from sparsevit_runtime.model import load
 
 
 def test_an_exported_file_reads_as_onnx_reads_it(exported):
@@ -29,7 +30,7 @@ def test_an_exported_file_reads_as_onnx_reads_it(exported):
 
 def test_counts_of_sorted_lists(exported, tmp_path):
     assert not read_onnx(exported()).sorted_counts  # the node that ranks windows sorts them
-    bundled = read_onnx(find_model("street-scenes"))  # exported before there was one
+    bundled = read_onnx(EXPORTED_BEFORE)  # there was one
     assert set(bundled.sorted_counts) == {stage.windows for stage in bundled.card.stages}
     path = tiny.write_model(tmp_path / "a.onnx")
     model = onnx.load(path)

@@ -6,6 +6,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from exports import EXPORTED_BEFORE
 from sparsevit_runtime.graph.nodes import Node, read_nodes
 from sparsevit_runtime.model import find_model
 from sparsevit_runtime.tensorrt.in_place import graph_outputs, safe_scatters, scatter_in_place
@@ -85,13 +86,15 @@ def run_without(nodes: list[Node], withheld: int) -> set[int]:
     return done
 
 
-@pytest.mark.parametrize("earlier", [True, False])
-def test_in_no_order_is_an_old_map_read_and_no_scatter_is_left_out_for_nothing(earlier, exported):
-    """The bundled model, which was exported before, and one exported now, run with each reader of a scatter's map held
-    back."""
-    data = (find_model("street-scenes") if earlier else exported()).read_bytes()
+@pytest.mark.parametrize(
+    ("path", "kind", "counts"),
+    [(find_model("street-scenes"), "WindowScatterAdd", (12, 8)), (EXPORTED_BEFORE, "WindowScatter", (5, 4))],
+    ids=["bundled", "exported before"],
+)
+def test_in_no_order_is_an_old_map_read_and_no_scatter_is_left_out_for_nothing(path, kind, counts):
+    """Run with each reader of a scatter's map held back."""
+    data = path.read_bytes()
     nodes = read_nodes(data)
-    kind = "WindowScatter" if earlier else "WindowScatterAdd"
     scatters = [i for i, node in enumerate(nodes) if node.kind == kind]
     harmed = {
         scatter
@@ -101,15 +104,15 @@ def test_in_no_order_is_an_old_map_read_and_no_scatter_is_left_out_for_nothing(e
     }
     chosen = safe_scatters(nodes, graph_outputs(data))
     assert set(chosen) == set(scatters) - harmed
-    assert (len(scatters), len(chosen)) == ((12, 8) if earlier else (5, 4))
+    assert (len(scatters), len(chosen)) == counts
 
 
 def test_only_the_attribute_is_new():
-    data = find_model("street-scenes").read_bytes()
+    data = EXPORTED_BEFORE.read_bytes()
     written, count = scatter_in_place(data)
     model, other = onnx.load_from_string(data), onnx.load_from_string(written)
     asked = [node for node in other.graph.node if node.attribute and node.attribute[-1].name == "in_place"]
-    assert len(asked) == count == 8
+    assert len(asked) == count == 4
     for node in asked:
         assert (node.op_type, node.attribute.pop()) == ("WindowScatter", helper.make_attribute("in_place", 1))
     assert other == model
