@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,11 @@ def run(*command, **options) -> subprocess.CompletedProcess:
     result = subprocess.run([str(part) for part in command], text=True, capture_output=True, **options)
     assert result.returncode == 0, f"{' '.join(map(str, command))}\n{result.stdout}\n{result.stderr}"
     return result
+
+
+def kernels_compiled_once() -> AbstractContextManager[None]:
+    """Whoever builds second waits, and finds what the first has compiled, in the same folder or by ccache."""
+    return one_at_a_time(BUILD.with_name("kernels"))
 
 
 def find_headers() -> Path | None:
@@ -61,7 +67,7 @@ def cuda_headers() -> Path:
 def plugin_library(tensorrt_headers, cuda_headers) -> Path:
     """libsparsevit_plugins.so as a user builds it; a later run compiles only what has changed."""
     options = [f"-DSPARSEVIT_CUDA_ARCHITECTURES={ARCHITECTURES}", "-DSPARSEVIT_REQUIRE_PLUGINS=ON"]
-    with one_at_a_time(BUILD):
+    with kernels_compiled_once():
         run("cmake", "-S", ROOT, "-B", BUILD, f"-DTENSORRT_INCLUDE_DIR={tensorrt_headers}", *options)
         run("cmake", "--build", BUILD, "--parallel", "2")
     return BUILD / "plugins" / "libsparsevit_plugins.so"

@@ -10,7 +10,7 @@ import pytest
 
 from host_kernels import KERNELS, PLUGINS
 
-from ..conftest import ARCHITECTURES, BUILD, run
+from ..conftest import ARCHITECTURES, BUILD, kernels_compiled_once, run
 
 pytestmark = pytest.mark.slow
 
@@ -21,8 +21,9 @@ def built(cuda_headers) -> Path:
     folder = BUILD.with_name("test-kernels")
     hidden = ("TENSORRT_INCLUDE_DIR", "TENSORRT_ROOT", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "CXXFLAGS")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    run("cmake", "-S", KERNELS, "-B", folder, f"-DSPARSEVIT_CUDA_ARCHITECTURES={ARCHITECTURES}", env=environment)
-    run("cmake", "--build", folder, "--parallel", "2", env=environment)
+    with kernels_compiled_once():
+        run("cmake", "-S", KERNELS, "-B", folder, f"-DSPARSEVIT_CUDA_ARCHITECTURES={ARCHITECTURES}", env=environment)
+        run("cmake", "--build", folder, "--parallel", "2", env=environment)
     return folder
 
 
