@@ -124,7 +124,8 @@ def _warp_mask(mask: Any, matrix: np.ndarray, crop_hw: tuple[int, int]) -> np.nd
     if isinstance(mask, dict):
         from pycocotools import mask as coco
 
-        mask = coco.decode(mask)
+        packed: Any = mask  # its stubs have a type of their own
+        mask = coco.decode(packed)
     moved = cv2.warpAffine(
         np.ascontiguousarray(mask, np.uint8), matrix, (crop_hw[1], crop_hw[0]), flags=cv2.INTER_NEAREST
     )

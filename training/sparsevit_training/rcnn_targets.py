@@ -33,7 +33,7 @@ class Overlaps(NamedTuple):
 class Sampling(NamedTuple):
     """How many boxes of an image are taken, and which share of them may answer for an object."""
 
-    count: int
+    boxes: int
     positive_share: float
 
 
@@ -76,8 +76,8 @@ def sample(owner: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     Returns:
         Indices of those that answer for an object, and of those that answer for nothing.
     """
-    positive = _some((owner >= 0).nonzero().squeeze(1), int(sampling.count * sampling.positive_share))
-    negative = _some((owner == NOTHING).nonzero().squeeze(1), sampling.count - len(positive))
+    positive = _some((owner >= 0).nonzero().squeeze(1), int(sampling.boxes * sampling.positive_share))
+    negative = _some((owner == NOTHING).nonzero().squeeze(1), sampling.boxes - len(positive))
     return positive, negative
 
 

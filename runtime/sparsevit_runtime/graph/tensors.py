@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ FLOAT, UINT8, INT32, INT64, BOOL, HALF = 1, 2, 6, 7, 9, 10
 # Field numbers of onnx.proto.
 _DIMS, _DATA_TYPE, _FLOAT_DATA, _NAME, _RAW, _LOCATION = 1, 2, 4, 8, 9, 14
 _NODE_ATTRIBUTE, _ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TENSOR = 5, 1, 3, 5
-_NUMPY = {FLOAT: np.dtype("<f4"), HALF: np.dtype("<f2")}
+_NUMPY: dict[int, np.dtype[Any]] = {FLOAT: np.dtype("<f4"), HALF: np.dtype("<f2")}
 #: Largest number in half precision: what is beyond it is a mask, and stays one.
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -58,7 +58,8 @@ class Tensor(NamedTuple):
             if field.number == _LOCATION and varint(self.body, field.value, field.end)[0]:
                 raise ValueError(f"{self.name} lies in another file")
             if field.number == _RAW:
-                return np.frombuffer(self.body[field.value : field.end], _NUMPY[self.kind])
+                values: np.ndarray = np.frombuffer(self.body[field.value : field.end], _NUMPY[self.kind])
+                return values
             if field.number == _FLOAT_DATA and field.wire in (BYTES, FIXED32):  # packed, or not
                 pieces.append(np.frombuffer(self.body[field.value : field.end], "<f4"))
         return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
