@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from sparsevit_runtime import Detections, Instances
 from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.windows.geometry import stage_geometries
 
-from .average_precision import LEAST_SCORE, MOST_BOXES, average_precision
+from .average_precision import LEAST_SCORE, MOST_BOXES, Compared, average_precision
 from .batch import normalize
 from .datasets import CocoBoxes, CocoInstances, Dataset, Sample
 from .metrics import ConfusionMatrix
@@ -100,9 +100,8 @@ def average_precision_at(
     batch: int = 4,
 ) -> dict[float, float]:
     """COCO AP (0..1) of a detector per uniform ratio; other arguments as for `confusion_at`."""
-    found = {}
-    for ratio in ratios:
-        records = []
+
+    def records_at(ratio: float) -> Iterator[dict[str, Any]]:
         for indices, _, letterboxes, raw in outputs_of(model, dataset, recipe, ratio, device, dtype, batch):
             count = min(MOST_BOXES, raw.logits.shape[1])
             decoded = decode_detections(raw, count, recipe.height, recipe.width)
@@ -117,9 +116,22 @@ def average_precision_at(
                     names=tuple(c.name for c in dataset.classes),
                     image_wh=letterbox.frame_wh,
                 )
-                records += answer.to_coco(dataset.image_ids[index])
-        found[ratio] = average_precision(dataset.document, records, dataset.image_ids).ap
-    return found
+                yield from answer.to_coco(dataset.image_ids[index])
+
+    return _precision_of(records_at, dataset, ratios, "bbox")
+
+
+def _precision_of(
+    records_at: Callable[[float], Iterator[dict[str, Any]]],
+    dataset: CocoBoxes,
+    ratios: Sequence[float],
+    compared: Compared,
+) -> dict[float, float]:
+    """COCO AP (0..1) of the records found at each ratio."""
+    return {
+        ratio: average_precision(dataset.document, list(records_at(ratio)), dataset.image_ids, compared=compared).ap
+        for ratio in ratios
+    }
 
 
 #: Proposals and detections while training is watched; an exported file may have others.
@@ -166,10 +178,9 @@ def mask_precision_at(
     batch: int = 4,
 ) -> dict[float, float]:
     """COCO AP (0..1) of an instance segmenter's masks per uniform ratio; other arguments as for `confusion_at`."""
-    found = {}
-    for ratio in ratios:
-        records = []
+
+    def records_at(ratio: float) -> Iterator[dict[str, Any]]:
         for indices, _, letterboxes, seen in outputs_of(model, dataset, recipe, ratio, device, dtype, batch):
-            records += instance_records(seen, dataset, indices, letterboxes)
-        found[ratio] = average_precision(dataset.document, records, dataset.image_ids, compared="segm").ap
-    return found
+            yield from instance_records(seen, dataset, indices, letterboxes)
+
+    return _precision_of(records_at, dataset, ratios, "segm")

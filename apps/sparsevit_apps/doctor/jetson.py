@@ -111,9 +111,7 @@ def _tensorrt(known: Finding) -> Iterator[Finding]:
 
 
 def _compiler() -> Iterator[Finding]:
-    place = shutil.which("nvcc") or next(
-        (str(path) for path in (Path("/usr/local/cuda/bin/nvcc"),) if path.is_file()), None
-    )
+    place = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
     yield _finding(
         "nvcc", "ok" if place else "missing", place or "not found", "sudo apt install nvidia-jetpack", area="engines"
     )
