@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from .nodes import rewrite_nodes
 from .onnx_file import DOMAIN
-from .wire import BYTES, VARINT, Field, fields, message, varint
+from .wire import BYTES, VARINT, Field, fields, message, text_of, varint, with_texts
 
 #: What the bodies call the condition, which holds where a map is padded.
 _CONDITION = "is_padded"
@@ -32,29 +32,31 @@ def without_conditions(data: bytes) -> bytes:
         ValueError: `data` is no protobuf message.
     """
     conditional = {
-        name for f in _functions(data) if _has_condition(data, f) for name in [_text(data, f, _FUNCTION_NAME)]
+        name for f in _functions(data) if _has_condition(data, f) for name in [text_of(data, _FUNCTION_NAME, f)]
     }
     if not conditional:
         return data
     used: set[tuple[str, bool]] = set()
 
     def rewrite(_index: int, node: bytes) -> bytes:
-        kind = _text(node, None, _OP_TYPE)
-        if _text(node, None, _DOMAIN) != DOMAIN or kind not in conditional:
+        kind = text_of(node, _OP_TYPE)
+        if text_of(node, _DOMAIN) != DOMAIN or kind not in conditional:
             return node
         padded = _is_padded(node)
         used.add((kind, padded))
-        return _replaced(node, _OP_TYPE, _NAMES[padded].format(kind))
+        return with_texts(node, {_OP_TYPE: [_NAMES[padded].format(kind)]})
 
     rewritten = rewrite_nodes(data, rewrite)
     pieces, start = [], 0
     for function in _functions(rewritten):
-        name = _text(rewritten, function, _FUNCTION_NAME)
+        name = text_of(rewritten, _FUNCTION_NAME, function)
         if name in conditional:
             body = rewritten[function.value : function.end]
             pieces.append(rewritten[start : function.tag])
             pieces += [
-                message(_MODEL_FUNCTIONS, _replaced(_chosen(body, padded), _FUNCTION_NAME, _NAMES[padded].format(name)))
+                message(
+                    _MODEL_FUNCTIONS, with_texts(_chosen(body, padded), {_FUNCTION_NAME: [_NAMES[padded].format(name)]})
+                )
                 for padded in (True, False)
                 if (name, padded) in used
             ]
@@ -64,7 +66,7 @@ def without_conditions(data: bytes) -> bytes:
 
 def _functions(data: bytes) -> Iterator[Field]:
     for field in fields(data):
-        if field.number == _MODEL_FUNCTIONS and _text(data, field, _FUNCTION_DOMAIN) == DOMAIN:
+        if field.number == _MODEL_FUNCTIONS and text_of(data, _FUNCTION_DOMAIN, field) == DOMAIN:
             yield field
 
 
@@ -74,7 +76,7 @@ def _has_condition(data: bytes, function: Field) -> bool:
 
 
 def _is_condition(node: bytes) -> bool:
-    return _text(node, None, _OP_TYPE) == "If" and _text(node, None, _INPUT) == _CONDITION
+    return text_of(node, _OP_TYPE) == "If" and text_of(node, _INPUT) == _CONDITION
 
 
 def _chosen(function: bytes, padded: bool) -> bytes:
@@ -96,7 +98,7 @@ def _branch(condition: bytes, name: str) -> Iterator[bytes]:
     """
     answers = [condition[f.value : f.end] for f in fields(condition) if f.number == _OUTPUT]
     for attribute in fields(condition):
-        if attribute.number != _ATTRIBUTE or _text(condition, attribute, _ATTRIBUTE_NAME) != name:
+        if attribute.number != _ATTRIBUTE or text_of(condition, _ATTRIBUTE_NAME, attribute) != name:
             continue
         for graph in fields(condition, attribute.value, attribute.end):
             if graph.number != _ATTRIBUTE_GRAPH or graph.wire != BYTES:
@@ -106,7 +108,7 @@ def _branch(condition: bytes, name: str) -> Iterator[bytes]:
                 if field.number == _GRAPH_NODE:
                     yield condition[field.value : field.end]
                 elif field.number == _GRAPH_OUTPUT:
-                    given.append(_text(condition, field, _VALUE_NAME))
+                    given.append(text_of(condition, _VALUE_NAME, field))
             for source, answer in zip(given, answers, strict=True):
                 yield (message(_INPUT, source.encode()) + message(_OUTPUT, answer) + message(_OP_TYPE, b"Identity"))
 
@@ -118,20 +120,8 @@ def _is_padded(node: bytes) -> bool:
         if attribute.number == _ATTRIBUTE:
             for field in fields(node, attribute.value, attribute.end):
                 if field.number == _ATTRIBUTE_INT and field.wire == VARINT:
-                    sizes[_text(node, attribute, _ATTRIBUTE_NAME)] = varint(node, field.value, field.end)[0]
+                    sizes[text_of(node, _ATTRIBUTE_NAME, attribute)] = varint(node, field.value, field.end)[0]
     try:
         return any(sizes[side] % sizes["window_size"] for side in ("height", "width"))
     except (KeyError, ZeroDivisionError) as error:
         raise ValueError(f"a node with the attributes {sizes} has no windows") from error
-
-
-def _replaced(body: bytes, number: int, text: str) -> bytes:
-    """A serialised message with another string as field `number`."""
-    kept = [body[field.tag : field.end] for field in fields(body) if field.number != number]
-    return b"".join([*kept, message(number, text.encode())])
-
-
-def _text(data: bytes, within: Field | None, number: int) -> str:
-    """The first string that is field `number` of a message; empty where there is none."""
-    found = fields(data) if within is None else fields(data, within.value, within.end)
-    return next((data[f.value : f.end].decode() for f in found if f.number == number and f.wire == BYTES), "")

@@ -7,13 +7,13 @@ keep their types.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from .nodes import Node, read_nodes
 from .onnx_file import DOMAIN
 from .parts import part_of_layer
 from .tensors import BOOL, FLOAT, HALF, INT32, INT64, UINT8, Tensor, as_half, constant_type, number_of, read_tensor
-from .wire import BYTES, fields, integer, message
+from .wire import BYTES, fields, integer, message, with_texts
 
 #: Places of a node's inputs that stay float32, of nodes that otherwise compute in half precision.
 _EXACT_INPUTS = {"PatchEmbed": (1, 2, 3), "MultiLevelRoiAlign": (4,), "Resize": (1, 2)}
@@ -130,7 +130,7 @@ class _Graph:
                 half = rounded and self._is_float(name) and node.kind not in _NOT_OF_MAPS
                 outputs.append(f"{name}/half" if half else name)
             self.there.update(outputs)
-            self.pieces.append(message(_GRAPH_NODE, _renamed(raw, inputs, outputs)))
+            self.pieces.append(message(_GRAPH_NODE, with_texts(raw, {_NODE_INPUT: inputs, _NODE_OUTPUT: outputs})))
         for name, kind in self.outputs.items():
             if kind == FLOAT and name not in self.there:
                 self._cast(f"{name}/half", name, FLOAT, name)
@@ -169,15 +169,6 @@ class _Graph:
         ]
         weights = [message(_GRAPH_INITIALIZER, tensor) for tensor in self.tensors.values()]
         return b"".join([*self.pieces, *others, *weights])
-
-
-def _renamed(node: bytes, inputs: Iterable[str], outputs: Iterable[str]) -> bytes:
-    """A serialised node that reads and makes other tensors."""
-    names = [message(_NODE_INPUT, name.encode()) for name in inputs]
-    names += [message(_NODE_OUTPUT, name.encode()) for name in outputs]
-    return b"".join(
-        [*names, *(node[f.tag : f.end] for f in fields(node) if f.number not in (_NODE_INPUT, _NODE_OUTPUT))]
-    )
 
 
 def _value(info: bytes) -> tuple[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .wire import BYTES, fields, message
+from .wire import BYTES, fields, message, with_texts
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _GRAPH_NODE = 7, 1
@@ -68,5 +68,4 @@ def read_nodes(data: bytes) -> list[Node]:
 
 def renamed(node: bytes, name: str) -> bytes:
     """A serialised node under another name."""
-    kept = [node[field.tag : field.end] for field in fields(node) if field.number != _NAME]
-    return b"".join(kept) + message(_NAME, name.encode())
+    return with_texts(node, {_NAME: [name]})

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .wire import BYTES, FIXED32, VARINT, fields, integer, message, varint
+from .wire import BYTES, FIXED32, VARINT, fields, integer, message, text_of, varint
 
 #: Element types of onnx.proto.
 FLOAT, UINT8, INT32, INT64, BOOL, HALF = 1, 2, 6, 7, 9, 10
@@ -77,8 +77,7 @@ def as_half(tensor: Tensor, name: str) -> bytes:
 
 def read_tensor(body: bytes) -> Tensor:
     """A serialised tensor."""
-    name = next((body[f.value : f.end].decode() for f in fields(body) if f.number == _NAME), "")
-    return Tensor(name, number_of(body, _DATA_TYPE), body)
+    return Tensor(text_of(body, _NAME), number_of(body, _DATA_TYPE), body)
 
 
 def number_of(body: bytes, number: int) -> int:
@@ -92,7 +91,7 @@ def constant_type(kind: str, node: bytes) -> int:
         if field.number != _NODE_ATTRIBUTE:
             continue
         attribute = node[field.value : field.end]
-        name = next((attribute[f.value : f.end].decode() for f in fields(attribute) if f.number == _ATTRIBUTE_NAME), "")
+        name = text_of(attribute, _ATTRIBUTE_NAME)
         if name == "to":
             return number_of(attribute, _ATTRIBUTE_INT)
         if name == "value":

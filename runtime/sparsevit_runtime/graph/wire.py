@@ -5,7 +5,7 @@ An ONNX file is one protobuf message, and the onnx package is not needed on a de
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 #: Wire types; `BYTES` is that of strings and nested messages.
@@ -67,6 +67,18 @@ def varint(data: bytes, position: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position
     raise ValueError(f"a number of more than ten bytes before byte {position}")
+
+
+def text_of(data: bytes, number: int, within: Field | None = None) -> str:
+    """The first string that is field `number` of a message, or of one nested in it; empty where there is none."""
+    found = fields(data) if within is None else fields(data, within.value, within.end)
+    return next((data[f.value : f.end].decode() for f in found if f.number == number and f.wire == BYTES), "")
+
+
+def with_texts(body: bytes, texts: Mapping[int, Iterable[str]]) -> bytes:
+    """A serialised message with other strings as some of its fields, by their numbers; every other field stays."""
+    kept = [body[field.tag : field.end] for field in fields(body) if field.number not in texts]
+    return b"".join([*kept, *(message(number, text.encode()) for number, own in texts.items() for text in own)])
 
 
 def message(number: int, body: bytes) -> bytes:
