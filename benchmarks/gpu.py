@@ -50,19 +50,23 @@ class Settings:
         batches: images in a run.
         precisions: of the graphs, and of PyTorch.
         ratios: windows pruned, alike in every block.
+        pruned: ratio where one stands for all that prune.
         embed_dim, depths, num_heads: of the backbone.
         rounds: timed turns.
+        exports: folder that exports are kept in, and taken from; None for none.
         dry_run: nothing is launched.
     """
 
     sizes: tuple[tuple[int, int], ...] = ((672, 672), (1024, 2048))
     batches: tuple[int, ...] = (1, 4)
     precisions: tuple[str, ...] = ("fp32", "fp16")
-    ratios: tuple[float, ...] = (0.0, 0.3, 0.5, 0.6)
+    ratios: tuple[float, ...] = (0.0, 0.3, 0.5, 0.6, 0.8)
+    pruned: float = 0.6
     embed_dim: int = 96
     depths: tuple[int, ...] = (2, 2, 6, 2)
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
     rounds: int = 30
+    exports: Path | None = None
     dry_run: bool = False
 
 
@@ -84,7 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sizes", nargs="+", metavar="HEIGHTxWIDTH")
     parser.add_argument("--batches", type=int, nargs="+")
     parser.add_argument("--precisions", choices=Settings.precisions, nargs="+")
+    parser.add_argument("--ratios", type=float, nargs="+", help="windows pruned; the first is 0")
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--exports", type=Path, help="a folder to keep exported files in, and to take them from")
     parser.add_argument("--plugins", type=Path, help="the plugin library, where it is not in the package")
     parser.add_argument("--ops", type=Path, help="the library of custom ops, where it is not in the package")
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -100,6 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
         "batches": options.batches and tuple(options.batches),
         "precisions": options.precisions and tuple(options.precisions),
         "rounds": options.rounds,
+        "exports": options.exports,
+        "ratios": options.ratios and tuple(options.ratios),
     }
     settings = replace(settings, **{name: value for name, value in given.items() if value})
     if options.plugins is not None:
@@ -117,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     document = {
         "schema": 1,
         "what": "kernels against copies of as many bytes; engines and PyTorch, medians and ratios of one run",
-        "settings": asdict(settings),
+        "settings": {name: value for name, value in asdict(settings).items() if name != "exports"},
         "device": device_facts() if gpu else {"not_run": "no GPU on this machine"},
         "machine": read_machine().model_dump(),
     }

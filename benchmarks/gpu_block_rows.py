@@ -37,7 +37,7 @@ def block_works(settings: Any, kernels: Kernels | None, stages: tuple[int, ...])
                     dense = Case(batch, stage.height, stage.width, channels, 7, 3, 0, ELEMENTS[precision])
                     where = {"size": f"{height}x{width}", "stage": number, "precision": precision, "batch": batch}
                     works.append(_fused_work("rank", dense, {**where, "pruned": None}, kernels))
-                    for ratio in (settings.ratios[0], settings.ratios[-1]):
+                    for ratio in (settings.ratios[0], settings.pruned):
                         case = replace(dense, keep=max(1, kept_windows(stage.windows, ratio)))
                         pruned = {**where, "pruned": ratio}
                         works.append(_fused_work("gather_norm", case, pruned, kernels))

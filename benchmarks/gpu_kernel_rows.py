@@ -92,7 +92,7 @@ def _window_works(settings: Any, kernels: Kernels | None) -> list[Work]:
                     dense = Case(batch, stage.height, stage.width, settings.embed_dim << number, 7, 3, 0, element)
                     where = {"size": f"{height}x{width}", "stage": number, "precision": precision, "batch": batch}
                     works.append(_window_work("score", dense, {**where, "pruned": None}, kernels))
-                    for ratio in (settings.ratios[0], settings.ratios[-1]):
+                    for ratio in (settings.ratios[0], settings.pruned):
                         case = replace(dense, keep=max(1, kept_windows(stage.windows, ratio)))
                         for kernel in KERNELS[1:]:
                             if not (kernel == "scatter_in_place" and case.keep == case.windows):

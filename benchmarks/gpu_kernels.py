@@ -6,6 +6,7 @@ Needs nvcc, torch and NumPy, nothing of this project's.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ROOT / "plugins"
+#: Names libsparsevit_kernels, where it was compiled beforehand for the GPU at hand.
+KERNELS = "SPARSEVIT_KERNELS"
 #: cudaErrorInvalidValue, with which the launchers refuse a call.
 INVALID_VALUE = 1
 
@@ -36,11 +39,11 @@ def missing_gpu() -> str | None:
 
 def missing_compiler() -> str | None:
     """Why kernels cannot be compiled here, or None."""
-    return None if shutil.which("nvcc") else "nvcc is not on PATH"
+    return None if os.environ.get(KERNELS) or shutil.which("nvcc") else "nvcc is not on PATH"
 
 
 def compile_kernels(path: Path, architecture: str = "native") -> Path:
-    """Writes libsparsevit_kernels, all kernels with their C ABI.
+    """Writes libsparsevit_kernels, all kernels with their C ABI; nothing where $SPARSEVIT_KERNELS names one.
 
     Args:
         architecture: as nvcc's -arch; `native` is the GPU at hand.
@@ -48,6 +51,8 @@ def compile_kernels(path: Path, architecture: str = "native") -> Path:
     Raises:
         CalledProcessError: it does not compile; nvcc has said why on stderr.
     """
+    if named := os.environ.get(KERNELS):
+        return Path(named)
     kernels = PLUGINS / "kernels"
     sources = [*sorted(kernels.rglob("*.cpp")), *sorted(kernels.rglob("*.cu"))]
     flags = ["-std=c++17", "-O3", f"-arch={architecture}", f"-I{PLUGINS}", "-Werror=all-warnings", "-cudart=static"]
@@ -117,7 +122,11 @@ class DeviceBuffer:
         import torch
 
         self.tensor = torch.from_numpy(content).cuda()
+        torch.cuda.synchronize()  # other streams do not wait for this one's copies
         self.address = self.tensor.data_ptr()
 
     def read(self) -> np.ndarray:
-        return self.tensor.cpu().numpy()  # waits for the whole device
+        import torch
+
+        torch.cuda.synchronize()  # whatever stream wrote it; a copy waits for its own alone
+        return self.tensor.cpu().numpy()

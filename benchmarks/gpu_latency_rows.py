@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,20 @@ def latency_rows(settings: Any, console: Console) -> Iterator[dict]:
     torch.manual_seed(0)
     network = SparseViT(settings.embed_dim, settings.depths, settings.num_heads).eval()
     for size, precision in itertools.product(settings.sizes, settings.precisions):
-        with tempfile.TemporaryDirectory() as folder:
+        with exports_folder(settings) as folder:
             for batch in settings.batches:
-                yield from _rows_of(network, size, precision, batch, settings, Path(folder), console)
+                yield from _rows_of(network, size, precision, batch, settings, folder, console)
+
+
+@contextmanager
+def exports_folder(settings: Any) -> Iterator[Path]:
+    """Where exports go: the folder of the settings, or one for now."""
+    if settings.exports is not None:
+        settings.exports.mkdir(parents=True, exist_ok=True)
+        yield settings.exports
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def _rows_of(
@@ -120,7 +132,8 @@ def _engines(
     engines = []
     for name, (kind, portable) in ENGINES.items():
         title = f"{name} {size[0]}x{size[1]} {precision}"
-        model, path = folder / f"{kind}.onnx", folder / f"{name}.engine"
+        model = folder / f"{kind}-{size[0]}x{size[1]}-{precision}.onnx"
+        path = folder / f"{name}-{size[0]}x{size[1]}-{precision}.engine"
         engine = EngineUnderTest(name)
         engines.append(engine)
         try:
@@ -165,7 +178,7 @@ def maps_of(backend: Backend) -> list[str]:
 
 def agreement(backend: Backend, model: Path, batch: int, settings: Any) -> dict:
     """The feature maps of an engine against ONNX Runtime on the same file, dense and pruned: entries of its rows."""
-    ratios = settings.ratios[0], settings.ratios[-1]
+    ratios = settings.ratios[0], settings.pruned
     report = compare(Model(backend), model, ratios=ratios, batches=(batch, batch), outputs=maps_of(backend))
     worst = report.worst
     facts = {
@@ -199,7 +212,7 @@ def _engine_contenders(
 def _torch_contenders(
     network: SparseViT, size: tuple[int, int], precision: str, batch: int, settings: Any
 ) -> list[Contender]:
-    ratios = (settings.ratios[0], settings.ratios[-1])
+    ratios = (settings.ratios[0], settings.pruned)
     contenders = [Contender(what, ratio) for what in ("eager", "compiled") for ratio in ratios]
     reason = missing_gpu() or ("a dry run" if settings.dry_run else None)
     if reason is not None:
@@ -272,7 +285,7 @@ def row_of(contender: Contender, contenders: list[Contender], where: dict, mac_r
         return {**row, "not_run": contender.not_run}
     samples = np.array(contender.samples)
     row |= {"median_ms": round(float(np.median(samples)), 3), "min_ms": round(float(samples.min()), 3)}
-    for name in (BASELINE, "eager"):
+    for name in (BASELINE, "eager", "compiled"):
         other = next((c for c in contenders if c.what == name and c.pruned == 0.0), None)
         if other is not None and other.samples:
             row[f"ratio_to_{name}"] = round(float(np.median(samples / np.array(other.samples))), 3)

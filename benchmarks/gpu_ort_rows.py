@@ -1,13 +1,14 @@
-"""ONNX Runtime on CUDA: with the custom ops, with the portable bodies, and a dense export without window nodes.
+"""ONNX Runtime on CUDA: with the custom ops, as CUDA graphs and not, with the portable bodies, and a dense export
+without window nodes; beside them PyTorch, eager and compiled, as CUDA graphs.
 
-A time is a whole run of the session, which ends when the GPU is done: the image lies in the GPU's memory, and so does
-the answer. TF32 is off, as the runtime has it. Before anything is timed, each session is held against the CPU.
+A time is a whole run on the host's clock, which ends when the GPU is done: the image lies in the GPU's memory, and so
+does the answer. TF32 is off, as the runtime has it. Before anything is timed, each session is held against the CPU.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,17 @@ import torch
 from rich.console import Console
 
 from gpu_kernel_rows import missing_gpu, reason_of
-from gpu_latency_rows import BASELINE, Contender, export_network, keep_of, mac_ratio, maps_of, row_of, time_in_turn
+from gpu_latency_rows import (
+    BASELINE,
+    Contender,
+    export_network,
+    exports_folder,
+    keep_of,
+    mac_ratio,
+    maps_of,
+    row_of,
+    time_in_turn,
+)
 from sparsevit_exporter import SparseViT
 from sparsevit_runtime.backends import Backend, LoadOptions, open_backend
 from sparsevit_runtime.backends.onnxruntime_session import SessionSettings, open_session
@@ -30,12 +41,22 @@ from sparsevit_runtime.diagnostics.optimised import FROM_HOST, TO_HOST
 from sparsevit_runtime.errors import BackendError
 from sparsevit_runtime.images.probe import probe_image
 
-#: Session -> (which export, whether the portable bodies stay in).
-SESSIONS = {"custom ops": ("sparse", False), "bodies": ("sparse", True), BASELINE: ("dense", True)}
+#: Session -> (which export, whether the portable bodies stay in, whether its runs are CUDA graphs).
+SESSIONS = {
+    "graphs": ("sparse", False, True),
+    "custom ops": ("sparse", False, False),
+    "bodies": ("sparse", True, False),
+    "dense graphs": ("dense", False, True),
+    BASELINE: ("dense", True, False),
+}
 #: Largest difference over a map's scale, and least cosine, by precision of the graph.
 LIMITS = {"fp32": (1e-3, 0.9999), "fp16": (0.1, 0.999)}
 #: Runs of one session with changing `keep`, each held against the CPU's answer to the same.
 CHANGING_FRAMES = 1000
+#: Pixels of a frame above which fewer runs are compared: the CPU takes seconds for each.
+_LARGE = 10**6
+#: Graphs of a session: more than it has kinds of runs.
+_ROOM = 64
 
 
 @dataclass
@@ -45,6 +66,7 @@ class SessionUnderTest:
     name: str
     session: Any = None
     backend: Backend | None = None
+    graphs: bool = False
     not_run: str | None = None
     facts: dict = field(default_factory=dict)
 
@@ -54,12 +76,16 @@ def ort_rows(settings: Any, console: Console) -> Iterator[dict]:
     torch.manual_seed(0)
     network = SparseViT(settings.embed_dim, settings.depths, settings.num_heads).eval()
     for size, precision in itertools.product(settings.sizes, settings.precisions):
-        with tempfile.TemporaryDirectory() as folder:
-            sessions = [_opened(network, size, precision, name, settings, Path(folder), console) for name in SESSIONS]
+        with exports_folder(settings) as folder:
+            answers: dict[str, list[tuple[dict, dict]]] = {}
+            sessions = [
+                _opened(network, size, precision, name, settings, folder, answers, console) for name in SESSIONS
+            ]
             try:
                 for batch in settings.batches:
                     console.print(f"timing ONNX Runtime {size[0]}x{size[1]} {precision}, batch {batch}")
                     contenders = _contenders(sessions, size, batch, settings)
+                    contenders += graphed_contenders(network, size, precision, batch, settings)
                     time_in_turn(contenders, settings.rounds)
                     where = {"size": f"{size[0]}x{size[1]}", "precision": precision, "batch": batch}
                     for each in contenders:
@@ -71,11 +97,22 @@ def ort_rows(settings: Any, console: Console) -> Iterator[dict]:
 
 
 def _opened(
-    network: SparseViT, size: tuple[int, int], precision: str, name: str, settings: Any, folder: Path, console: Console
+    network: SparseViT,
+    size: tuple[int, int],
+    precision: str,
+    name: str,
+    settings: Any,
+    folder: Path,
+    answers: dict[str, list[tuple[dict, dict]]],
+    console: Console,
 ) -> SessionUnderTest:
-    """Exports, opens and checks."""
-    kind, portable = SESSIONS[name]
-    model, found = folder / f"{kind}.onnx", SessionUnderTest(name)
+    """Exports, opens and checks.
+
+    Args:
+        answers: feeds and the CPU's answers by kind of export, filled in.
+    """
+    kind, portable, graphs = SESSIONS[name]
+    model, found = folder / f"{kind}-{size[0]}x{size[1]}-{precision}.onnx", SessionUnderTest(name)
     try:
         if not model.exists():
             console.print(f"exporting {kind} {size[0]}x{size[1]} {precision}")
@@ -89,47 +126,60 @@ def _opened(
         if reason is not None:
             found.not_run = reason
             return found
-        found.backend = open_backend(model, options=LoadOptions(device="cuda", portable=portable))
+        options = LoadOptions(device="cuda", portable=portable, graphs=_ROOM if graphs else 0)
+        found.backend = open_backend(model, options=options)
         found.facts |= found.backend.details
-        if name == "custom ops" and found.backend.ops.library is None:
+        if not portable and found.backend.ops.library is None:
             found.not_run = found.backend.ops.reason
             return found
         console.print(f"checking {name} {size[0]}x{size[1]} {precision}")
-        frames = CHANGING_FRAMES if name == "custom ops" and precision == "fp32" and size == settings.sizes[0] else 0
-        found.facts |= agreement_with_cpu(found.backend, model, precision, settings, frames)
-        settled = SessionSettings(device="cuda", portable=portable)
-        found.session = open_session(onnxruntime, model, settled).session
+        frames = CHANGING_FRAMES if name == "graphs" and precision == "fp32" and size == settings.sizes[0] else 0
+        if kind not in answers:
+            answers[kind] = cpu_answers(model, maps_of(found.backend), settings)
+        found.facts |= agreement_with_cpu(found.backend, answers[kind], precision, frames)
+        settled = SessionSettings(device="cuda", portable=portable, graphs=graphs)
+        opened = open_session(onnxruntime, model, settled)
+        found.session, found.graphs = opened.session, opened.graphs
+        if graphs and not opened.graphs:
+            found.not_run = "ONNX Runtime records no graphs of this file"
     except Exception as error:  # ONNX Runtime and the driver raise what they like; the other sessions go on
         found.not_run = reason_of(error)
     return found
 
 
-def agreement_with_cpu(backend: Backend, model: Path, precision: str, settings: Any, frames: int) -> dict:
-    """The feature maps against the CPU's at every ratio and batches 1 to 4, and of so many single frames with a `keep`
-    that changes from one to the next: entries of its rows."""
-    card = backend.card
-    largest, cosine = 0.0, 1.0
+def cpu_answers(model: Path, names: list[str], settings: Any) -> list[tuple[dict, dict]]:
+    """Feeds, and the CPU's answers to them: at every ratio and batches 1 to 4, or of a large frame at the ends of both;
+    with images of their own each."""
     reference = open_backend(model, options=LoadOptions(device="cpu"))
     try:
-        names = maps_of(backend)
-        runs = [(batch, ratio, 1) for batch in (1, 2, 3, 4) for ratio in settings.ratios]
-        runs += [(1, ratio, frames // 4) for ratio in (0.1, 0.35, 0.55, 0.7)] if frames else []
-        if card.windows.fixed is not None:
-            runs = [(batch, 0.0, 1) for batch in (1, 4)]
-        wanted: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]] = []
-        for batch, ratio, _ in runs:
-            seeds = range(batch)
+        card = reference.card
+        large = card.input.height * card.input.width > _LARGE
+        ratios = settings.ratios if card.windows.fixed is None else (0.0,)
+        batches: tuple[int, ...] = (1, 2, 3, 4)
+        if large:
+            ratios, batches = tuple(dict.fromkeys((ratios[0], settings.pruned))), (1, 2)
+        answers = []
+        for batch, ratio in itertools.product(batches, ratios):
+            seeds = range(10 * batch, 11 * batch)
             images = np.stack([probe_image(card.input.height, card.input.width, seed) for seed in seeds])
             feeds = feeds_of(images, keep_of(card, ratio))
-            wanted.append((feeds, reference.run(feeds, names)))
-        turns = [i for i, (_, _, times) in enumerate(runs) for _ in range(times)]
-        for i in np.random.default_rng(0).permutation(turns):
-            feeds, answers = wanted[i]
-            for name, found in backend.run(feeds, names).items():
-                difference, similarity = _distance(found, answers[name])
-                largest, cosine = max(largest, difference), min(cosine, similarity)
+            answers.append((feeds, reference.run(feeds, names)))
+        return answers
     finally:
         reference.close()
+
+
+def agreement_with_cpu(backend: Backend, answers: list[tuple[dict, dict]], precision: str, frames: int) -> dict:
+    """The feature maps against the CPU's, each three times (as it runs, recorded as a graph, and replayed), and of so
+    many single frames with a `keep` that changes from one to the next: entries of its rows."""
+    largest, cosine = 0.0, 1.0
+    single = [i for i, (feeds, _) in enumerate(answers) if len(feeds[IMAGE]) == 1]
+    turns = 3 * list(range(len(answers))) + single * (frames // len(single))
+    for i in np.random.default_rng(0).permutation(turns):
+        feeds, wanted = answers[i]
+        for name, found in backend.run(feeds, tuple(wanted)).items():
+            difference, similarity = _distance(found, wanted[name])
+            largest, cosine = max(largest, difference), min(cosine, similarity)
     most, least = LIMITS[precision]
     return {
         "correct": bool(largest <= most and cosine >= least),
@@ -151,31 +201,80 @@ def _distance(found: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
 def _contenders(sessions: list[SessionUnderTest], size: tuple[int, int], batch: int, settings: Any) -> list[Contender]:
     contenders = []
     for each in sessions:
-        for ratio in settings.ratios if each.name != BASELINE else (0.0,):
+        for ratio in settings.ratios if SESSIONS[each.name][0] == "sparse" else (0.0,):
             contender = Contender(each.name, ratio, not_run=each.not_run, facts=each.facts)
             contenders.append(contender)
             if each.not_run is None and each.backend is not None:
-                contender.milliseconds = _run(each, size, batch, ratio)
+                contender.milliseconds = _run(each, size, batch, ratio, len(contenders))
     return contenders
 
 
-def _run(each: SessionUnderTest, size: tuple[int, int], batch: int, ratio: float) -> Callable[[], float]:
-    """A run with everything in the GPU's memory but `keep`."""
+def _run(each: SessionUnderTest, size: tuple[int, int], batch: int, ratio: float, number: int) -> Callable[[], float]:
+    """A run with everything in the GPU's memory but `keep`: the graph of that number, where the session has any."""
     if each.backend is None:
         raise BackendError(f"{each.name} is not open")
-    images = torch.from_numpy(np.stack([probe_image(*size, seed) for seed in range(batch)])).cuda()
-    torch.cuda.synchronize()
     session, keep = each.session, keep_of(each.backend.card, ratio)
+    images = torch.from_numpy(np.stack([probe_image(*size, seed) for seed in range(batch)])).cuda()
+    name = maps_of(each.backend)[-1]
+    shape, kind = next((out.shape, out.type) for out in session.get_outputs() if out.name == name)
+    answer = torch.empty((batch, *shape[1:]), dtype=torch.float16 if "16" in kind else torch.float32, device="cuda")
+    torch.cuda.synchronize()
     binding = session.io_binding()
     binding.bind_input(IMAGE, "cuda", 0, np.uint8, tuple(images.shape), images.data_ptr())
     if keep is not None:
         binding.bind_cpu_input(KEEP, keep)
-    for name in maps_of(each.backend)[-1:]:
-        binding.bind_output(name, "cuda", 0)
+    element = np.float16 if "16" in kind else np.float32
+    binding.bind_output(name, "cuda", 0, element, tuple(answer.shape), answer.data_ptr())
+    options = onnxruntime.RunOptions()
+    if each.graphs:
+        options.add_run_config_entry("gpu_graph_id", str(batch * _ROOM + number))
 
-    def milliseconds(held: Any = images) -> float:
+    def milliseconds(held: Any = (images, answer)) -> float:
         start = time.perf_counter()
-        session.run_with_iobinding(binding)
+        session.run_with_iobinding(binding, options)
+        return (time.perf_counter() - start) * 1e3
+
+    return milliseconds
+
+
+def graphed_contenders(
+    network: SparseViT, size: tuple[int, int], precision: str, batch: int, settings: Any
+) -> list[Contender]:
+    """The dense network in PyTorch, eager and compiled: what a user would run instead."""
+    contenders = [Contender("eager", 0.0), Contender("compiled", 0.0)]
+    reason = missing_gpu() or ("a dry run" if settings.dry_run else None)
+    for contender in contenders:
+        contender.not_run = reason
+        if reason is None:
+            try:
+                contender.milliseconds = _replayed(network, size, precision, batch, contender.what == "compiled")
+            except Exception as error:  # of a compiler or a driver
+                contender.not_run = reason_of(error)
+    return contenders
+
+
+def _replayed(
+    network: SparseViT, size: tuple[int, int], precision: str, batch: int, is_compiled: bool
+) -> Callable[[], float]:
+    dtype = torch.float32 if precision == "fp32" else torch.float16
+    placed = copy.deepcopy(network).to("cuda", dtype)
+    images = torch.randn(batch, 3, *size, device="cuda", dtype=dtype)
+    plan = [[0.0] * depth for depth in network.depths]
+    module = torch.compile(placed) if is_compiled else placed
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    with torch.inference_mode():
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                module(images, plan)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(graph):
+            answer = module(images, plan)
+
+    def milliseconds(held: Any = (placed, images, answer)) -> float:
+        start = time.perf_counter()
+        graph.replay()
+        torch.cuda.synchronize()
         return (time.perf_counter() - start) * 1e3
 
     return milliseconds

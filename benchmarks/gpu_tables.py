@@ -41,7 +41,7 @@ def gpu_latency(documents: Sequence[dict], markdown: Markdown) -> str:
         settings, measured = document["settings"], document["latency"]
         if all(row.get("not_run") == LEFT_OUT for row in measured):
             continue
-        pruned = settings["ratios"][-1]
+        pruned = settings.get("pruned", settings["ratios"][-1])
         columns = [("plugins", 0.0), ("plugins", pruned), ("portable", pruned), ("eager", 0.0), ("compiled", 0.0)]
         rows = []
         for size, precision, batch in itertools.product(settings["sizes"], settings["precisions"], settings["batches"]):

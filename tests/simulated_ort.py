@@ -1,11 +1,13 @@
 """ONNX Runtime's CUDA provider, simulated by its CPU provider over the simulated GPU's memory.
 
 A session says that it runs on CUDA, custom ops are those for the CPU, and what is bound to the GPU is bound to the
-host's memory that stands for it: only memory that the simulated GPU gave out.
+host's memory that stands for it: only memory that the simulated GPU gave out. A run that is recorded as a CUDA graph is
+one with the bindings of the first time, `keep` among them, from then on, in each thread.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -25,23 +27,55 @@ class SimulatedSession(_Session):
         opened: the providers of each session that was opened, and whether it reuses memory.
         bound: tensors bound to the GPU.
         plain: runs with arrays of the host.
+        refuses_graphs: what a session that is to record graphs is refused with; None for one that is not.
+        breaks_recording: what the first run that is recorded fails with; None for one that goes well.
+        recorded, replayed: runs recorded as graphs, and runs of those.
     """
 
     cuda: Cuda | None = None
     opened: list[tuple[list[Any], bool]] = []  # noqa: RUF012 - of all sessions
-    bound = plain = 0
+    bound = plain = recorded = replayed = 0
+    refuses_graphs: str | None = None
+    breaks_recording: str | None = None
 
     def __init__(self, path: Any, options: Any = None, providers: list[Any] | None = None) -> None:
         type(self).opened.append((list(providers or ()), options.enable_mem_reuse))
         self._says = [p if isinstance(p, str) else p[0] for p in providers or ()]
+        asked = [p[1] for p in providers or () if not isinstance(p, str)]
+        self._graphs: dict[tuple[int, str], Any] | None = None
+        if any(options.get("enable_cuda_graph") == "1" for options in asked):
+            if self.refuses_graphs is not None:
+                raise RuntimeError(self.refuses_graphs)
+            self._graphs = {}
         super().__init__(path, options, providers=[CPU])
 
     def get_providers(self) -> list[str]:
         return self._says
 
-    def run(self, *arguments: Any, **options: Any) -> Any:
+    def run(self, names: Any, feeds: Any, options: Any = None) -> Any:
         type(self).plain += 1
-        return super().run(*arguments, **options)
+        assert self._graphs is None or self._number(options) == "-1"
+        return super().run(names, feeds)
+
+    def run_with_iobinding(self, binding: Any, options: Any = None) -> None:
+        assert binding._simulated is self
+        number = "-1" if self._graphs is None else self._number(options)
+        if number == "-1":
+            super().run_with_iobinding(binding)
+            return
+        if self.breaks_recording is not None:
+            raise RuntimeError(self.breaks_recording)
+        at = threading.get_ident(), number
+        if at in self._graphs:
+            type(self).replayed += 1
+        else:
+            type(self).recorded += 1
+        super().run_with_iobinding(self._graphs.setdefault(at, binding))
+
+    @staticmethod
+    def _number(options: Any) -> str:
+        """ONNX Runtime records every run without an option as number 0."""
+        return "0" if options is None else options.get_run_config_entry("gpu_graph_id")
 
     def io_binding(self) -> _Binding:
         return _Binding(self)
@@ -75,7 +109,7 @@ def simulate(monkeypatch: Any, cuda: Cuda | None) -> type[SimulatedSession]:
         monkeypatch: pytest's.
         cuda: see `SimulatedSession`.
     """
-    session = type("Session", (SimulatedSession,), {"cuda": cuda, "opened": [], "bound": 0, "plain": 0})
+    session = type("Session", (SimulatedSession,), {"cuda": cuda, "opened": []})
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     return session

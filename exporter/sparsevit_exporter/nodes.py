@@ -111,6 +111,24 @@ _TOKEN_TABLE = """
     token_table = Reshape (token4, table_shape)
 """
 
+# GELU in the form that runtimes recognise as one operator, whose roots and halves are of the type of the map.
+_LINEAR_GELU = """
+LinearGelu (x, weight, bias) => (y) {
+    product = MatMul (x, weight)
+    biased = Add (product, bias)
+    root32 = Constant <value_float: float = 1.4142135381698608> ()
+    one32 = Constant <value_float: float = 1.0> ()
+    half32 = Constant <value_float: float = 0.5> ()
+    root = CastLike (root32, x)
+    one = CastLike (one32, x)
+    half = CastLike (half32, x)
+    scaled = Div (biased, root)
+    error = Erf (scaled)
+    raised = Add (error, one)
+    doubled = Mul (biased, raised)
+    y = Mul (doubled, half)
+}"""
+
 _HEADER = f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>'
 
 _WINDOW_SCORE = f"""
@@ -173,6 +191,17 @@ WindowScatter <height, width, window_size, shift> (x, windows, index) => (y) {{
 }}"""
 
 
+# How many windows a pair of blocks computes: a length, which slices need on the host. As a node of its own ONNX Runtime
+# reads it there, also where everything else runs on a GPU; of plain operators a GPU would run it and be waited for.
+_KEEP_COUNT = """
+KeepCount <place> (keep) => (count) {
+    at = Constant <value_int: int = @place> ()
+    zeros1 = Constant <value_ints: ints = [0]> ()
+    at1 = Unsqueeze (at, zeros1)
+    count = Gather (keep, at1)
+}"""
+
+
 def function(body: str) -> onnx.FunctionProto:
     """A portable body from its text."""
     return onnx.parser.parse_function(_HEADER + body)
@@ -184,7 +213,7 @@ def functions(padded: bool = True) -> list[onnx.FunctionProto]:
     Args:
         padded: bodies of a block's nodes for maps of any size; else for such alone as need no padding.
     """
-    texts = [_WINDOW_SCORE, _WINDOW_GATHER, _WINDOW_SCATTER]
+    texts = [_KEEP_COUNT, _LINEAR_GELU, _WINDOW_SCORE, _WINDOW_GATHER, _WINDOW_SCATTER]
     texts += block_nodes.bodies(_TABLES, _ADDRESS, _SCORES, _TOKEN_TABLE, padded)
     texts += [region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN]
     return [function(text) for text in texts]
@@ -209,10 +238,12 @@ def register_schemas() -> None:
     window = dict.fromkeys(ATTRIBUTES, kinds.INT)
     floats = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
     types = [("T", floats, "maps"), ("I", ["tensor(int64)", "tensor(int32)"], "window ids")]
-    number, mark = "tensor(float)", "tensor(int32)"
+    number, mark, length = "tensor(float)", "tensor(int32)", "tensor(int64)"
     maps = {f"p{level}": "T" for level in range(2, 6)}
     #: name -> inputs, output, how many of the types, attributes
     signatures: dict[str, tuple[dict[str, str], dict[str, str], int, dict[str, OpSchema.AttrType]]] = {
+        "KeepCount": (dict.fromkeys(("keep",), length), dict.fromkeys(("count",), length), 0, {"place": kinds.INT}),
+        "LinearGelu": (dict.fromkeys(("x", "weight", "bias"), "T"), {"y": "T"}, 1, {}),
         "WindowScore": ({"x": "T"}, {"scores": number}, 1, window),
         "WindowGather": ({"x": "T", "index": "I"}, {"windows": "T"}, 2, window),
         "WindowScatter": ({"x": "T", "windows": "T", "index": "I"}, {"y": "T"}, 2, window),

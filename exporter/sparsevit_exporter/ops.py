@@ -50,6 +50,18 @@ def _(x: Tensor, tokens: Tensor, index: Tensor, window_size: int, shift: int) ->
     return torch.empty_like(x)
 
 
+@torch.library.custom_op("sparsevit::linear_gelu", mutates_args=())
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer and exact GELU: (..., C), (C, D), (D,) -> (..., D)."""
+    y = x @ weight + bias
+    return y * (torch.erf(y / math.sqrt(2.0)) + 1.0) * 0.5
+
+
+@linear_gelu.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return x.new_empty((*x.shape[:-1], weight.shape[-1]))
+
+
 @torch.library.custom_op("sparsevit::reshape", mutates_args=())
 def reshape(x: Tensor, sizes: Sequence[int]) -> Tensor:
     """ONNX's Reshape with constant sizes.
@@ -96,13 +108,13 @@ def _(table: Tensor, index: Tensor) -> Tensor:
     return table.new_empty((*index.shape, *table.shape[1:]))
 
 
-@torch.library.custom_op("sparsevit::entry", mutates_args=())
-def entry(x: Tensor, place: int) -> Tensor:
-    """ONNX's Gather of one entry: (n,) -> (1,)."""
-    return x[place : place + 1].clone()
+@torch.library.custom_op("sparsevit::keep_count", mutates_args=())
+def keep_count(keep: Tensor, place: int) -> Tensor:
+    """Windows to compute in one pair of blocks: (pairs,) int64 -> (1,)."""
+    return keep[place : place + 1].clone()
 
 
-@entry.register_fake
+@keep_count.register_fake
 def _(x: Tensor, place: int) -> Tensor:
     return x.new_empty((1,))
 
@@ -218,8 +230,11 @@ def onnx_translations() -> dict:
     def selected(table, index):
         return standard.Gather(table, index, axis=0)
 
-    def entry_of(x, place: int):
-        return standard.Gather(x, standard.Constant(value_ints=[place]), axis=0)
+    def counted(keep, place: int):
+        return opset.KeepCount(keep, place=place)
+
+    def activated(x, weight, bias):
+        return opset.LinearGelu(x, weight, bias)
 
     def sliced(x, count):
         zeros, axes = standard.Constant(value_ints=[0]), standard.Constant(value_ints=[1])
@@ -250,7 +265,8 @@ def onnx_translations() -> dict:
         namespace.window_score.default: score,
         namespace.window_gather.default: gather,
         namespace.window_scatter.default: scatter,
-        namespace.entry.default: entry_of,
+        namespace.keep_count.default: counted,
+        namespace.linear_gelu.default: activated,
         namespace.first.default: sliced,
         namespace.matmul.default: multiplied,
         namespace.reshape.default: reshaped,

@@ -1,5 +1,6 @@
 #include "kernels/c_abi.h"
 
+#include "kernels/bias_gelu/kernel.h"
 #include "kernels/label_decode/kernel.h"
 #include "kernels/multi_level_roi_align/kernel.h"
 #include "kernels/nms_keep/kernel.h"
@@ -182,6 +183,21 @@ int32_t sparsevit_window_gather_norm(SparsevitFusedCall const* call)
     params.tokens = call->tokens;
     params.normed = call->output;
     return sparsevit::launchWindowGatherNorm(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_bias_gelu(SparsevitBiasGeluCall const* call)
+{
+    if (call->element < 0 || call->element > 2)
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::BiasGeluParams params{};
+    params.rows = call->rows;
+    params.channels = call->channels;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.bias = call->bias;
+    params.y = call->y;
+    return sparsevit::launchBiasGelu(params, static_cast<cudaStream_t>(call->stream));
 }
 
 int32_t sparsevit_window_scatter_add(SparsevitFusedCall const* call)

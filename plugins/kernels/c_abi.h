@@ -29,6 +29,17 @@ typedef struct SparsevitCall
     void* stream; //!< cudaStream_t
 } SparsevitCall;
 
+//! One bias with GELU.
+typedef struct SparsevitBiasGeluCall
+{
+    int64_t rows;
+    int64_t channels;
+    int32_t element;  //!< 0 float, 1 half, 2 bfloat16
+    void const* bias; //!< (channels)
+    void* y;          //!< (rows, channels), in and out
+    void* stream;     //!< cudaStream_t
+} SparsevitBiasGeluCall;
+
 //! One suppression.
 typedef struct SparsevitNmsCall
 {
@@ -162,6 +173,8 @@ SPARSEVIT_API int32_t sparsevit_window_attention(SparsevitAttentionCall const* c
 //! Reads x, index, scale and bias; writes tokens; output: (B, k * t, C), the tokens' LayerNorm.
 SPARSEVIT_API int32_t sparsevit_window_gather_norm(SparsevitFusedCall const* call);
 //! Reads x, index, tokens, update and bias; output: (B, H, W, C), x itself for in place.
+//! Adds bias to y and applies GELU.
+SPARSEVIT_API int32_t sparsevit_bias_gelu(SparsevitBiasGeluCall const* call);
 SPARSEVIT_API int32_t sparsevit_window_scatter_add(SparsevitFusedCall const* call);
 //! Reads x; output: (B, nW) int32.
 SPARSEVIT_API int32_t sparsevit_window_rank(SparsevitFusedCall const* call);

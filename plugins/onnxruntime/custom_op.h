@@ -8,6 +8,7 @@
 //     bool shapes(Shape const* inputs, Shape* outputs, Text& error) const;    checks the one, says the other
 //     size_t workspace(Tensor const* inputs) const;    bytes
 //     cudaError_t launch(Tensor const* inputs, Tensor const* outputs, void* workspace, cudaStream_t) const;
+// and, where its tensors lie in the host's memory and it computes there, `static constexpr bool kOnHost{true};`
 // Functions with an `error` return false after they have said in it what is wrong.
 #pragma once
 
@@ -23,6 +24,7 @@
 #include <cuda_runtime_api.h>
 
 #include <new>
+#include <type_traits>
 
 namespace sparsevit
 {
@@ -36,10 +38,16 @@ enum class Kind
     kIndex,   //!< int32 or int64
     kFloat,
     kInt32,
+    kInt64,
     kUint8,
 };
 
 constexpr int32_t kNowhere{-1};
+
+template <typename Node, typename = void>
+constexpr bool kRunsOnHost{false};
+template <typename Node>
+constexpr bool kRunsOnHost<Node, std::void_t<decltype(Node::kOnHost)>>{Node::kOnHost};
 
 template <typename Node>
 class CustomOp : public CustomOpTable
@@ -56,7 +64,7 @@ public:
     {
         version = kVersion;
         name = [](CustomOpTable const*) { return Node::kName; };
-        provider = [](CustomOpTable const*) { return kProvider; };
+        provider = [](CustomOpTable const*) { return kRunsOnHost<Node> ? nullptr : kProvider; };
         inputType = [](CustomOpTable const* op, size_t i) { return of(op).typeOf(Node::kInputs[i]); };
         inputCount = [](CustomOpTable const*) { return kInputs; };
         outputType = [](CustomOpTable const* op, size_t i) { return of(op).typeOf(Node::kOutputs[i]); };
@@ -109,6 +117,7 @@ private:
         case Kind::kIndex: return mIndex;
         case Kind::kFloat: return DataType::kFloat;
         case Kind::kInt32: return DataType::kInt32;
+        case Kind::kInt64: return DataType::kInt64;
         case Kind::kUint8: return DataType::kUint8;
         }
         return DataType::kUndefined;
@@ -159,7 +168,7 @@ private:
         {
             return call.failed(ErrorCode::kFail, Node::kName, error);
         }
-        auto* const stream = static_cast<cudaStream_t>(call.stream());
+        auto* const stream = kRunsOnHost<Node> ? cudaStream_t{} : static_cast<cudaStream_t>(call.stream());
         size_t const bytes = kernel.node.workspace(inputs);
         Workspaces::Block* block = nullptr;
         if (bytes != 0)

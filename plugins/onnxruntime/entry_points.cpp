@@ -1,5 +1,7 @@
 // What ONNX Runtime calls when it loads the library; exports.map lets this symbol and the letterbox out, no other.
+#include "onnxruntime/nodes/keep_count.h"
 #include "onnxruntime/nodes/label_decode.h"
+#include "onnxruntime/nodes/linear_gelu.h"
 #include "onnxruntime/nodes/multi_level_roi_align.h"
 #include "onnxruntime/nodes/nms_keep.h"
 #include "onnxruntime/nodes/patch_embed.h"
@@ -25,7 +27,7 @@ extern "C" char const sparsevitOrtBuild[]; // kept by the linker on demand (CMak
 char const sparsevitOrtBuild[] = "sparsevit-ort api=18 " SPARSEVIT_BUILT_FOR
                                  " nodes=WindowScore,WindowGather,WindowScatter,NmsKeep,MultiLevelRoiAlign,"
                                  "WindowRank,WindowGatherNorm,WindowAttention,WindowScatterAdd,"
-                                 "PatchEmbed,LabelDecode;";
+                                 "PatchEmbed,LabelDecode,KeepCount,LinearGelu;";
 
 namespace sparsevit
 {
@@ -102,7 +104,8 @@ Status* findDomain(Api const& api, Domain** found)
         if (status == nullptr)
         {
             status = addAll<WindowScore, WindowGather, WindowScatter, NmsKeep, MultiLevelRoiAlign, WindowRank,
-                WindowGatherNorm, WindowAttention, WindowScatterAdd, PatchEmbed, LabelDecode>(api, made);
+                WindowGatherNorm, WindowAttention, WindowScatterAdd, PatchEmbed, LabelDecode, KeepCount,
+                LinearGelu>(api, made);
         }
         if (status != nullptr)
         {

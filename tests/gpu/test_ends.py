@@ -1,4 +1,4 @@
-"""PatchEmbed and LabelDecode on the GPU against NumPy, into poisoned outputs between guards.
+"""PatchEmbed, LabelDecode and BiasGelu on the GPU against NumPy, into poisoned outputs between guards.
 
 Inputs are random and fresh in every run; the report's header has the seed.
 """
@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from bias_gelu_kernel import GELU_CASES, check_gelu
 from ends_kernels import DECODE_CASES, EMBED_CASES, DecodeCase, EmbedCase, check_decode, check_embed
 from gpu_kernels import DeviceBuffer
 from window_kernels import ELEMENTS
@@ -33,6 +34,11 @@ def test_every_embedding(kernels, seed, number):
 @pytest.mark.parametrize("number", range(len(DECODE_CASES)))
 def test_every_decoding(kernels, seed, number):
     check_decode(kernels.library, DeviceBuffer, DECODE_CASES[number], seed + number)
+
+
+@pytest.mark.parametrize(("rows", "channels", "element"), [*GELU_CASES, (49 * 230, 384, "float16")])
+def test_every_gelu(kernels, seed, rows, channels, element):
+    check_gelu(kernels.library, DeviceBuffer, rows, channels, element, seed)
 
 
 @pytest.mark.parametrize("element", list(ELEMENTS))

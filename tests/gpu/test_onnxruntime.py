@@ -1,6 +1,7 @@
 # ruff: noqa: E402 - the imports after the first need what a machine for the kernels' tests may lack
-"""ONNX Runtime on CUDA against ONNX Runtime on the CPU: every task, precision, plan and batch, with the custom ops and
-with the portable bodies. Needs onnxruntime-gpu and what exports models; skipped with a reason where they are not."""
+"""ONNX Runtime on CUDA against ONNX Runtime on the CPU: every task, precision, plan and batch, with the custom ops, as
+CUDA graphs and not, and with the portable bodies. Needs onnxruntime-gpu and what exports models; skipped with a reason
+where they are not."""
 
 from __future__ import annotations
 
@@ -103,22 +104,36 @@ def agrees(found, wanted, precision) -> bool:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("precision", LIMITS)
 @pytest.mark.parametrize("task", ["backbone", "segmentation", "detection"])
-def test_answers_are_the_cpus_at_every_plan_and_batch(write, seed, task, precision, size, options):
+def test_answers_are_the_cpus_at_every_plan_and_batch(write, seed, task, precision, size, ort_ops):
+    """With the portable bodies, with the custom ops, and as CUDA graphs: a run is recorded when it comes again."""
     path, rng = write(task, precision, size), np.random.default_rng(seed)
-    with load(path, options=options) as model, load(path, device="cpu") as reference:
-        ops, nodes = model.backend.ops, read_onnx(path).nodes
-        assert ops.nodes == (() if options.portable else nodes), str(ops)
-        for keep in plans(model.card, rng, 3):
+    with load(path, options=LoadOptions(device="cpu", threads=2)) as reference:
+        names, known = reference.backend.output_names, []
+        for keep in plans(reference.card, rng, 3):
             for batch in (1, 2, 3, 4):
-                feeds = feeds_of(images(model.card, batch, rng), keep)
-                names = model.backend.output_names
-                found, wanted = (each.backend.run(feeds, names) for each in (model, reference))
-                assert agrees(found, wanted, precision), f"keep {keep}, batch {batch}"
+                feeds = feeds_of(images(reference.card, batch, rng), keep)
+                known.append((feeds, reference.backend.run(feeds, names)))
+    for options, times in (
+        (LoadOptions(device="cuda", portable=True), 1),
+        (LoadOptions(device="cuda", graphs=0), 1),
+        (LoadOptions(device="cuda", graphs=len(known)), 3),
+    ):
+        with load(path, options=options) as model:
+            ops, nodes = model.backend.ops, read_onnx(path).nodes
+            assert ops.nodes == (() if options.portable else nodes), str(ops)
+            for turn in range(times):
+                for feeds, wanted in known:
+                    found = model.backend.run(feeds, names)
+                    where = f"{ops}, run {turn}, keep {feeds['keep']}, batch {len(feeds['image'])}"
+                    assert agrees(found, wanted, precision), where
+            kinds = {(len(feeds["image"]), tuple(feeds["keep"])) for feeds, _ in known}
+            assert model.backend.details["cuda graphs"] == (f"{len(kinds)} held" if times > 1 else "none")
 
 
 def test_a_thousand_frames_with_changing_keep(write, seed, ort_ops):
     path, rng = write("backbone", "fp32", SIZES[0]), np.random.default_rng(seed)
-    with load(path, device="cuda") as model, load(path, device="cpu") as reference:
+    options = LoadOptions(device="cpu", threads=2)
+    with load(path, device="cuda") as model, load(path, options=options) as reference:
         names = [name for name in model.backend.output_names if "windows" not in name]
         known = []
         for keep in plans(model.card, rng, 18):
@@ -127,6 +142,7 @@ def test_a_thousand_frames_with_changing_keep(write, seed, ort_ops):
         for i in rng.integers(0, len(known), 1000):
             feeds, wanted = known[i]
             assert agrees(model.backend.run(feeds, names), wanted, "fp32"), feeds["keep"]
+        assert model.backend.details["cuda graphs"] == "16 held"
 
 
 @pytest.mark.parametrize("name", sorted(bundled_models()))

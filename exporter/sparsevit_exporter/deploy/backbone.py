@@ -29,7 +29,7 @@ class WindowCounts(nn.Module):
 
     def forward(self, keep: Tensor) -> list[Tensor]:
         """(pairs,) int64 -> windows to compute per block pair, of all stages in one, (1,) int64 each."""
-        return [ops.entry(keep, i) for i in range(self.pairs)]
+        return [ops.keep_count(keep, i) for i in range(self.pairs)]
 
 
 class WindowOrder(nn.Module):

@@ -22,6 +22,7 @@ def _open_onnxruntime(path: Path, options: LoadOptions) -> Backend:
         portable=options.portable,
         plugins=options.plugins,
         precision=options.precision,
+        graphs=options.graphs,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +21,7 @@ from ..tensorrt.letterbox_kernel import LetterboxKernel
 from .base import Backend, Capabilities, DeviceInfo, Outputs
 from .gpu_frames import Letterboxing, check_gpu_frames, letterbox_writer
 from .onnxruntime_device import DeviceRuns
+from .onnxruntime_graphs import Recorder
 from .onnxruntime_layers import named_graph, time_layers
 from .onnxruntime_session import CPU, SessionSettings, error_types, open_session, session_options
 
@@ -60,6 +62,7 @@ class OnnxRuntimeBackend(Backend):
         portable: bool = False,
         plugins: Path | None = None,
         precision: Literal["exported", "tf32"] = "exported",
+        graphs: int = 0,
     ) -> None:
         """Opens the file and checks its graph against its card.
 
@@ -70,6 +73,7 @@ class OnnxRuntimeBackend(Backend):
             portable: no custom ops on CUDA.
             plugins: library of custom ops; None for the one that is found.
             precision: precision of the products of an fp32 graph on CUDA.
+            graphs: batch sizes and plans to hold CUDA graphs for; 0 for none.
 
         Raises:
             ModelError, CardError, BackendError, MissingDependencyError: see `open_backend`.
@@ -77,8 +81,10 @@ class OnnxRuntimeBackend(Backend):
         ort = require("onnxruntime")
         path = Path(path)
         self._ort, self._threads, self._precision = ort, threads, precision
+        self._runs: DeviceRuns | None = None
         self._named_graph: bytes | None = None
-        opened = open_session(ort, path, SessionSettings(threads, device, portable, plugins, precision))
+        settings = SessionSettings(threads, device, portable, plugins, precision, graphs > 0)
+        opened = open_session(ort, path, settings)
         session, self.ops = opened.session, opened.ops
         self._errors = error_types(ort)
         if device == "cuda" and not opened.on_cuda:
@@ -109,7 +115,14 @@ class OnnxRuntimeBackend(Backend):
         )
         self.contract.check_graph(inputs, outputs, str(path))
         self._session: Any = session
-        self._runs = None if cuda is None else DeviceRuns(session, cuda, self.contract, outputs)
+        recorder = Recorder(ort, graphs) if opened.graphs else None
+        self._plain = None if recorder is None else recorder.unrecorded
+
+        def without_graphs() -> Any:
+            return open_session(ort, path, replace(settings, graphs=False)).session
+
+        if cuda is not None:
+            self._runs = DeviceRuns(session, cuda, self.contract, outputs, self._errors, recorder, without_graphs)
 
     @property
     def details(self) -> dict[str, str]:
@@ -127,13 +140,15 @@ class OnnxRuntimeBackend(Backend):
                 if self._runs is None
                 else "pinned, bound to the session"
             )
+            details["cuda graphs"] = "none" if self._runs is None else self._runs.graph_state
         return details
 
     def _run(self, feeds: dict[str, np.ndarray], outputs: tuple[str, ...]) -> Outputs:
         runs = self._runs
         if runs is not None and outputs:
             return self._told(feeds, feeds[IMAGE].shape, lambda: runs.run(feeds, outputs))
-        arrays = self._told(feeds, feeds[IMAGE].shape, lambda: self._session.run(list(outputs), feeds))
+        session = self._session if runs is None else runs.session
+        arrays = self._told(feeds, feeds[IMAGE].shape, lambda: session.run(list(outputs), feeds, self._plain))
         return dict(zip(outputs, arrays, strict=True))
 
     def _run_frames(

@@ -35,6 +35,7 @@ class SessionSettings:
         portable: no custom ops.
         plugins: path of the library of custom ops; None for the one that is found.
         precision: precision of the products of an fp32 graph on CUDA; ONNX Runtime's own choice is ``tf32``.
+        graphs: whether runs may be recorded as CUDA graphs, where the file allows it (`onnxruntime_graphs`).
         optimised: path that the graph is written to as it is run; None for nowhere.
     """
 
@@ -43,6 +44,7 @@ class SessionSettings:
     portable: bool = False
     plugins: Path | None = None
     precision: Literal["exported", "tf32"] = "exported"
+    graphs: bool = False
     optimised: Path | None = None
 
 
@@ -54,11 +56,13 @@ class OpenedSession:
         session: ONNX Runtime's own.
         on_cuda: whether it runs on CUDA.
         ops: what the custom ops do in it.
+        graphs: whether it records CUDA graphs.
     """
 
     session: Any
     on_cuda: bool
     ops: OpsInUse
+    graphs: bool = False
 
 
 def open_session(ort: ModuleType, path: Path, settings: SessionSettings) -> OpenedSession:
@@ -81,8 +85,9 @@ def open_session(ort: ModuleType, path: Path, settings: SessionSettings) -> Open
     given = _with_settings(providers, settings)
     if library is not None and file is not None:
         try:
-            session = _open(ort, path, _options(ort, settings, file, library), given)
-            return OpenedSession(session, session.get_providers()[0] == CUDA, OpsInUse.of(library, file.nodes))
+            session, graphs = _open_with(ort, path, settings, file, library, given)
+            started = session.get_providers()[0] == CUDA
+            return OpenedSession(session, started, OpsInUse.of(library, file.nodes), started and graphs)
         except error_types(ort) as error:
             # A session that cannot start on CUDA has no place for them either: without them it runs on the CPU.
             reason = f"{library.path} cannot be used: {error}"
@@ -168,6 +173,29 @@ def _options(ort: ModuleType, settings: SessionSettings, file: OnnxFile | None, 
             file.path.name, file.path.name,
         )  # fmt: skip
     return options
+
+
+def _open_with(
+    ort: ModuleType,
+    path: Path,
+    settings: SessionSettings,
+    file: OnnxFile,
+    library: OpsLibrary,
+    providers: list[str | tuple[str, dict[str, str]]],
+) -> tuple[Any, bool]:
+    """A session with custom ops, and whether it records CUDA graphs.
+
+    That takes every node on the GPU but those that compute shapes: portable bodies have others, and in a file without
+    `KeepCount` the slices' lengths come back from the GPU.
+    """
+    fixed = file.card.windows.fixed is not None
+    if settings.graphs and (fixed or "KeepCount" in {*file.nodes} & {*library.nodes}):
+        recording = [(p[0], {**p[1], "enable_cuda_graph": "1"}) if isinstance(p, tuple) else p for p in providers]
+        try:
+            return _open(ort, path, _options(ort, settings, file, library), recording), True
+        except error_types(ort) as error:  # another version of ONNX Runtime may place nodes otherwise
+            _log.info("%s runs without CUDA graphs: %s", path.name, error)
+    return _open(ort, path, _options(ort, settings, file, library), providers), False
 
 
 def _open(ort: ModuleType, path: Path, options: Any, providers: list[str | tuple[str, dict[str, str]]]) -> Any:

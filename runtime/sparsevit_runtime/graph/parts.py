@@ -28,6 +28,8 @@ UNNAMED = "its nodes do not say which part of the network they are; export it ag
 _ALL = (*PARTS, *HEAD_PARTS)
 _PREFIX = re.compile(rf"(?<![\w/])(?:stages\.\d+/)?(?:blocks\.\d+/)?({'|'.join(_ALL)})/")
 _BY_FUNCTION = {
+    "KeepCount": "score",
+    "LinearGelu": "mlp",
     "WindowScore": "score",
     "WindowGather": "gather",
     "WindowScatter": "scatter",

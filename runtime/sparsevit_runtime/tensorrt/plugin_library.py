@@ -19,8 +19,9 @@ PLUGIN_NAMES = (
     *("WindowScore", "WindowGather", "WindowScatter"),  # of files exported before
     *("NmsKeep", "MultiLevelRoiAlign"),
 )
-#: Nodes that TensorRT runs by their functions: its plugins take and give no bytes.
-WITHOUT_PLUGIN = ("PatchEmbed", "LabelDecode")
+#: Nodes that TensorRT runs by their functions: its plugins take and give no bytes, shapes are its own, and what follows
+#: a product it fuses itself.
+WITHOUT_PLUGIN = ("KeepCount", "LinearGelu", "PatchEmbed", "LabelDecode")
 PLUGIN_VERSION = "1"
 #: Environment variable that names the library, for a build outside the package.
 VARIABLE = "SPARSEVIT_PLUGINS"

@@ -294,3 +294,41 @@ def test_a_scatter_writes_in_place_unless_its_map_is_needed_afterwards(library, 
         model.write_bytes(whole_model(helper.make_graph(nodes, "scatter", inputs, outputs)))
         peaks.append(peak_megabytes(model, library, answer))
     assert 20 < peaks[1] - peaks[0] < 45
+
+
+def count_model(place: int) -> bytes:
+    node = helper.make_node("KeepCount", ["keep"], ["count"], name="the/node", domain=DOMAIN, place=place)
+    given = helper.make_tensor_value_info("keep", TensorProto.INT64, ["pairs"])
+    counted = helper.make_tensor_value_info("count", TensorProto.INT64, [1])
+    return whole_model(helper.make_graph([node], "counts", [given], [counted]))
+
+
+def test_a_count_of_keep(library):
+    keep = np.array([9, 8, 7, 6], np.int64)
+    for ops in (None, library):
+        assert open_model(count_model(2), ops).run(None, {"keep": keep})[0].tolist() == [7]
+    with pytest.raises(ERRORS.InvalidArgument, match=r"keep has the shape \(2\), expected more than 2 counts"):
+        open_model(count_model(2), library).run(None, {"keep": keep[:2]})
+    with pytest.raises(ERRORS.RuntimeException, match="KeepCount node 'the/node': place is -1"):
+        open_model(count_model(-1), library)
+
+
+def gelu_model(element: str) -> bytes:
+    names = ("x", "weight", "bias")
+    node = helper.make_node("LinearGelu", names, ["y"], name="the/node", domain=DOMAIN)
+    kind = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}[element]
+    given = [helper.make_tensor_value_info(name, kind, None) for name in names]
+    return whole_model(helper.make_graph([node], "gelu", given, [helper.make_tensor_value_info("y", kind, None)]))
+
+
+@pytest.mark.parametrize(("element", "limit"), [("float32", 1e-5), ("float16", 4e-3)])
+def test_a_product_with_its_bias_through_gelu(library, element, limit):
+    random = np.random.default_rng(5)
+    for shape, out in (((2, 9, 16), 40), ((1, 3, 4, 7), 5), ((2, 0, 8), 8), ((6, 8), 33)):
+        sizes = {"x": shape, "weight": (shape[-1], out), "bias": (out,)}
+        feeds = {name: random.normal(size=size).astype(element) for name, size in sizes.items()}
+        wanted, found = (open_model(gelu_model(element), ops).run(None, feeds)[0] for ops in (None, library))
+        assert found.dtype == element and found.shape == (*shape[:-1], out)
+        np.testing.assert_allclose(np.float32(found), np.float32(wanted), rtol=limit, atol=limit)
+    with pytest.raises(ERRORS.InvalidArgument, match="LinearGelu: x has the shape"):
+        open_model(gelu_model(element), library).run(None, feeds | {"bias": feeds["bias"][:-1]})

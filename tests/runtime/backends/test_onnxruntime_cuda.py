@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from exports import EXPORTED_BEFORE
 from host_kernels import host_kernels
 from host_ort import host_ort
 from simulated_frames import GpuImage, QueuedLetterbox
@@ -27,6 +28,7 @@ from sparsevit_runtime.errors import BackendError, FrameError, MissingDependency
 from sparsevit_runtime.graph.onnx_file import read_onnx
 
 ON_CUDA = [(CUDA, {"use_tf32": "0"}), CPU]
+WITH_GRAPHS = [(CUDA, {"use_tf32": "0", "enable_cuda_graph": "1"}), CPU]
 
 
 class Machine:
@@ -97,7 +99,7 @@ def test_the_ops_are_registered_by_themselves_on_cuda_alone(machine, library):
     on_cpu = open_backend(machine.model, options=LoadOptions(device="cpu"))
     assert on_cpu.ops.library is None and "custom ops" not in on_cpu.details
     machine.same(on_cpu)
-    assert [providers for providers, _ in machine.session.opened] == [ON_CUDA, [CPU]]
+    assert [providers for providers, _ in machine.session.opened] == [WITH_GRAPHS, [CPU]]
 
 
 def test_a_file_in_half_precision(monkeypatch, exported):
@@ -118,7 +120,7 @@ def test_a_model_loaded_as_portable_has_none(machine, library, caplog):
 
 def test_tf32_is_asked_for(machine, library):
     backend = open_backend(machine.model, options=LoadOptions(precision="tf32"))
-    assert machine.session.opened[0][0] == [(CUDA, {"use_tf32": "1"}), CPU]
+    assert machine.session.opened[0][0] == [(CUDA, {"use_tf32": "1", "enable_cuda_graph": "1"}), CPU]
     assert backend.details["fp32 products"] == "rounded to TF32"
 
 
@@ -292,3 +294,81 @@ def test_a_failing_run_leaves_nothing_behind(bound, library):
     bound.same(backend, 1, 0.5)
     backend.close()
     assert onnxruntime.InferenceSession is bound.session
+
+
+def labels(backend, feeds):
+    return backend.run(feeds, ["labels"])["labels"]
+
+
+def test_runs_are_recorded_from_the_second_time_on(bound, library):
+    """Whatever image they see, a replayed run has the `keep` of its recording: each `keep` has its own."""
+    backend = open_backend(bound.model)
+    kinds = [(1, 1.0), (1, 0.5), (2, 0.5)]
+    for turn in range(4):
+        for batch, share in kinds:
+            feeds = feeds_of(bound.images(batch), bound.keep(share))
+            np.testing.assert_array_equal(labels(backend, feeds), labels(bound.reference, feeds))
+        assert (bound.session.recorded, bound.session.replayed) == ((3, 3 * turn - 3) if turn else (0, 0))
+    assert backend.details["cuda graphs"] == "3 held"
+    for _ in range(3):
+        bound.same(backend, 1, 0.5)  # all outputs: runs of another kind
+    assert bound.session.recorded == 4
+
+
+def test_graphs_are_held_up_to_a_limit(bound, library):
+    backend = open_backend(bound.model, options=LoadOptions(graphs=2))
+    for share in (1.0, 0.75, 0.5, 0.25) * 3:
+        feeds = feeds_of(bound.images(), bound.keep(share))
+        np.testing.assert_array_equal(labels(backend, feeds), labels(bound.reference, feeds))
+    assert bound.session.recorded == 2 and backend.details["cuda graphs"] == "2 held"
+    off = open_backend(bound.model, options=LoadOptions(graphs=0))
+    assert bound.session.opened[-1][0] == ON_CUDA and off.details["cuda graphs"] == "none"
+
+
+def test_threads_record_for_themselves(bound, library):
+    backend = open_backend(bound.model)
+
+    def run(seed):
+        feeds = feeds_of(np.full((1, *bound.images().shape[1:]), seed, np.uint8), bound.keep(0.5 + seed % 2 / 2))
+        return feeds, labels(backend, feeds)
+
+    with ThreadPoolExecutor(3) as pool:
+        for feeds, found in pool.map(run, range(60)):
+            np.testing.assert_array_equal(found, labels(bound.reference, feeds))
+    assert bound.session.replayed
+
+
+def test_a_session_that_cannot_record_runs_without(bound, library):
+    bound.session.refuses_graphs = "not all nodes are on the GPU"
+    backend = open_backend(bound.model)
+    assert [providers for providers, _ in bound.session.opened] == [WITH_GRAPHS, ON_CUDA]
+    assert backend.ops.nodes and backend.details["cuda graphs"] == "none"
+    bound.same(backend)
+
+
+def test_a_run_that_cannot_be_recorded_is_run_by_another_session(bound, library, caplog):
+    """What failed may be recording still."""
+    bound.session.breaks_recording = "stream is capturing"
+    backend = open_backend(bound.model)
+    for _ in range(3):
+        feeds = feeds_of(bound.images(), bound.keep(0.5))
+        np.testing.assert_array_equal(labels(backend, feeds), labels(bound.reference, feeds))
+    assert [providers for providers, _ in bound.session.opened] == [WITH_GRAPHS, ON_CUDA]
+    assert backend.details["cuda graphs"] == "off: stream is capturing"
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "CUDA graphs are given up, runs are slower: stream is capturing"
+    ]
+
+
+def test_without_cuda_python_nothing_is_recorded(machine, library):
+    backend = open_backend(machine.model)
+    for _ in range(3):
+        machine.same(backend, 1, 0.5)
+    assert machine.session.plain and not machine.session.recorded and backend.details["cuda graphs"] == "none"
+
+
+def test_bodies_and_files_of_an_earlier_version_are_not_recorded(bound, library):
+    """Their lengths of slices come from the GPU."""
+    open_backend(bound.model, options=LoadOptions(portable=True))
+    open_backend(EXPORTED_BEFORE)
+    assert [providers for providers, _ in bound.session.opened] == [ON_CUDA, ON_CUDA]
