@@ -39,7 +39,10 @@ class DecodeCall(ctypes.Structure):
 
 @dataclass(frozen=True)
 class EmbedCase:
-    """One embedding of images (batch, height, width, 3)."""
+    """One embedding of images (batch, height, width, 3).
+
+    `image_offset`: bytes, `token_offset`: elements by which these start behind a 256-byte boundary.
+    """
 
     batch: int
     height: int
@@ -47,6 +50,8 @@ class EmbedCase:
     channels: int
     pad_multiple: int = 4
     element: str = "float32"
+    image_offset: int = 0
+    token_offset: int = 0
 
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
@@ -97,17 +102,23 @@ class DecodeCase:
         )
 
 
-#: Channels of each kernel and between, images that are padded in part of a patch and in whole ones.
+#: Channels of each kernel and between, images that are padded in part of a patch and in whole ones, of whole words and
+#: not.
 EMBED_CASES = [
-    EmbedCase(batch, height, width, channels, pad_multiple, element)
+    EmbedCase(batch, height, width, channels, pad_multiple, element, *offsets)
     for element in ELEMENTS
-    for batch, height, width, channels, pad_multiple in [
-        (2, 24, 40, 96, 4),
-        (1, 13, 18, 128, 8),
-        (1, 9, 31, 192, 4),
-        (3, 8, 8, 33, 32),
-        (1, 4, 12, 16, 4),
-        (1, 11, 7, 200, 4),
+    for batch, height, width, channels, pad_multiple, *offsets in [
+        (2, 24, 40, 96, 4, 1),
+        (2, 24, 40, 96, 4, 4),
+        (1, 22, 20, 96, 32),  # whole patches of padding, rows of whole words
+        (1, 13, 18, 128, 8, 1),
+        (1, 12, 8, 120, 4),
+        (1, 9, 31, 192, 4, 1),
+        (1, 7, 12, 136, 8, 8),
+        (1, 8, 20, 96, 4, 0, 1),  # no vectors of tokens
+        (3, 8, 8, 33, 32, 1),
+        (1, 4, 12, 16, 4, 1),
+        (1, 11, 7, 200, 4, 1),
         (0, 8, 8, 96, 4),
     ]
 ]
@@ -182,16 +193,25 @@ def scaled_scores(case: DecodeCase, logits: np.ndarray) -> np.ndarray:
 
 
 def check_embed(
-    library: ctypes.CDLL, make_buffer: Callable[[np.ndarray], Buffer], case: EmbedCase, seed: int, stream: int = 0
+    library: ctypes.CDLL,
+    make_buffer: Callable[[np.ndarray], Buffer],
+    case: EmbedCase,
+    seed: int,
+    stream: int = 0,
+    given: dict[str, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Embeds random images into a poisoned output and compares all of it; returns the tokens as floats.
+    """Embeds random images, or those that are `given`, into a poisoned output and compares all of it.
 
     Args:
         make_buffer: uint8 array -> Buffer with these bytes, its address on a 256-byte boundary.
+
+    Returns:
+        tokens (B, R, Q, C) as floats.
     """
-    inputs = random_embed(case, seed)
+    inputs = random_embed(case, seed) if given is None else given
     dtype = np.dtype(ELEMENTS[case.element][1])
-    offsets = dict.fromkeys((*_EMBED_INPUTS, "output"), 0) | {"image": 1}
+    offsets = dict.fromkeys(_EMBED_INPUTS, 0) | {"image": case.image_offset}
+    offsets["output"] = case.token_offset * dtype.itemsize
     actual = _run(make_buffer, inputs, case.output_shape, dtype, offsets, f"{case} seed {seed}", stream)(
         lambda **pointers: launch_embed(library, case.call(**pointers))
     )

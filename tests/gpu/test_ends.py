@@ -17,7 +17,14 @@ from window_kernels import ELEMENTS
 torch = pytest.importorskip("torch")
 
 #: The network at 672x672, 1024x2048 and padded, and labels of a 1024x2048 image at half and full size.
-LARGE_EMBED = [EmbedCase(1, 672, 672, 96), EmbedCase(2, 1000, 2047, 128, 32), EmbedCase(1, 480, 640, 192, 224)]
+LARGE_EMBED = [
+    EmbedCase(1, 672, 672, 96),
+    EmbedCase(4, 672, 672, 96),
+    EmbedCase(1, 1024, 2048, 96),
+    EmbedCase(2, 1000, 2047, 128, 32, image_offset=1),
+    EmbedCase(1, 1000, 2044, 96, 32),
+    EmbedCase(1, 480, 640, 192, 224),
+]
 LARGE_DECODE = [
     DecodeCase(1, 19, 256, 512, 4),
     DecodeCase(2, 19, 256, 512, 2, crop=(1, 3)),
@@ -42,7 +49,7 @@ def test_every_gelu(kernels, seed, rows, channels, element):
 
 
 @pytest.mark.parametrize("element", list(ELEMENTS))
-@pytest.mark.parametrize("case", LARGE_EMBED, ids=lambda c: f"{c.height}x{c.width}x{c.channels}")
+@pytest.mark.parametrize("case", LARGE_EMBED, ids=lambda c: f"{c.batch}x{c.height}x{c.width}x{c.channels}")
 def test_large_embeddings(kernels, seed, case, element):
     check_embed(kernels.library, DeviceBuffer, replace(case, element=element), seed)
 

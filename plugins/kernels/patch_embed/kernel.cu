@@ -1,42 +1,22 @@
 #include "kernels/patch_embed/kernel.h"
 
-#include "kernels/element_cast.cuh"
-#include "kernels/patch_embed/patches.h"
+#include "kernels/patch_embed/embedding.cuh"
+#include "kernels/patch_embed/tiles.cuh"
 
 namespace sparsevit
 {
 namespace
 {
 
-constexpr int32_t kWarp{32};
 constexpr int32_t kWarps{8};
-constexpr int32_t kThreads{kWarp * kWarps};
+constexpr int32_t kThreads{kWarpLanes * kWarps};
 constexpr int32_t kTurns{4}; //!< of a block, for which it reads the matrix once
-
-struct Embedding
-{
-    PatchGrid grid;
-    uint32_t patches; //!< of all images
-    int32_t channels;
-    float epsilon;
-    uint8_t const* image;
-    float const* weight;
-    float const* bias;
-    float const* mean;
-
-    //! A byte of a patch as a number.
-    __device__ float at(uint32_t patch, int32_t byte) const
-    {
-        int64_t const place = grid.place(patch, byte);
-        return place == kNoByte ? mean[byte % 3] : static_cast<float>(image[place]);
-    }
-};
 
 //! Sum over a warp, in all of its threads.
 __device__ float sumOfWarp(float value)
 {
 #pragma unroll
-    for (int32_t apart = kWarp / 2; apart > 0; apart /= 2)
+    for (int32_t apart = kWarpLanes / 2; apart > 0; apart /= 2)
     {
         value += __shfl_xor_sync(0xffffffffU, value, apart);
     }
@@ -49,13 +29,13 @@ __global__ void __launch_bounds__(kThreads)
     embedPatches(Embedding with, typename Cell<kElement>::Type const* __restrict__ scale,
         typename Cell<kElement>::Type const* __restrict__ shift, typename Cell<kElement>::Type* __restrict__ tokens)
 {
-    constexpr int32_t kChannels{kPerLane * kWarp};
+    constexpr int32_t kChannels{kPerLane * kWarpLanes};
     __shared__ float weights[kPatchBytes][kChannels];
     __shared__ float4 bytes[kWarps][kPatchBytes][kPatches / 4]; // by byte: four patches are read at once
     int32_t const channels = with.channels;
     auto const thread = static_cast<int32_t>(threadIdx.x);
-    int32_t const lane = thread % kWarp;
-    auto& own = bytes[thread / kWarp];
+    int32_t const lane = thread % kWarpLanes;
+    auto& own = bytes[thread / kWarpLanes];
     for (int32_t i = thread; i < kPatchBytes * kChannels; i += kThreads)
     {
         int32_t const channel = i % kChannels;
@@ -68,7 +48,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int32_t j = 0; j < kPerLane; ++j)
     {
-        int32_t const channel = lane + j * kWarp;
+        int32_t const channel = lane + j * kWarpLanes;
         bool const isReal = channel < channels;
         biases[j] = isReal ? with.bias[channel] : 0.0F;
         factors[j] = isReal ? toFloat<kElement>(scale[channel]) : 0.0F;
@@ -78,10 +58,10 @@ __global__ void __launch_bounds__(kThreads)
     for (int32_t turn = 0; turn < kTurns; ++turn)
     {
         uint32_t const first =
-            ((blockIdx.x * kTurns + static_cast<uint32_t>(turn)) * kWarps + static_cast<uint32_t>(thread / kWarp))
+            ((blockIdx.x * kTurns + static_cast<uint32_t>(turn)) * kWarps + static_cast<uint32_t>(thread / kWarpLanes))
             * kPatches;
         __syncwarp();
-        for (int32_t i = lane; i < kPatches * kPatchBytes; i += kWarp)
+        for (int32_t i = lane; i < kPatches * kPatchBytes; i += kWarpLanes)
         {
             int32_t const patch = i / kPatchBytes;
             int32_t const byte = i % kPatchBytes;
@@ -106,7 +86,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
             for (int32_t j = 0; j < kPerLane; ++j)
             {
-                column[j] = weights[byte][lane + j * kWarp];
+                column[j] = weights[byte][lane + j * kWarpLanes];
             }
 #pragma unroll
             for (int32_t four = 0; four < kPatches / 4; ++four)
@@ -138,7 +118,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
             for (int32_t j = 0; j < kPerLane; ++j)
             {
-                float const deviation = lane + j * kWarp < channels ? sums[i][j] - mean : 0.0F;
+                float const deviation = lane + j * kWarpLanes < channels ? sums[i][j] - mean : 0.0F;
                 squares += deviation * deviation;
             }
             float const inverse = 1.0F / sqrtf(sumOfWarp(squares) / static_cast<float>(channels) + with.epsilon);
@@ -146,7 +126,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
             for (int32_t j = 0; j < kPerLane; ++j)
             {
-                int32_t const channel = lane + j * kWarp;
+                int32_t const channel = lane + j * kWarpLanes;
                 if (patch < with.patches && channel < channels)
                 {
                     tokens[int64_t{patch} * channels + channel] =
@@ -166,10 +146,10 @@ __global__ void __launch_bounds__(kThreads)
     __shared__ float bytes[kWarps][kPatchBytes];
     int32_t const channels = with.channels;
     auto const thread = static_cast<int32_t>(threadIdx.x);
-    int32_t const lane = thread % kWarp;
-    float* const own = bytes[thread / kWarp];
-    uint32_t const patch = blockIdx.x * kWarps + static_cast<uint32_t>(thread / kWarp);
-    for (int32_t i = lane; i < kPatchBytes; i += kWarp)
+    int32_t const lane = thread % kWarpLanes;
+    float* const own = bytes[thread / kWarpLanes];
+    uint32_t const patch = blockIdx.x * kWarps + static_cast<uint32_t>(thread / kWarpLanes);
+    for (int32_t i = lane; i < kPatchBytes; i += kWarpLanes)
     {
         own[i] = patch < with.patches ? with.at(patch, i) : 0.0F;
     }
@@ -185,19 +165,19 @@ __global__ void __launch_bounds__(kThreads)
         return sum;
     };
     float sum = 0.0F;
-    for (int32_t channel = lane; channel < channels; channel += kWarp)
+    for (int32_t channel = lane; channel < channels; channel += kWarpLanes)
     {
         sum += product(channel);
     }
     float const mean = sumOfWarp(sum) / static_cast<float>(channels);
     float squares = 0.0F;
-    for (int32_t channel = lane; channel < channels; channel += kWarp)
+    for (int32_t channel = lane; channel < channels; channel += kWarpLanes)
     {
         float const deviation = product(channel) - mean;
         squares += deviation * deviation;
     }
     float const inverse = 1.0F / sqrtf(sumOfWarp(squares) / static_cast<float>(channels) + with.epsilon);
-    for (int32_t channel = lane; channel < channels && patch < with.patches; channel += kWarp)
+    for (int32_t channel = lane; channel < channels && patch < with.patches; channel += kWarpLanes)
     {
         tokens[int64_t{patch} * channels + channel] =
             fromFloat<kElement>((product(channel) - mean) * inverse * toFloat<kElement>(scale[channel])
@@ -205,17 +185,49 @@ __global__ void __launch_bounds__(kThreads)
     }
 }
 
+//! Turns of a block on tensor cores: more where there are patches for several waves of blocks anyway.
+int32_t tileTurns(uint32_t patches)
+{
+    uint32_t const turns = patches / (512 * kBlockPatches);
+    return static_cast<int32_t>(turns < 1 ? 1 : turns > 8 ? 8 : turns);
+}
+
+template <Element kElement>
+cudaError_t launchTiles(PatchEmbedParams const& p, Embedding const& with, cudaStream_t stream)
+{
+    using Type = typename Cell<kElement>::Type;
+    int32_t const turns = tileTurns(with.patches);
+    dim3 const blocks{(with.patches - 1) / static_cast<uint32_t>(turns * kBlockPatches) + 1};
+    bool const hasWords = p.width % 4 == 0 && reinterpret_cast<uintptr_t>(p.image) % 4 == 0;
+    auto const run = [&](auto kernel)
+    {
+        return launch(kernel, blocks, kTileThreads, stream, with, turns, hasWords, static_cast<Type const*>(p.scale),
+            static_cast<Type const*>(p.shift), static_cast<uint4*>(p.tokens));
+    };
+    return with.channels <= 96 ? run(embedTiles<kElement, 12>)
+        : with.channels <= 128 ? run(embedTiles<kElement, 16>)
+                               : run(embedTiles<kElement, 24>);
+}
+
 template <Element kElement>
 cudaError_t launchAs(PatchEmbedParams const& p, Embedding const& with, cudaStream_t stream)
 {
     using Type = typename Cell<kElement>::Type;
+    if constexpr (kElement != Element::kFloat)
+    {
+        bool const hasVectors = with.channels % 8 == 0 && reinterpret_cast<uintptr_t>(p.tokens) % 16 == 0;
+        if (hasVectors && with.channels <= 192)
+        {
+            return launchTiles<kElement>(p, with, stream);
+        }
+    }
     auto const run = [&](auto kernel, uint32_t perBlock)
     {
         dim3 const blocks{(with.patches - 1) / perBlock + 1};
         return launch(kernel, blocks, kThreads, stream, with, static_cast<Type const*>(p.scale),
             static_cast<Type const*>(p.shift), static_cast<Type*>(p.tokens));
     };
-    switch ((with.channels - 1) / kWarp)
+    switch ((with.channels - 1) / kWarpLanes)
     {
     case 0:
     case 1:

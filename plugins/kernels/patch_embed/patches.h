@@ -26,15 +26,37 @@ public:
     {
     }
 
-    //! Place of a byte (0 to 47: row, column, channel) of a patch in the images (B, H, W, 3), or kNoByte.
-    SPARSEVIT_HOST_DEVICE int64_t place(uint32_t patch, int32_t byte) const
+    //! Where a patch begins, and how much of the image there is from there on.
+    struct Corner
+    {
+        int64_t byte;  //!< of the images (B, H, W, 3)
+        int64_t rows;  //!< none or fewer where the patch is in the padding
+        int64_t bytes; //!< in a row; the same
+    };
+
+    SPARSEVIT_HOST_DEVICE Corner corner(uint32_t patch) const
     {
         uint32_t column = patch;
         uint32_t row = mByColumns.split(column);
         uint32_t const sample = mByRows.split(row);
-        int64_t const y = int64_t{row} * kPatchSide + byte / kPatchRow;
-        int64_t const x = int64_t{column} * kPatchRow + byte % kPatchRow;
-        return y < mHeight && x < 3 * mWidth ? (sample * mHeight + y) * 3 * mWidth + x : kNoByte;
+        int64_t const y = int64_t{row} * kPatchSide;
+        int64_t const x = int64_t{column} * kPatchRow;
+        return {(sample * mHeight + y) * rowBytes() + x, mHeight - y, rowBytes() - x};
+    }
+
+    //! Bytes of a row of the images.
+    SPARSEVIT_HOST_DEVICE int64_t rowBytes() const
+    {
+        return 3 * mWidth;
+    }
+
+    //! Place of a byte (0 to 47: row, column, channel) of a patch in the images, or kNoByte.
+    SPARSEVIT_HOST_DEVICE int64_t place(uint32_t patch, int32_t byte) const
+    {
+        Corner const at = corner(patch);
+        int32_t const y = byte / kPatchRow;
+        int32_t const x = byte % kPatchRow;
+        return y < at.rows && x < at.bytes ? at.byte + y * rowBytes() + x : kNoByte;
     }
 
 private:

@@ -16,6 +16,7 @@ from ends_kernels import (
     check_embed,
     launch_decode,
     launch_embed,
+    random_embed,
 )
 from gpu_kernels import INVALID_VALUE
 from host_kernels import HostBuffer, host_kernels
@@ -26,9 +27,22 @@ def library():
     return ctypes.CDLL(str(host_kernels()))
 
 
-@pytest.mark.parametrize("case", EMBED_CASES, ids=lambda case: f"{case.element}-{case.height}x{case.width}")
+@pytest.mark.parametrize(
+    "case", EMBED_CASES, ids=lambda case: f"{case.element}-{case.height}x{case.width}x{case.channels}"
+)
 def test_every_embedding(library, case):
     check_embed(library, HostBuffer, case, seed=1)
+
+
+@pytest.mark.parametrize("element", ["float16", "bfloat16"])
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_weights_of_any_size(library, element, size):
+    """Half precision holds neither of them, and tensor cores have nothing wider than that."""
+    case = EmbedCase(1, 8, 12, 96, 8, element)
+    inputs = random_embed(case, 5)
+    inputs["weight"] *= np.float32(size)
+    inputs["bias"] *= np.float32(size)
+    check_embed(library, HostBuffer, case, 5, given=inputs)
 
 
 @pytest.mark.parametrize("case", DECODE_CASES, ids=lambda case: f"{case.element}-{case.classes}-{case.scale}")

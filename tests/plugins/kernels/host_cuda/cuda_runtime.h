@@ -55,6 +55,25 @@ inline float __shfl_xor_sync(unsigned int, float value, int lanes)
     return host_cuda::Block::exchange(value, [other](auto const& valueOf) { return valueOf(other); });
 }
 
+inline int __any_sync(unsigned int, bool isTrue)
+{
+    return host_cuda::Block::exchange(isTrue,
+        [](auto const& valueOf)
+        {
+            int any = 0;
+            for (unsigned int lane = 0; lane < host_cuda::kWarpLanes; ++lane)
+            {
+                any |= valueOf(lane) ? 1 : 0;
+            }
+            return any;
+        });
+}
+
+inline float rsqrtf(float value)
+{
+    return 1.0F / std::sqrt(value);
+}
+
 inline float __uint_as_float(unsigned int bits)
 {
     float value;
