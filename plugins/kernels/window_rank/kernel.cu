@@ -9,65 +9,117 @@ namespace sparsevit
 namespace
 {
 
+constexpr int32_t kCounted{4096}; //!< most windows whose places are counted
+constexpr int32_t kLanes{32};
+constexpr int32_t kCountWarps{8}; //!< that share the list of windows
+constexpr int32_t kCountThreads{kCountWarps * kLanes}; //!< a window a lane
+constexpr int32_t kReads{4}; //!< scores that a thread has under way at once
 constexpr int32_t kTile{2048}; //!< windows that a block sorts
-constexpr uint32_t kMostThreads{kTile / 2};
 constexpr uint32_t kMergeThreads{256};
 
-int32_t tilesOf(int32_t windows)
+//! A block finds the places of 32 windows: how many precede each of them.
+__global__ void __launch_bounds__(kCountThreads)
+    countPlaces(int32_t windows, int64_t batch, float const* __restrict__ scores, int32_t* __restrict__ order)
 {
-    return (windows - 1) / kTile + 1;
-}
-
-//! A block sorts a tile of a sample's windows; `size` is a power of two that has room for it. Ids replace the scores
-//! where there is one tile; sorted keys of several go to `sorted`.
-__global__ void __launch_bounds__(kMostThreads)
-    sortTiles(int32_t windows, int32_t size, int64_t batch, int32_t* order, uint64_t* sorted)
-{
-    __shared__ uint64_t keys[kTile];
+    __shared__ uint4 shared[kCounted / 4];
+    __shared__ int32_t counts[kCountWarps][kLanes];
+    auto* const bits = reinterpret_cast<uint32_t*>(shared);
     auto const thread = static_cast<int32_t>(threadIdx.x);
-    auto const threads = static_cast<int32_t>(blockDim.x);
-    int32_t const first = static_cast<int32_t>(blockIdx.x) * kTile;
-    int32_t const count = windows - first < kTile ? windows - first : kTile;
+    int32_t const lane = thread % kLanes;
+    int32_t const warp = thread / kLanes;
+    int32_t const fours = (windows + 3) / 4;
+    int32_t const own = static_cast<int32_t>(blockIdx.x) * kLanes + lane;
     for (int64_t sample = blockIdx.y; sample < batch; sample += gridDim.y)
     {
-        int32_t* const list = order + sample * windows + first;
-        for (int32_t i = thread; i < size; i += threads)
+        float const* const list = scores + sample * windows;
+        for (int32_t first = thread; first < 4 * fours; first += kReads * kCountThreads)
         {
-            keys[i] = i < count
-                ? rankKey(__uint_as_float(static_cast<uint32_t>(list[i])), static_cast<uint32_t>(first + i))
-                : kNoWindow;
-        }
-        for (int32_t run = 2; run <= size; run *= 2)
-        {
-            for (int32_t apart = run / 2; apart > 0; apart /= 2)
+            float read[kReads];
+#pragma unroll
+            for (int32_t i = 0; i < kReads; ++i)
             {
-                __syncthreads();
-                for (int32_t i = thread; i < size / 2; i += threads)
+                int32_t const at = first + i * kCountThreads;
+                read[i] = at < windows ? list[at] : 0.0F;
+            }
+#pragma unroll
+            for (int32_t i = 0; i < kReads; ++i)
+            {
+                int32_t const at = first + i * kCountThreads;
+                if (at < 4 * fours)
                 {
-                    int32_t const low = 2 * i - (i & (apart - 1));
-                    int32_t const high = low + apart;
-                    bool const rises = (low & run) == 0;
-                    uint64_t const a = keys[low];
-                    uint64_t const b = keys[high];
-                    if ((a > b) == rises)
-                    {
-                        keys[low] = b;
-                        keys[high] = a;
-                    }
+                    bits[at] = at < windows ? fallingBits(read[i]) : 0xffffffffU; // behind every window
                 }
             }
         }
         __syncthreads();
-        for (int32_t i = thread; i < count; i += threads)
+        // Of equal scores those in the fours before the own one precede, those behind it not.
+        int32_t const ownFour = own / 4;
+        uint32_t const ownBits = bits[own < windows ? own : 0];
+        int32_t count = 0;
+#pragma unroll 4
+        for (int32_t four = warp; four < fours; four += kCountWarps)
         {
-            if (sorted == nullptr)
+            uint4 const others = shared[four]; // the same for all lanes
+            uint32_t const most = ownBits - (four < ownFour ? 0U : 1U);
+            count += (others.x <= most ? 1 : 0) + (others.y <= most ? 1 : 0) + (others.z <= most ? 1 : 0)
+                + (others.w <= most ? 1 : 0);
+        }
+        counts[warp][lane] = count;
+        __syncthreads();
+        if (warp == 0 && own < windows)
+        {
+            int32_t place = 0;
+#pragma unroll
+            for (int32_t i = 0; i < kCountWarps; ++i)
             {
-                list[i] = static_cast<int32_t>(keys[i] & 0xffffffffU);
+                place += counts[i][lane];
             }
-            else
+            uint4 const near = shared[ownFour];
+            int32_t const before = own % 4;
+            place += (before > 0 && near.x == ownBits ? 1 : 0) + (before > 1 && near.y == ownBits ? 1 : 0)
+                + (before > 2 && near.z == ownBits ? 1 : 0);
+            order[sample * windows + place] = own;
+        }
+        __syncthreads(); // the next sample's take these places
+    }
+}
+
+//! A block sorts a tile of a sample's windows.
+__global__ void __launch_bounds__(kTile / 2)
+    sortTiles(int32_t windows, int64_t batch, float const* __restrict__ scores, uint64_t* __restrict__ sorted)
+{
+    __shared__ uint64_t keys[kTile];
+    auto const thread = static_cast<int32_t>(threadIdx.x);
+    int32_t const first = static_cast<int32_t>(blockIdx.x) * kTile;
+    int32_t const count = windows - first < kTile ? windows - first : kTile;
+    for (int64_t sample = blockIdx.y; sample < batch; sample += gridDim.y)
+    {
+        int64_t const base = sample * windows + first;
+        for (int32_t i = thread; i < kTile; i += kTile / 2)
+        {
+            keys[i] = i < count ? rankKey(scores[base + i], static_cast<uint32_t>(first + i)) : kNoWindow;
+        }
+        for (int32_t run = 2; run <= kTile; run *= 2)
+        {
+            for (int32_t apart = run / 2; apart > 0; apart /= 2)
             {
-                sorted[sample * windows + first + i] = keys[i];
+                __syncthreads();
+                int32_t const low = 2 * thread - (thread & (apart - 1));
+                int32_t const high = low + apart;
+                bool const rises = (low & run) == 0;
+                uint64_t const a = keys[low];
+                uint64_t const b = keys[high];
+                if ((a > b) == rises)
+                {
+                    keys[low] = b;
+                    keys[high] = a;
+                }
             }
+        }
+        __syncthreads();
+        for (int32_t i = thread; i < count; i += kTile / 2)
+        {
+            sorted[base + i] = keys[i];
         }
         __syncthreads();
     }
@@ -109,7 +161,7 @@ __global__ void __launch_bounds__(kMergeThreads)
 
 bool isUsable(int32_t windows, int64_t batch, void const* workspace)
 {
-    bool const isPlaced = windows <= kTile || reinterpret_cast<uintptr_t>(workspace) % sizeof(uint64_t) == 0;
+    bool const isPlaced = reinterpret_cast<uintptr_t>(workspace) % sizeof(uint64_t) == 0;
     return windows >= 1 && windows <= 0x7fffffff - kTile && batch >= 0 && isPlaced;
 }
 
@@ -118,9 +170,14 @@ bool isUsable(int32_t windows, int64_t batch, void const* workspace)
 size_t windowRankWorkspace(WindowGrid const& grid, int64_t batch) noexcept
 {
     int32_t const windows = grid.windows();
-    return windows <= kTile || batch <= 0
-        ? 0
-        : static_cast<size_t>(batch) * static_cast<size_t>(windows) * sizeof(uint64_t);
+    size_t const bytes = windows <= kCounted ? sizeof(float) : sizeof(uint64_t);
+    return batch <= 0 ? 0 : static_cast<size_t>(batch) * static_cast<size_t>(windows) * bytes;
+}
+
+float* windowRankScores(int32_t windows, int32_t* order, void* workspace) noexcept
+{
+    static_assert(sizeof(float) == sizeof(int32_t));
+    return windows <= kCounted ? static_cast<float*>(workspace) : reinterpret_cast<float*>(order);
 }
 
 cudaError_t launchWindowSort(
@@ -130,31 +187,30 @@ cudaError_t launchWindowSort(
     {
         return cudaErrorInvalidValue;
     }
-    bool const isMerged = windows > kTile;
     if (batch == 0)
     {
         return cudaSuccess;
     }
-    int32_t size = 64;
-    while (size < windows && size < kTile)
+    float const* const scores = windowRankScores(windows, order, workspace);
+    unsigned int const samples = sampleBlocks(batch);
+    if (windows <= kCounted)
     {
-        size *= 2;
+        dim3 const blocks{(static_cast<unsigned int>(windows) - 1) / kLanes + 1, samples};
+        return launch(countPlaces, blocks, kCountThreads, stream, windows, batch, scores, order);
     }
-    auto* const sorted = isMerged ? static_cast<uint64_t*>(workspace) : nullptr;
-    dim3 const tiles{static_cast<unsigned int>(tilesOf(windows)), sampleBlocks(batch)};
-    cudaError_t const done =
-        launch(sortTiles, tiles, static_cast<unsigned int>(size / 2), stream, windows, size, batch, order, sorted);
-    if (done != cudaSuccess || !isMerged)
+    auto* const sorted = static_cast<uint64_t*>(workspace);
+    dim3 const tiles{(static_cast<unsigned int>(windows) - 1) / kTile + 1, samples};
+    cudaError_t const done = launch(sortTiles, tiles, kTile / 2, stream, windows, batch, scores, sorted);
+    if (done != cudaSuccess)
     {
         return done;
     }
-    dim3 const blocks{(static_cast<unsigned int>(windows) - 1) / kMergeThreads + 1, sampleBlocks(batch)};
+    dim3 const blocks{(static_cast<unsigned int>(windows) - 1) / kMergeThreads + 1, samples};
     return launch(mergeTiles, blocks, kMergeThreads, stream, windows, batch, sorted, order);
 }
 
 cudaError_t launchWindowRank(WindowRankParams const& p, cudaStream_t stream) noexcept
 {
-    static_assert(sizeof(float) == sizeof(int32_t));
     if (!isUsable(p.grid.windows(), p.batch, p.workspace))
     {
         return cudaErrorInvalidValue;
@@ -165,7 +221,7 @@ cudaError_t launchWindowRank(WindowRankParams const& p, cudaStream_t stream) noe
     scores.channels = p.channels;
     scores.element = p.element;
     scores.x = p.x;
-    scores.scores = reinterpret_cast<float*>(p.order); // the sort reads them there
+    scores.scores = windowRankScores(p.grid.windows(), p.order, p.workspace);
     cudaError_t const scored = launchWindowScore(scores, stream);
     return scored != cudaSuccess ? scored : launchWindowSort(p.grid.windows(), p.batch, p.order, p.workspace, stream);
 }

@@ -1,12 +1,12 @@
 // All windows of a token map by falling score: WindowScore and its sort, without a limit to the number of windows.
 //
 // Floor, of B samples: B H W C e bytes read and 4 B nW written, one addition an element; the sort moves next to
-// nothing. Scores are written by WindowScore's kernel (so they are the same) where the order will be; then a block per
-// sample and 2048 windows sorts them in shared memory, exchanging pairs (a bitonic network: log2 n (log2 n + 1) / 2
-// steps, 66 for 2048, each one comparison a thread). Up to 2048 windows (a 672x672 input has 576) that is all: two
-// launches. More are merged by place: a window comes after all that precede it, which is a binary search in each other
-// block's list. A radix sort would take fewer steps of more work each; pairs of score and id in one 64-bit number need
-// no stable sort.
+// nothing, and what counts is how long it takes to answer. Scores are written by WindowScore's kernel (so they are the
+// same). Up to 4096 windows (a 1024x2048 input has 2738) each finds its place by itself: how many precede it, counted
+// by lanes of many blocks at once; two launches, no step that waits for another's. That is the square of windows in
+// comparisons, so more windows are sorted by a block per sample and 2048 of them in shared memory, exchanging pairs (a
+// bitonic network of 66 steps), and merged by place: a window comes after all that precede it, which is a binary search
+// in each other block's list.
 #pragma once
 
 #include "kernels/element.h"
@@ -30,13 +30,16 @@ struct WindowRankParams
     void* workspace;  //!< windowRankWorkspace() bytes, aligned to 8
 };
 
-//! Bytes of the workspace: none up to 2048 windows.
+//! Bytes of the workspace: of a window and sample 4 up to 4096 windows, else 8.
 size_t windowRankWorkspace(WindowGrid const& grid, int64_t batch) noexcept;
 
 //! Enqueues scores and sort on `stream`. \return the first error; cudaErrorInvalidValue for sizes out of range.
 cudaError_t launchWindowRank(WindowRankParams const& params, cudaStream_t stream) noexcept;
 
-//! The sort alone: `order` (B, windows) holds scores in float, and ids afterwards.
+//! Where the sort reads scores (B, windows): in the workspace, or where the order will be.
+float* windowRankScores(int32_t windows, int32_t* order, void* workspace) noexcept;
+
+//! The sort alone, of the scores that are there.
 cudaError_t launchWindowSort(
     int32_t windows, int64_t batch, int32_t* order, void* workspace, cudaStream_t stream) noexcept;
 

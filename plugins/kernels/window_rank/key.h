@@ -9,19 +9,24 @@
 namespace sparsevit
 {
 
+//! Rises as scores fall; the same for minus zero and zero; of scores that are no number the highest of all. At least 1.
+SPARSEVIT_HOST_DEVICE uint32_t fallingBits(float score)
+{
+    if (score != score)
+    {
+        return 0xffffffffU;
+    }
+    float const value = score + 0.0F; // minus zero is zero
+    uint32_t bits = 0;
+    memcpy(&bits, &value, sizeof(bits));
+    // Bits of positive floats rise with them, those of negative ones fall.
+    return (bits & 0x80000000U) != 0 ? bits : ~(bits | 0x80000000U);
+}
+
 //! Rising keys are falling scores, of equal ones rising ids; scores that are no number come last. No two are equal.
 SPARSEVIT_HOST_DEVICE uint64_t rankKey(float score, uint32_t id)
 {
-    uint32_t place = 0xffffffffU;
-    if (score == score)
-    {
-        float const value = score + 0.0F; // minus zero is zero
-        uint32_t bits = 0;
-        memcpy(&bits, &value, sizeof(bits));
-        // Bits of positive floats rise with them, those of negative ones fall.
-        place = (bits & 0x80000000U) != 0 ? bits : ~(bits | 0x80000000U);
-    }
-    return uint64_t{place} << 32 | id;
+    return uint64_t{fallingBits(score)} << 32 | id;
 }
 
 //! Behind every window.

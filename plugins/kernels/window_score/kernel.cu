@@ -9,9 +9,10 @@ namespace sparsevit
 namespace
 {
 
-constexpr unsigned int kFewThreads{256};
-constexpr unsigned int kManyThreads{1024};
-constexpr uint32_t kWideTeam{16};
+constexpr unsigned int kMostThreads{1024};
+constexpr uint32_t kTeams{64}; //!< of a block, so many tokens at once: all of a 7x7 window
+constexpr uint32_t kMostTeam{kMostThreads / kTeams};
+constexpr int32_t kReads{6}; //!< vectors that a thread has under way at once
 constexpr unsigned int kWarp{32};
 constexpr unsigned int kAllLanes{0xffffffffU};
 
@@ -65,32 +66,51 @@ __device__ float sumMagnitudes(uint16_t vector)
     return magnitude<kElement>(vector);
 }
 
-//! One block per window. `team` neighbouring threads (a power of two up to a warp) read one token together.
-template <Element kElement, typename Vector, unsigned int kThreads>
-__global__ void __launch_bounds__(kThreads) windowScore(WindowGrid grid, int32_t lanes, uint32_t team, int64_t batch,
-    float channels, Vector const* __restrict__ x, float* __restrict__ scores)
+//! Sum over a warp, in all of its threads.
+__device__ float sumOfWarp(float value)
 {
-    __shared__ float partial[kThreads / kWarp];
+#pragma unroll
+    for (uint32_t apart = kWarp / 2; apart > 0; apart /= 2)
+    {
+        value += __shfl_xor_sync(kAllLanes, value, static_cast<int>(apart));
+    }
+    return value;
+}
+
+//! One block per window. `team` neighbouring threads (a power of two up to a warp) read one token together.
+template <Element kElement, typename Vector>
+__global__ void __launch_bounds__(kMostThreads, 1) windowScore(WindowGrid grid, int32_t lanes, uint32_t team,
+    int64_t batch, float channels, Vector const* __restrict__ x, float* __restrict__ scores)
+{
+    __shared__ float partial[kMostThreads / kWarp];
     auto const tokens = static_cast<uint32_t>(grid.tokens());
-    uint32_t const teams = kThreads / team;
-    uint32_t const member = threadIdx.x & (team - 1);
+    auto const step = static_cast<int32_t>(team);
+    auto const member = static_cast<int32_t>(threadIdx.x & (team - 1));
     for (int64_t sample = blockIdx.y; sample < batch; sample += gridDim.y)
     {
         Vector const* const map = x + sample * grid.area() * lanes;
         float energy = 0.0F;
         // Every thread of a warp takes every turn: the shuffles need them all.
-        for (uint32_t turn = 0; turn < tokens; turn += teams)
+        for (uint32_t turn = 0; turn < tokens; turn += kTeams)
         {
             uint32_t const token = turn + threadIdx.x / team;
             int32_t const address = token < tokens ? grid.address(blockIdx.x, token) : kPadding;
+            int32_t const end = address != kPadding ? lanes : 0;
+            Vector const* const row = map + int64_t{address} * lanes;
             float sum = 0.0F;
-            if (address != kPadding)
+            for (int32_t first = member; first < end; first += kReads * step)
             {
-                Vector const* const row = map + int64_t{address} * lanes;
-#pragma unroll 4
-                for (int32_t lane = static_cast<int32_t>(member); lane < lanes; lane += static_cast<int32_t>(team))
+                Vector read[kReads];
+#pragma unroll
+                for (int32_t i = 0; i < kReads; ++i)
                 {
-                    sum += sumMagnitudes<kElement>(row[lane]);
+                    int32_t const lane = first + i * step;
+                    read[i] = lane < end ? row[lane] : Vector{};
+                }
+#pragma unroll
+                for (int32_t i = 0; i < kReads; ++i)
+                {
+                    sum += sumMagnitudes<kElement>(read[i]);
                 }
             }
             for (uint32_t apart = team / 2; apart > 0; apart /= 2)
@@ -103,34 +123,31 @@ __global__ void __launch_bounds__(kThreads) windowScore(WindowGrid grid, int32_t
                 energy += mean * mean;
             }
         }
-        for (uint32_t apart = kWarp / 2; apart > 0; apart /= 2)
-        {
-            energy += __shfl_xor_sync(kAllLanes, energy, static_cast<int>(apart));
-        }
+        energy = sumOfWarp(energy);
         if (threadIdx.x % kWarp == 0)
         {
             partial[threadIdx.x / kWarp] = energy;
         }
         __syncthreads();
-        if (threadIdx.x == 0)
+        if (threadIdx.x < kWarp)
         {
-            float total = 0.0F;
-#pragma unroll
-            for (float const part : partial)
+            float const total = sumOfWarp(threadIdx.x < blockDim.x / kWarp ? partial[threadIdx.x] : 0.0F);
+            if (threadIdx.x == 0)
             {
-                total += part;
+                scores[sample * grid.windows() + blockIdx.x] = sqrtf(total);
             }
-            scores[sample * grid.windows() + blockIdx.x] = sqrtf(total);
         }
         __syncthreads();
     }
 }
 
-//! Threads per token: about half as many as it has vectors, so that each has a few loads in flight.
+//! Threads per token: about half as many as it has vectors, so that each has a few loads in flight. Wide tokens belong
+//! to deep stages, whose few windows leave a large GPU idle: more threads for each of them. The choice must not depend
+//! on the number of windows, or an image's scores would depend on its batch.
 uint32_t teamSize(int32_t lanes)
 {
     uint32_t team = 1;
-    while (team < kWarp && static_cast<int32_t>(4 * team) <= lanes)
+    while (team < kMostTeam && static_cast<int32_t>(4 * team) <= lanes)
     {
         team *= 2;
     }
@@ -143,15 +160,8 @@ cudaError_t launchAs(WindowScoreParams const& p, int64_t lanes, cudaStream_t str
     auto const laneCount = static_cast<int32_t>(lanes);
     uint32_t const team = teamSize(laneCount);
     dim3 const blocks{static_cast<unsigned int>(p.grid.windows()), sampleBlocks(p.batch)};
-    auto const run = [&](auto kernel, unsigned int threads)
-    {
-        return launch(kernel, blocks, threads, stream, p.grid, laneCount, team, p.batch,
-            static_cast<float>(p.channels), static_cast<Vector const*>(p.x), p.scores);
-    };
-    // Wide tokens belong to deep stages, whose few windows leave a large GPU idle: more threads for each of them. The
-    // choice must not depend on the number of windows, or an image's scores would depend on its batch.
-    return team < kWideTeam ? run(windowScore<kElement, Vector, kFewThreads>, kFewThreads)
-                            : run(windowScore<kElement, Vector, kManyThreads>, kManyThreads);
+    return launch(windowScore<kElement, Vector>, blocks, kTeams * team, stream, p.grid, laneCount, team, p.batch,
+        static_cast<float>(p.channels), static_cast<Vector const*>(p.x), p.scores);
 }
 
 template <Element kElement>

@@ -2,8 +2,13 @@
 #include "kernels/window_gather_norm/teams.h"
 #include "kernels/window_rank/kernel.h"
 
-extern "C" int32_t sortWindows(int32_t windows, int64_t batch, int32_t* order, void* workspace)
+#include <cstring>
+
+extern "C" int32_t sortWindows(
+    int32_t windows, int64_t batch, float const* scores, int32_t* order, void* workspace)
 {
+    float* const where = sparsevit::windowRankScores(windows, order, workspace);
+    std::memcpy(where, scores, static_cast<size_t>(batch * windows) * sizeof(float));
     return sparsevit::launchWindowSort(windows, batch, order, workspace, nullptr);
 }
 
