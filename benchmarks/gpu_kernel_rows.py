@@ -22,6 +22,7 @@ from gpu_block_rows import block_works
 from gpu_box_rows import box_works
 from gpu_end_rows import end_works
 from gpu_kernels import DeviceBuffer, compile_kernels, missing_compiler, missing_gpu
+from gpu_norm_rows import norm_works
 from gpu_work import Work
 from letterbox_kernel import LetterboxCase, bind_letterbox, check_letterbox
 from sparsevit_runtime.windows.geometry import stage_geometries
@@ -53,6 +54,7 @@ def kernel_rows(settings: Any, console: Console) -> Iterator[dict]:
         works = [
             *_window_works(settings, kernels),
             *block_works(settings, kernels, STAGES),
+            *norm_works(settings, kernels),
             *end_works(settings, kernels),
             *box_works(settings, kernels),
             *_letterbox_works(settings, kernels),

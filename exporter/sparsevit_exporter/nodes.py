@@ -15,7 +15,7 @@ from __future__ import annotations
 import onnx
 from onnx.defs import OpSchema
 
-from . import block_nodes, ends_nodes, region_nodes
+from . import block_nodes, ends_nodes, norm_nodes, region_nodes
 
 DOMAIN = "sparsevit"
 VERSION = 1
@@ -215,7 +215,7 @@ def functions(padded: bool = True) -> list[onnx.FunctionProto]:
     """
     texts = [_KEEP_COUNT, _LINEAR_GELU, _WINDOW_SCORE, _WINDOW_GATHER, _WINDOW_SCATTER]
     texts += block_nodes.bodies(_TABLES, _ADDRESS, _SCORES, _TOKEN_TABLE, padded)
-    texts += [region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN]
+    texts += [*norm_nodes.BODIES, region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN]
     return [function(text) for text in texts]
 
 
@@ -261,6 +261,7 @@ def register_schemas() -> None:
         ),
         **block_nodes.SIGNATURES,
         **ends_nodes.SIGNATURES,
+        **norm_nodes.SIGNATURES,
     }
     for name, (inputs, outputs, kind_count, attributes) in signatures.items():
         if onnx.defs.has(name, DOMAIN):

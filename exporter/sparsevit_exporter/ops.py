@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from . import block_ops, ends_ops, map_ops, nodes, regions, windows
+from . import block_ops, ends_ops, map_ops, nodes, norm_ops, regions, windows
 from .unknown_sizes import unknown_count
 
 
@@ -278,5 +278,6 @@ def onnx_translations() -> dict:
         namespace.multi_level_roi_align.default: aligned,
         **block_ops.onnx_translations(opset),
         **ends_ops.onnx_translations(opset),
+        **norm_ops.onnx_translations(opset),
         **map_ops.onnx_translations(standard),
     }

@@ -1,5 +1,6 @@
 #include "kernels/c_abi.h"
 
+#include "kernels/add_norm/kernel.h"
 #include "kernels/bias_gelu/kernel.h"
 #include "kernels/label_decode/kernel.h"
 #include "kernels/multi_level_roi_align/kernel.h"
@@ -31,6 +32,14 @@ template <typename Call>
 sparsevit::WindowGrid gridOf(Call const& call)
 {
     return {static_cast<int32_t>(call.height), static_cast<int32_t>(call.width), call.window_size, call.shift};
+}
+
+//! Whether rows of the map can be counted.
+bool isMap(SparsevitNormCall const& call)
+{
+    int64_t const limit = std::numeric_limits<int32_t>::max();
+    return call.batch >= 0 && call.height >= 1 && call.width >= 1 && call.height <= limit
+        && call.width <= limit / call.height && call.batch <= limit && call.element >= 0 && call.element <= 2;
 }
 
 int32_t bytesOf(SparsevitCall const& call)
@@ -286,6 +295,27 @@ int32_t sparsevit_label_decode(SparsevitLabelDecodeCall const* call)
     params.logits = call->logits;
     params.labels = call->output;
     return sparsevit::launchLabelDecode(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_add_norm(SparsevitNormCall const* call)
+{
+    if (!isMap(*call))
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::AddNormParams params{};
+    params.rows = call->batch * call->height * call->width;
+    params.channels = call->channels;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.epsilon = call->epsilon;
+    params.x = call->x;
+    params.update = call->update;
+    params.bias = call->bias;
+    params.scale = call->scale;
+    params.shift = call->shift;
+    params.sum = call->sum;
+    params.normed = call->output;
+    return sparsevit::launchAddNorm(params, static_cast<cudaStream_t>(call->stream));
 }
 
 char const* sparsevit_error_text(int32_t error)

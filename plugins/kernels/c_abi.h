@@ -154,6 +154,25 @@ typedef struct SparsevitLabelDecodeCall
     void* stream;       //!< cudaStream_t
 } SparsevitLabelDecodeCall;
 
+//! One LayerNorm with what comes before it. Fields that a kernel does not name are ignored.
+typedef struct SparsevitNormCall
+{
+    int64_t batch;    //!< B
+    int64_t height;   //!< H
+    int64_t width;    //!< W
+    int64_t channels; //!< C
+    int32_t element;  //!< 0 float, 1 half, 2 bfloat16
+    float epsilon;
+    void const* x;      //!< (B, H, W, C)
+    void const* update; //!< (B, H, W, C)
+    void const* bias;   //!< (C)
+    void const* scale;
+    void const* shift;
+    void* sum; //!< (B, H, W, C)
+    void* output;
+    void* stream; //!< cudaStream_t
+} SparsevitNormCall;
+
 // Each enqueues on the stream and returns a cudaError_t. Addresses are of device memory.
 
 //! Reads x; output: (B, nW) float.
@@ -184,6 +203,9 @@ SPARSEVIT_API int64_t sparsevit_window_rank_workspace(SparsevitFusedCall const* 
 SPARSEVIT_API int32_t sparsevit_patch_embed(SparsevitPatchEmbedCall const* call);
 //! Writes the labels.
 SPARSEVIT_API int32_t sparsevit_label_decode(SparsevitLabelDecodeCall const* call);
+
+//! Reads everything; writes sum, which may be x; output: (B, H, W, C), the sum's LayerNorm.
+SPARSEVIT_API int32_t sparsevit_add_norm(SparsevitNormCall const* call);
 
 //! Text of an error returned by one of the above; owned by the CUDA runtime.
 SPARSEVIT_API char const* sparsevit_error_text(int32_t error);

@@ -1,4 +1,5 @@
 // What ONNX Runtime calls when it loads the library; exports.map lets this symbol and the letterbox out, no other.
+#include "onnxruntime/nodes/add_norm.h"
 #include "onnxruntime/nodes/keep_count.h"
 #include "onnxruntime/nodes/label_decode.h"
 #include "onnxruntime/nodes/linear_gelu.h"
@@ -27,7 +28,7 @@ extern "C" char const sparsevitOrtBuild[]; // kept by the linker on demand (CMak
 char const sparsevitOrtBuild[] = "sparsevit-ort api=18 " SPARSEVIT_BUILT_FOR
                                  " nodes=WindowScore,WindowGather,WindowScatter,NmsKeep,MultiLevelRoiAlign,"
                                  "WindowRank,WindowGatherNorm,WindowAttention,WindowScatterAdd,"
-                                 "PatchEmbed,LabelDecode,KeepCount,LinearGelu;";
+                                 "PatchEmbed,LabelDecode,KeepCount,LinearGelu,AddNorm;";
 
 namespace sparsevit
 {
@@ -104,8 +105,8 @@ Status* findDomain(Api const& api, Domain** found)
         if (status == nullptr)
         {
             status = addAll<WindowScore, WindowGather, WindowScatter, NmsKeep, MultiLevelRoiAlign, WindowRank,
-                WindowGatherNorm, WindowAttention, WindowScatterAdd, PatchEmbed, LabelDecode, KeepCount,
-                LinearGelu>(api, made);
+                WindowGatherNorm, WindowAttention, WindowScatterAdd, PatchEmbed, LabelDecode, KeepCount, LinearGelu,
+                AddNorm>(api, made);
         }
         if (status != nullptr)
         {

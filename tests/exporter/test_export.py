@@ -84,6 +84,7 @@ def test_no_shape_is_worked_out_while_it_runs(golden_file):
         "WindowRank": [],
         "WindowGatherNorm": [],
         "WindowAttention": ["qkv_bias"],  # a weight, whose shape is known before it runs
+        "AddNorm": [],
         "WindowScatterAdd": ["x"],  # which adds the sample's own address
     }
     attentions = [n for n in proto.graph.node if n.op_type == "WindowAttention"]

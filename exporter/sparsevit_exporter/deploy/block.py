@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sparsevit_runtime.windows.geometry import StageGeometry
 
-from .. import block_ops, ops, windows
+from .. import block_ops, norm_ops, ops, windows
 from ..backbone import Block
 from ..folding import fold_bias, fold_scale
 from .dense import FeedForward, Product
@@ -56,7 +56,7 @@ class Scatter(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention within each window, and the sum with what came in."""
+    """Attention within each window, the sum with what came in, and the sum's norm."""
 
     position_bias: Tensor
     kind: Tensor
@@ -72,14 +72,23 @@ class Attention(nn.Module):
         self.register_buffer("position_bias", bias)
         self.register_buffer("kind", kind.int())
 
-    def forward(self, tokens: Tensor, normed: Tensor, index: Tensor) -> Tensor:
-        """What `Gather` gave, (B, k*T, C) twice and the windows (B, k) -> (B, k*T, C)."""
+    def forward(self, tokens: Tensor, normed: Tensor, index: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+        """Attends.
+
+        Args:
+            tokens, normed, index: what `Gather` gave, (B, k*T, C) twice and the windows (B, k).
+            norm: norm of what comes next.
+
+        Returns:
+            Tokens and normalised tokens, (B, k*T, C) each.
+        """
         qkv = self.qkv(normed, add_bias=False)
-        assert self.qkv.bias is not None
+        assert self.qkv.bias is not None and self.proj.bias is not None
         mixed = block_ops.window_attention(
             qkv, self.qkv.bias, index, self.kind, self.position_bias, self.heads, self.size
         )
-        return tokens + self.proj(mixed)
+        update = self.proj(mixed, add_bias=False)
+        return norm_ops.add_norm(tokens, update, self.proj.bias, norm.weight, norm.bias, norm.eps)
 
 
 class DeployedBlock(nn.Module):
@@ -90,14 +99,14 @@ class DeployedBlock(nn.Module):
         self.shift = block.shift
         self.gather = Gather(geometry, block.shift)
         self.attention = Attention(block, geometry)
-        self.mlp = FeedForward(block, adds_up=False)
+        self.mlp = FeedForward(block, residual=False)
         self.scatter = Scatter(geometry, block.shift)
 
     def forward(self, x: Tensor, order: Tensor, count: int | Tensor) -> Tensor:
         """(B, H, W, C), (B, n) windows by descending score and how many to compute -> (B, H, W, C)."""
         tokens, normed, index = self.gather(x, order, count, self.attention.norm)
-        tokens = self.attention(tokens, normed, index)
-        return self.scatter(x, tokens, self.mlp(tokens), self.mlp.contract.bias, index)
+        tokens, normed = self.attention(tokens, normed, index, self.mlp.norm)
+        return self.scatter(x, tokens, self.mlp(normed), self.mlp.contract.bias, index)
 
 
 def position_biases(block: Block, geometry: StageGeometry) -> tuple[Tensor, Tensor]:

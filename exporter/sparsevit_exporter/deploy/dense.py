@@ -95,16 +95,17 @@ class DeployedPatchEmbed(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Norm and two layers with GELU between them.
+    """Two layers with GELU between them.
 
     Args:
         block: trained.
-        adds_up: the last layer's bias, and the sum with what came in, belong to it; else somebody else adds them up.
+        residual: the norm before them, the last layer's bias and the sum with what came in belong to it; else others
+            normalise and add up.
     """
 
-    def __init__(self, block: Block, adds_up: bool) -> None:
+    def __init__(self, block: Block, residual: bool) -> None:
         super().__init__()
-        self.adds_up = adds_up
+        self.residual = residual
         self.norm = copy.deepcopy(block.norm2)
         expand, contract = block.ffn.expand, block.ffn.contract
         self.expand = Product(expand.weight, expand.bias)
@@ -113,9 +114,10 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, n, C) -> (B, n, C)."""
         assert self.expand.bias is not None
-        hidden = ops.linear_gelu(self.norm(x), self.expand.weight, self.expand.bias)
-        update = self.contract(hidden, add_bias=self.adds_up)
-        return x + update if self.adds_up else update
+        normed = self.norm(x) if self.residual else x
+        hidden = ops.linear_gelu(normed, self.expand.weight, self.expand.bias)
+        update = self.contract(hidden, add_bias=self.residual)
+        return x + update if self.residual else update
 
 
 class DeployedMerging(nn.Module):

@@ -84,7 +84,7 @@ class PlainBlock(nn.Module):
         self.shift = block.shift
         self.gather = Gather(geometry, block.shift)
         self.attention = Attention(block, geometry)
-        self.mlp = FeedForward(block, adds_up=True)
+        self.mlp = FeedForward(block, residual=True)
         self.scatter = Scatter(geometry, block.shift)
 
     def forward(self, x: Tensor) -> Tensor:

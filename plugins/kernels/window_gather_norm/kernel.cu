@@ -1,7 +1,7 @@
 #include "kernels/window_gather_norm/kernel.h"
 
 #include "kernels/element_cast.cuh"
-#include "kernels/window_gather_norm/teams.h"
+#include "kernels/token_team.h"
 
 namespace sparsevit
 {

@@ -39,6 +39,7 @@ _BY_FUNCTION = {
     "WindowScatterAdd": "scatter",
     "PatchEmbed": "embed",
     "LabelDecode": "labels",
+    "AddNorm": "attention",
 }
 #: Functions that several parts of a head use: the nodes around them say which.
 _OF_HEADS = ("NmsKeep", "MultiLevelRoiAlign")

@@ -20,8 +20,8 @@ PLUGIN_NAMES = (
     *("NmsKeep", "MultiLevelRoiAlign"),
 )
 #: Nodes that TensorRT runs by their functions: its plugins take and give no bytes, shapes are its own, and what follows
-#: a product it fuses itself.
-WITHOUT_PLUGIN = ("KeepCount", "LinearGelu", "PatchEmbed", "LabelDecode")
+#: a product, sums and norms it fuses itself.
+WITHOUT_PLUGIN = ("KeepCount", "LinearGelu", "AddNorm", "PatchEmbed", "LabelDecode")
 PLUGIN_VERSION = "1"
 #: Environment variable that names the library, for a build outside the package.
 VARIABLE = "SPARSEVIT_PLUGINS"

@@ -1,5 +1,5 @@
 // The sort of the rank by itself, and the LayerNorm's teams, with a C ABI for test_fused_windows.py.
-#include "kernels/window_gather_norm/teams.h"
+#include "kernels/token_team.h"
 #include "kernels/window_rank/kernel.h"
 
 #include <cstring>

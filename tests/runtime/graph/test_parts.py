@@ -142,7 +142,8 @@ def test_every_node_of_an_exported_graph_says_the_part_its_module_is(exported):
     assert count["Softmax", "attention"] == count["LayerNormalization", "attention"] == plain
     # Query, key and value in one, and the projection; each of them, scores and answers, where all windows are computed.
     assert count["MatMul", "attention"] == 2 * sparse + 6 * plain
-    assert count["Erf", "mlp"] == count["LayerNormalization", "mlp"] == blocks
+    assert count["AddNorm", "attention"] == sparse and count["LayerNormalization", "mlp"] == plain
+    assert count["Erf", "mlp"] == blocks
     assert count["MatMul", "mlp"] == 2 * blocks
     assert count["MatMul", "merge"] == count["LayerNormalization", "merge"] == len(depths) - 1
     assert count["PatchEmbed", "embed"] == 1
