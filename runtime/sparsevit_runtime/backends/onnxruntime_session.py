@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..custom_ops import OpsInUse, OpsLibrary, find_ops
 from ..errors import BackendError, CardError, ModelError
+from ..graph.host_counts import KIND, with_host_counts
 from ..graph.onnx_file import OnnxFile, read_onnx
 from ..texts import RENAME, is_unicode, shown
 
@@ -185,21 +186,25 @@ def _open_with(
 ) -> tuple[Any, bool]:
     """A session with custom ops, and whether it records CUDA graphs.
 
-    That takes every node on the GPU but those that compute shapes: portable bodies have others, and in a file without
-    `KeepCount` the slices' lengths come back from the GPU.
+    That takes every node on the GPU but those that compute shapes, and no copy back from there: portable bodies have
+    other nodes, and counts of `keep` come back unless `KeepCount` reads them.
     """
-    fixed = file.card.windows.fixed is not None
-    if settings.graphs and (fixed or "KeepCount" in {*file.nodes} & {*library.nodes}):
+    model: Path | bytes = path
+    counts = file.card.windows.fixed is None
+    if counts and KIND in library.nodes and KIND not in file.nodes and not file.weights:
+        model = with_host_counts(file.data)
+    if settings.graphs and (KIND in library.nodes or not counts):
         recording = [(p[0], {**p[1], "enable_cuda_graph": "1"}) if isinstance(p, tuple) else p for p in providers]
         try:
-            return _open(ort, path, _options(ort, settings, file, library), recording), True
+            return _open(ort, model, _options(ort, settings, file, library), recording), True
         except error_types(ort) as error:  # another version of ONNX Runtime may place nodes otherwise
             _log.info("%s runs without CUDA graphs: %s", path.name, error)
-    return _open(ort, path, _options(ort, settings, file, library), providers), False
+    return _open(ort, model, _options(ort, settings, file, library), providers), False
 
 
-def _open(ort: ModuleType, path: Path, options: Any, providers: list[str | tuple[str, dict[str, str]]]) -> Any:
-    return ort.InferenceSession(os.fspath(path), options, providers=providers)
+def _open(ort: ModuleType, model: Path | bytes, options: Any, providers: list[str | tuple[str, dict[str, str]]]) -> Any:
+    given = model if isinstance(model, bytes) else os.fspath(model)
+    return ort.InferenceSession(given, options, providers=providers)
 
 
 def _read(path: Path) -> OnnxFile | None:

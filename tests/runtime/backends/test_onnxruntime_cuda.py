@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 
-from exports import EXPORTED_BEFORE
 from host_kernels import host_kernels
 from host_ort import host_ort
 from simulated_frames import GpuImage, QueuedLetterbox
@@ -25,6 +25,8 @@ from sparsevit_runtime.cuda import CudaRuntime
 from sparsevit_runtime.diagnostics import optimised_nodes
 from sparsevit_runtime.diagnostics.optimised import TO_HOST
 from sparsevit_runtime.errors import BackendError, FrameError, MissingDependencyError, ModelError
+from sparsevit_runtime.graph.host_counts import with_host_counts
+from sparsevit_runtime.graph.nodes import read_nodes
 from sparsevit_runtime.graph.onnx_file import read_onnx
 
 ON_CUDA = [(CUDA, {"use_tf32": "0"}), CPU]
@@ -367,8 +369,30 @@ def test_without_cuda_python_nothing_is_recorded(machine, library):
     assert machine.session.plain and not machine.session.recorded and backend.details["cuda graphs"] == "none"
 
 
-def test_bodies_and_files_of_an_earlier_version_are_not_recorded(bound, library):
-    """Their lengths of slices come from the GPU."""
-    open_backend(bound.model, options=LoadOptions(portable=True))
-    open_backend(EXPORTED_BEFORE)
-    assert [providers for providers, _ in bound.session.opened] == [ON_CUDA, ON_CUDA]
+def test_bodies_are_not_recorded(bound, library):
+    """Some of their operators run on the host."""
+    backend = open_backend(bound.model, options=LoadOptions(portable=True))
+    assert bound.session.opened[-1][0] == ON_CUDA and backend.details["cuda graphs"] == "none"
+
+
+def test_counts_of_a_file_that_gathers_them_are_read_on_the_host(bound, library, tmp_path, monkeypatch):
+    """As bundled models and other files do that were exported before `KeepCount` was."""
+    model = onnx.load(bound.model)
+    for number, node in enumerate(node for node in model.graph.node if node.op_type == "KeepCount"):
+        place = numpy_helper.from_array(np.array([node.attribute[0].i]), f"place{number}")
+        model.graph.initializer.append(place)
+        gather = helper.make_node("Gather", ["keep", place.name], node.output, name=node.name, axis=0)
+        node.CopyFrom(gather)
+    assert number
+    for function in [f for f in model.functions if f.name == "KeepCount"]:
+        model.functions.remove(function)
+    path = tmp_path / "before.onnx"
+    onnx.save(model, path)
+    kinds = [node.kind for node in read_nodes(with_host_counts(path.read_bytes()))]
+    assert kinds == [node.kind for node in read_nodes(bound.model.read_bytes())]
+    backend = open_backend(path)
+    assert bound.session.opened[-1][0] == WITH_GRAPHS
+    for share in (1.0, 0.5, 0.5, 0.25):
+        feeds = feeds_of(bound.images(), bound.keep(share))
+        np.testing.assert_array_equal(labels(backend, feeds), labels(bound.reference, feeds))
+    assert bound.session.recorded == 1
