@@ -260,6 +260,7 @@ def _replayed(
     placed = copy.deepcopy(network).to("cuda", dtype)
     images = torch.randn(batch, 3, *size, device="cuda", dtype=dtype)
     plan = [[0.0] * depth for depth in network.depths]
+    torch.compiler.reset()  # another batch size would be compiled for any
     module = torch.compile(placed) if is_compiled else placed
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
     with torch.inference_mode():

@@ -71,6 +71,38 @@ def gpu_latency(documents: Sequence[dict], markdown: Markdown) -> str:
     return "\n\n".join(tables) or NOT_RUN
 
 
+def gpu_onnxruntime(documents: Sequence[dict], markdown: Markdown) -> str:
+    """A line per size, precision and batch, one table per machine: milliseconds, and shares of what PyTorch compiles of
+    the dense network."""
+    tables = []
+    for document in documents:
+        settings, measured = document["settings"], document.get("onnxruntime", ())
+        if not any("median_ms" in row for row in measured):
+            continue
+        ratios = [ratio for ratio in settings["ratios"] if ratio != 0.3]
+        rows = []
+        for size, precision, batch in itertools.product(settings["sizes"], settings["precisions"], settings["batches"]):
+            where = f"{size[0]}x{size[1]}", precision, batch
+            cells = {
+                (row["what"], row["pruned"]): row
+                for row in measured
+                if (row.get("size"), row.get("precision"), row.get("batch")) == where
+            }
+            compiled = _figure(cells.get(("compiled", 0.0), {}), "median_ms", ".2f", " ms")
+            dense = _share(cells.get(("dense graphs", 0.0), {}))
+            own = [_share(cells.get(("graphs", ratio), {})) for ratio in ratios]
+            rows.append([f"{where[0]} {precision}, batch {batch}", compiled, dense, *own])
+        header = ["input", "PyTorch compiled", "dense export", *(f"{ratio:.0%} pruned" for ratio in ratios)]
+        tables.append(_table(document, "onnxruntime", header, rows, markdown))
+    return "\n\n".join(tables) or NOT_RUN
+
+
+def _share(row: dict) -> str:
+    """Milliseconds, and the share of the compiled network's."""
+    milliseconds = _figure(row, "median_ms", ".2f", " ms")
+    return f"{milliseconds} ({row['ratio_to_compiled']:.2f})" if "ratio_to_compiled" in row else milliseconds
+
+
 def _where(row: dict) -> str:
     if "frame" in row:
         return f"{row['frame']} to {row['size']}"

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from gpu_tables import gpu_kernels, gpu_latency
+from gpu_tables import gpu_kernels, gpu_latency, gpu_onnxruntime
 from heads_tables import NOT_MEASURED, high_resolution, mask_rcnn
 from sparsevit_runtime import load
 
@@ -24,7 +24,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 #: Pages with tables.
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("checkpoints", "kernels", "search")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("checkpoints", "kernels", "onnxruntime-cuda", "search")),
     ROOT / "training" / "README.md",
 )
 
@@ -172,6 +172,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "high_resolution": lambda: heads("heads_high_resolution", high_resolution),
     "gpu_kernels": lambda: gpu_kernels(gpu_documents(), markdown),
     "gpu_latency": lambda: gpu_latency(gpu_documents(), markdown),
+    "gpu_onnxruntime": lambda: gpu_onnxruntime(gpu_documents(), markdown),
 }
 
 
