@@ -12,6 +12,7 @@ struct Embedding
     PatchGrid grid;
     uint32_t patches; //!< of all images
     int32_t channels;
+    float share; //!< of a channel in a mean: 1 / channels
     float epsilon;
     uint8_t const* image;
     float const* weight;

@@ -268,6 +268,7 @@ cudaError_t launchPatchEmbed(PatchEmbedParams const& p, cudaStream_t stream) noe
         p.height, p.width, static_cast<int32_t>(patchesAlong(p.height)), static_cast<int32_t>(patchesAlong(p.width))};
     with.patches = static_cast<uint32_t>(p.batch * perImage);
     with.channels = static_cast<int32_t>(p.channels);
+    with.share = 1.0F / static_cast<float>(p.channels);
     with.epsilon = p.epsilon;
     with.image = p.image;
     with.weight = p.weight;

@@ -144,12 +144,13 @@ struct EmbedTable
                 read[pass][i] = isReal ? with.weight[(byte + i) * with.channels + channel] : 0.0F;
             }
         }
-        for (int32_t channel = thread; channel < kTiles * 8; channel += kTileThreads)
+        static_assert(kTiles * 8 <= kTileThreads); // a channel a thread
+        if (thread < kTiles * 8)
         {
-            bool const isReal = channel < with.channels;
-            biases[channel] = isReal ? with.bias[channel] : 0.0F;
-            factors[channel] = isReal ? toFloat<kElement>(scale[channel]) : 0.0F;
-            terms[channel] = isReal ? toFloat<kElement>(shift[channel]) : 0.0F;
+            bool const isReal = thread < with.channels;
+            biases[thread] = isReal ? with.bias[thread] : 0.0F;
+            factors[thread] = isReal ? toFloat<kElement>(scale[thread]) : 0.0F;
+            terms[thread] = isReal ? toFloat<kElement>(shift[thread]) : 0.0F;
         }
 #pragma unroll
         for (int32_t pass = 0; pass < kPasses; ++pass)
@@ -254,7 +255,6 @@ __device__ __forceinline__ void writeNormed(EmbedTable<kElement, kTiles> const& 
     float const (&sums)[kTiles][4], uint32_t first, int32_t lane, uint4* tokens)
 {
     constexpr int32_t kGroups{kTiles / 4};
-    float const share = 1.0F / static_cast<float>(with.channels);
     float means[2];
     float inverses[2];
 #pragma unroll
@@ -266,7 +266,7 @@ __device__ __forceinline__ void writeNormed(EmbedTable<kElement, kTiles> const& 
         {
             sum += sums[tile][2 * half] + sums[tile][2 * half + 1];
         }
-        means[half] = sumOfQuad(sum) * share;
+        means[half] = sumOfQuad(sum) * with.share;
         float squares = 0.0F;
 #pragma unroll
         for (int32_t tile = 0; tile < kTiles; ++tile)
@@ -279,7 +279,7 @@ __device__ __forceinline__ void writeNormed(EmbedTable<kElement, kTiles> const& 
                 squares += deviation * deviation;
             }
         }
-        inverses[half] = rsqrtf(sumOfQuad(squares) * share + with.epsilon);
+        inverses[half] = rsqrtf(sumOfQuad(squares) * with.share + with.epsilon);
     }
 #pragma unroll
     for (int32_t group = 0; group < kGroups; ++group)

@@ -2,6 +2,7 @@
 
 #include "kernels/window_attention/plain.cuh"
 #include "kernels/window_attention/tiles.cuh"
+#include "kernels/window_attention/whole.cuh"
 
 namespace sparsevit
 {
@@ -10,6 +11,7 @@ namespace
 
 constexpr int64_t kMost{int64_t{1} << 30};
 constexpr double kMostBlocks{2147483647.0};
+constexpr int64_t kMostTileChannels{int64_t{1} << 20}; //!< places within a window are 32-bit numbers
 //! Of shared memory for windows of other sizes: what every GPU from compute capability 8.0 on gives a block.
 constexpr int64_t kMostShared{96 << 10};
 
@@ -58,13 +60,23 @@ cudaError_t launchTiles(WindowAttentionParams const& p, cudaStream_t stream)
     return launch(Launch{blocks, Shape::kThreads, static_cast<size_t>(shared)}, kernel, stream, arraysOf<kElement>(p));
 }
 
+template <Element kElement, int32_t kHeadDim, int32_t kTokens>
+cudaError_t launchWhole(WindowAttentionParams const& p, cudaStream_t stream)
+{
+    using Shape = WholeShape<kTokens, kHeadDim>;
+    static_assert(Shape::kSharedBytes <= 48 << 10);
+    dim3 const blocks{static_cast<unsigned int>(blocksOf(p, 1.0))};
+    auto const kernel = attendWhole<kElement, kHeadDim, kTokens>;
+    return launch(Launch{blocks, Shape::kThreads, Shape::kSharedBytes}, kernel, stream, arraysOf<kElement>(p));
+}
+
 template <Element kElement, int32_t kHeadDim>
 cudaError_t launchHeads(WindowAttentionParams const& p, cudaStream_t stream)
 {
     switch (p.windowSize)
     {
-    case 7: return launchTiles<kElement, kHeadDim, 49>(p, stream);
-    case 8: return launchTiles<kElement, kHeadDim, 64>(p, stream);
+    case 7: return launchWhole<kElement, kHeadDim, 49>(p, stream);
+    case 8: return launchWhole<kElement, kHeadDim, 64>(p, stream);
     case 12: return launchTiles<kElement, kHeadDim, 144>(p, stream);
     default: return launchTiles<kElement, kHeadDim, 0>(p, stream);
     }
@@ -92,8 +104,8 @@ cudaError_t launchPlain(WindowAttentionParams const& p, int64_t headDim, cudaStr
 bool isAligned(WindowAttentionParams const& p)
 {
     auto const bits = reinterpret_cast<uintptr_t>(p.qkv) | reinterpret_cast<uintptr_t>(p.qkvBias)
-        | reinterpret_cast<uintptr_t>(p.output);
-    return bits % 16 == 0 && reinterpret_cast<uintptr_t>(p.positionBias) % 4 == 0;
+        | reinterpret_cast<uintptr_t>(p.positionBias) | reinterpret_cast<uintptr_t>(p.output);
+    return bits % 16 == 0;
 }
 
 } // namespace
@@ -116,7 +128,7 @@ cudaError_t launchWindowAttention(WindowAttentionParams const& p, cudaStream_t s
     }
     int64_t const headDim = p.channels / p.heads;
     int64_t const tileBytes = int64_t{3} * wholeTiles(p.windowSize * p.windowSize) * headDim * 2;
-    bool const fits = isAligned(p) && tileBytes <= kMostShared;
+    bool const fits = isAligned(p) && tileBytes <= kMostShared && p.channels <= kMostTileChannels;
     return withElement(p.element,
         [&](auto type)
         {

@@ -27,12 +27,11 @@ struct HeadRows
     }
 };
 
-//! Position biases of an odd number of tokens are copied to rows of this many 2-byte elements: even, so that two
-//! neighbours are one word, and 4 words modulo 8, so that the 8 rows and 4 words that a warp reads at once are on
-//! different banks.
-SPARSEVIT_HOST_DEVICE constexpr int32_t biasPitch(int32_t tokens)
+//! Vectors of 16 bytes that hold the position biases of a head, 2-byte elements, as they lie in memory: they may begin
+//! anywhere in the first.
+SPARSEVIT_HOST_DEVICE constexpr int32_t biasVectors(int32_t tokens)
 {
-    return (tokens + 7) / 16 * 16 + 8;
+    return (tokens * tokens * 2 + 14 + 15) / 16;
 }
 
 //! Tokens, filled up to whole tiles of a product.

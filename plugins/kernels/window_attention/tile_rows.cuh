@@ -1,4 +1,4 @@
-// How q, k, v and the position bias of a head come to a block's threads: read once, with the bias of q, k and v added,
+// How q, k, v and the position bias of a head come to a block's threads: q, k and v read once, with their bias added,
 // into shared memory.
 #pragma once
 
@@ -9,7 +9,7 @@
 namespace sparsevit
 {
 
-//! kTokens: 49, 64 or 144; 0 where they are known at launch only.
+//! kTokens: 144; 0 where they are known at launch only.
 template <int32_t kTokens>
 struct TileShape
 {
@@ -17,14 +17,9 @@ struct TileShape
     static constexpr int32_t kWarps{kTokens == 144 ? 9 : 4};
     static constexpr int32_t kThreads{kWarps * kWarpLanes};
     static constexpr int32_t kKeys{kTokens == 144 ? 48 : 64}; //!< scores of a row in registers, of four lanes
-    //! Whether all keys are one piece, and the compiler knows which of its tiles are behind the last token.
-    static constexpr bool kIsOnePiece{kIsKnown && kTokens <= kKeys};
-    //! Rows of an odd number of elements share words with their neighbours: they go through shared memory.
-    static constexpr bool kStagesBias{kTokens == 49};
-
     SPARSEVIT_HOST_DEVICE static constexpr int32_t sharedBytes(int32_t tokens, int32_t headDim)
     {
-        return 3 * wholeTiles(tokens) * headDim * 2 + (kStagesBias ? tokens * biasPitch(tokens) * 2 : 0);
+        return 3 * wholeTiles(tokens) * headDim * 2;
     }
 };
 
@@ -83,38 +78,18 @@ __device__ void loadHead(AttentionArrays<kElement> const& arrays, int64_t positi
     }
 }
 
-//! Position biases as rows of two neighbours, in shared or in global memory.
+//! Position biases as rows of two neighbours.
 template <Element kElement, int32_t kTokens>
 struct BiasPairs
 {
     using Type = typename Cell<kElement>::Type;
 
     Type const* source; //!< (t, t)
-    Type* staged;
-
-    //! Every thread of the block.
-    __device__ void stage() const
-    {
-        if constexpr (TileShape<kTokens>::kStagesBias)
-        {
-            constexpr int32_t kThreads{TileShape<kTokens>::kThreads};
-            constexpr int32_t kCount{kTokens * kTokens};
-#pragma unroll 10
-            for (auto i = static_cast<int32_t>(threadIdx.x); i < kCount; i += kThreads)
-            {
-                staged[i / kTokens * biasPitch(kTokens) + i % kTokens] = source[i];
-            }
-        }
-    }
 
     //! Of an even column and the next; whatever, past the last column.
     __device__ uint32_t at(int32_t row, int32_t column, int32_t tokens) const
     {
-        if constexpr (TileShape<kTokens>::kStagesBias)
-        {
-            return *reinterpret_cast<uint32_t const*>(staged + row * biasPitch(kTokens) + column);
-        }
-        else if constexpr (TileShape<kTokens>::kIsKnown)
+        if constexpr (TileShape<kTokens>::kIsKnown)
         {
             return *reinterpret_cast<uint32_t const*>(source + row * kTokens + column);
         }

@@ -69,11 +69,7 @@ __device__ __forceinline__ void findScores(BiasPairs<kElement, kTokens> const& b
                 uint32_t keys[4];
                 loadMatrices(keys, k + Rows::place(key, step * 2 + at.lane / 8 % 2));
                 multiplyAdd<kElement>(scores[tile], queries[step], keys[0], keys[1]);
-                // The compiler leaves the second tile out where it lies behind the last token that it knows.
-                if (!TileShape<kTokens>::kIsOnePiece || tile * 8 + 8 < kTokens)
-                {
-                    multiplyAdd<kElement>(scores[tile + 1], queries[step], keys[2], keys[3]);
-                }
+                multiplyAdd<kElement>(scores[tile + 1], queries[step], keys[2], keys[3]);
             }
         }
     }
@@ -98,7 +94,7 @@ __device__ __forceinline__ void exponentiate(float (&scores)[kKeyTiles][4], RowS
         float const base = finiteOr0(largest) * kLog2OfE;
         if (!isFirst)
         {
-            float const scale = exp2f(sums.most[half] * kLog2OfE - base);
+            float const scale = powerOf2(sums.most[half] * kLog2OfE - base);
             sums.total[half] *= scale;
 #pragma unroll
             for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
@@ -114,14 +110,14 @@ __device__ __forceinline__ void exponentiate(float (&scores)[kKeyTiles][4], RowS
 #pragma unroll
             for (int32_t i = 2 * half; i < 2 * half + 2; ++i)
             {
-                scores[tile][i] = exp2f(scores[tile][i] * kLog2OfE - base);
+                scores[tile][i] = powerOf2(scores[tile][i] * kLog2OfE - base);
                 sums.total[half] += scores[tile][i];
             }
         }
     }
 }
 
-//! Adds the values of the keys from `first`, weighted.
+//! Adds the values of the keys from `first`, weighted. Tiles go in pairs; the last may be alone.
 template <Element kElement, int32_t kHeadDim, int32_t kKeyTiles>
 __device__ __forceinline__ void addValues(uint4 const* v, float const (&weights)[kKeyTiles][4], LanePlace at,
     int32_t first, int32_t rows, RowSums<kHeadDim>& sums)
@@ -132,10 +128,12 @@ __device__ __forceinline__ void addValues(uint4 const* v, float const (&weights)
     {
         if (first + tile * 8 < rows)
         {
+            bool const hasNext = tile + 1 < kKeyTiles;
+            int32_t const next = hasNext ? tile + 1 : tile;
             uint32_t const pairs[4]{pairOf<kElement>(weights[tile][0], weights[tile][1]),
                 pairOf<kElement>(weights[tile][2], weights[tile][3]),
-                pairOf<kElement>(weights[tile + 1][0], weights[tile + 1][1]),
-                pairOf<kElement>(weights[tile + 1][2], weights[tile + 1][3])};
+                hasNext ? pairOf<kElement>(weights[next][0], weights[next][1]) : 0,
+                hasNext ? pairOf<kElement>(weights[next][2], weights[next][3]) : 0};
             int32_t const key = first + tile * 8 + at.lane % 16;
 #pragma unroll
             for (int32_t step = 0; step < kHeadDim / 16; ++step)
@@ -163,7 +161,7 @@ __device__ __forceinline__ void writeRows(
         float total = sums.total[half];
         total += __shfl_xor_sync(0xffffffffU, total, 1);
         total += __shfl_xor_sync(0xffffffffU, total, 2);
-        float const share = 1.0F / total;
+        float const share = inverseOf(total);
 #pragma unroll
         for (int32_t tile = 0; tile < kHeadDim / 8; ++tile)
         {
@@ -174,8 +172,9 @@ __device__ __forceinline__ void writeRows(
     }
     __syncwarp();
 #pragma unroll
-    for (int32_t i = at.lane; i < 16 * Rows::kVectors; i += kWarpLanes)
+    for (int32_t pass = 0; pass < 16 * Rows::kVectors / kWarpLanes; ++pass)
     {
+        int32_t const i = pass * kWarpLanes + at.lane;
         int32_t const row = top + i / Rows::kVectors;
         int32_t const vector = i % Rows::kVectors;
         if (row < count)
@@ -199,10 +198,8 @@ __global__ void __launch_bounds__(TileShape<kTokens>::kThreads) attendTiles(Atte
     uint32_t part = blockIdx.x; // heads of a window follow each other: their rows are neighbours in memory
     int64_t const position = arrays.byHeads.split(part);
     auto const head = static_cast<int32_t>(part);
-    BiasPairs<kElement, kTokens> const bias{arrays.biasOf(position, head),
-        reinterpret_cast<typename Cell<kElement>::Type*>(shared + 3 * rows * Rows::kVectors)};
+    BiasPairs<kElement, kTokens> const bias{arrays.biasOf(position, head)};
     loadHead<kElement, kHeadDim, kTokens>(arrays, position, head, tokens, rows, shared);
-    bias.stage();
     __syncthreads();
     LanePlace const at = LanePlace::own();
     int64_t const pitch = arrays.channels / 8;
@@ -221,7 +218,7 @@ __global__ void __launch_bounds__(TileShape<kTokens>::kThreads) attendTiles(Atte
         {
             float scores[Shape::kKeys / 8][4];
             findScores<kElement, kHeadDim, kTokens>(bias, k, queries, at, top, first, tokens, scores);
-            exponentiate<kHeadDim>(scores, sums, Shape::kIsOnePiece);
+            exponentiate<kHeadDim>(scores, sums, false);
             addValues<kElement, kHeadDim>(v, scores, at, first, rows, sums);
         }
         writeRows<kElement, kHeadDim>(sums, q, at, top, tokens, output, pitch);

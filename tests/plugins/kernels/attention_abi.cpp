@@ -11,7 +11,7 @@ extern "C" int32_t headRowPlace(int32_t headDim, int32_t row, int32_t vector)
     }
 }
 
-extern "C" int32_t attentionBiasPitch(int32_t tokens)
+extern "C" int32_t attentionBiasVectors(int32_t tokens)
 {
-    return sparsevit::biasPitch(tokens);
+    return sparsevit::biasVectors(tokens);
 }
