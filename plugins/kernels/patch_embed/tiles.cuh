@@ -252,10 +252,9 @@ __device__ __forceinline__ void multiply(EmbedTable<kElement, kTiles> const& tab
 //! Writes the LayerNorm of 16 patches from `first`. Channels that there are not have products of 0.
 template <Element kElement, int32_t kTiles>
 __device__ __forceinline__ void writeNormed(EmbedTable<kElement, kTiles> const& table, Embedding const& with,
-    float const (&sums)[kTiles][4], uint32_t first, int32_t lane, uint4* tokens)
+    float (&sums)[kTiles][4], uint32_t first, int32_t lane, uint4* tokens)
 {
     constexpr int32_t kGroups{kTiles / 4};
-    float means[2];
     float inverses[2];
 #pragma unroll
     for (int32_t half = 0; half < 2; ++half)
@@ -266,17 +265,17 @@ __device__ __forceinline__ void writeNormed(EmbedTable<kElement, kTiles> const& 
         {
             sum += sums[tile][2 * half] + sums[tile][2 * half + 1];
         }
-        means[half] = sumOfQuad(sum) * with.share;
+        float const meanOfAll = sumOfQuad(sum) * with.share;
         float squares = 0.0F;
 #pragma unroll
         for (int32_t tile = 0; tile < kTiles; ++tile)
         {
-            float const mean = tile / 4 * 32 + lane % 4 * 8 < with.channels ? means[half] : 0.0F;
+            float const mean = tile / 4 * 32 + lane % 4 * 8 < with.channels ? meanOfAll : 0.0F;
 #pragma unroll
             for (int32_t i = 2 * half; i < 2 * half + 2; ++i)
             {
-                float const deviation = sums[tile][i] - mean;
-                squares += deviation * deviation;
+                sums[tile][i] -= mean;
+                squares += sums[tile][i] * sums[tile][i];
             }
         }
         inverses[half] = rsqrtf(sumOfQuad(squares) * with.share + with.epsilon);
@@ -297,7 +296,7 @@ __device__ __forceinline__ void writeNormed(EmbedTable<kElement, kTiles> const& 
 #pragma unroll
             for (int32_t i = 0; i < 8; ++i)
             {
-                float const deviation = sums[group * 4 + i / 2][2 * half + i % 2] - means[half];
+                float const deviation = sums[group * 4 + i / 2][2 * half + i % 2];
                 values[i] = deviation * inverses[half] * factors[i] + terms[i];
             }
             uint4 vector;

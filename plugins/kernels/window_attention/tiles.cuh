@@ -19,7 +19,7 @@ struct LanePlace
 
     __device__ static LanePlace own()
     {
-        auto const lane = static_cast<int32_t>(threadIdx.x) % kWarpLanes;
+        auto const lane = static_cast<int32_t>(threadIdx.x % uint32_t{kWarpLanes});
         return {lane, lane / 4, lane % 4 * 2};
     }
 };

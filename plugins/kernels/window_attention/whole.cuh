@@ -80,12 +80,18 @@ struct WholeBias
         auto const place = reinterpret_cast<uintptr_t>(table);
         auto const before = static_cast<int32_t>(place % 16);
         auto const* const from = reinterpret_cast<char const*>(table) - before;
-        int32_t const bytes = before + kTokens * kTokens * static_cast<int32_t>(sizeof(Type));
+        constexpr int32_t kBytes{kTokens * kTokens * static_cast<int32_t>(sizeof(Type))};
+        auto const thread = static_cast<int32_t>(threadIdx.x);
 #pragma unroll
         for (int32_t pass = 0; pass < (Shape::kBiasVectors - 1) / Shape::kThreads + 1; ++pass)
         {
-            int32_t const i = pass * Shape::kThreads + static_cast<int32_t>(threadIdx.x);
-            int32_t const left = bytes - 16 * i;
+            int32_t const i = pass * Shape::kThreads + thread;
+            if ((pass + 1) * Shape::kThreads * 16 <= kBytes)
+            {
+                copyAsync(shared + i, from + 16 * i);
+                continue;
+            }
+            int32_t const left = before + kBytes - 16 * i;
             if (left > 0)
             {
                 copyAsync(shared + i, from + 16 * i, left < 16 ? left : 16);
@@ -139,16 +145,25 @@ struct WholeValues
     uint4 read[kPasses];
     uint4 bias;
 
+    __device__ static int32_t vectorOf()
+    {
+        return static_cast<int32_t>(threadIdx.x % static_cast<uint32_t>(Rows::kVectors));
+    }
+
+    __device__ static int32_t rowOf(int32_t pass)
+    {
+        return static_cast<int32_t>(threadIdx.x / static_cast<uint32_t>(Rows::kVectors)) + pass * kRowsPerPass;
+    }
+
     //! \param pitch Vectors from a row to the next.
     __device__ void load(uint4 const* rows, uint4 const* biases, int32_t pitch)
     {
-        auto const thread = static_cast<int32_t>(threadIdx.x);
-        int32_t const vector = thread % Rows::kVectors;
+        int32_t const vector = vectorOf();
         bias = biases[vector];
 #pragma unroll
         for (int32_t i = 0; i < kPasses; ++i)
         {
-            int32_t const row = thread / Rows::kVectors + i * kRowsPerPass;
+            int32_t const row = rowOf(i);
             read[i] = row < kTokens ? rows[row * pitch + vector] : uint4{};
         }
     }
@@ -156,13 +171,12 @@ struct WholeValues
     //! With their bias; rows that there are not are zeros.
     __device__ void store(uint4* shared) const
     {
-        auto const thread = static_cast<int32_t>(threadIdx.x);
 #pragma unroll
         for (int32_t i = 0; i < kPasses; ++i)
         {
-            int32_t const row = thread / Rows::kVectors + i * kRowsPerPass;
+            int32_t const row = rowOf(i);
             uint4 const value = read[i];
-            shared[Rows::place(row, thread % Rows::kVectors)] = row < kTokens
+            shared[Rows::place(row, vectorOf())] = row < kTokens
                 ? uint4{addPairs<kElement>(value.x, bias.x), addPairs<kElement>(value.y, bias.y),
                       addPairs<kElement>(value.z, bias.z), addPairs<kElement>(value.w, bias.w)}
                 : value;
@@ -186,7 +200,7 @@ __global__ void __launch_bounds__(WholeShape<kTokens, kHeadDim>::kThreads, Whole
     int64_t const window = arrays.index.at(position);
     LanePlace const at = LanePlace::own();
     int32_t const t = at.lane % 4;
-    int32_t const top = static_cast<int32_t>(threadIdx.x) / kWarpLanes * 16;
+    auto const top = static_cast<int32_t>(threadIdx.x / uint32_t{kWarpLanes} * 16U);
     auto const pitch = static_cast<int32_t>(arrays.channels / 8);
     int32_t const column = head * Rows::kVectors;
     auto const* const rows =
