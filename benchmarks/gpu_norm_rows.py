@@ -1,4 +1,7 @@
-"""Norms with what stands beside them, for `gpu_kernel_rows`: the residual sum before one."""
+"""Norms with what stands beside them, for `gpu_kernel_rows`.
+
+Residual sums and merged patches before them, channels first behind them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ ELEMENTS = {"fp32": "float32", "fp16": "float16"}
 
 
 def norm_works(settings: Any, kernels: Kernels | None) -> list[Work]:
-    """Sums of the windows of every stage, dense and at the largest share of pruned windows."""
+    """Sums of the windows of every stage, dense and at the largest share of pruned windows; its map, handed out in
+    float32 and in its own type, and merged."""
     works = []
     for height, width in settings.sizes:
         for number, stage in enumerate(stage_geometries(height, width, settings.depths, 7)):
@@ -30,6 +34,14 @@ def norm_works(settings: Any, kernels: Kernels | None) -> list[Work]:
                     for ratio in (settings.ratios[0], settings.ratios[-1]):
                         listed = replace(case, height=max(1, kept_windows(stage.windows, ratio)))
                         works.append(_work("add_norm", listed, {**where, "pruned": ratio}, kernels))
+                    whole = replace(case, height=stage.height, width=stage.width)
+                    for output in sorted({ELEMENTS[precision], "float32"}):
+                        handed_out = replace(whole, output=output)
+                        works.append(
+                            _work("feature_map_norm", handed_out, {**where, "pruned": None, "where": output}, kernels)
+                        )
+                    if number + 1 < len(settings.depths):
+                        works.append(_work("patch_merge_norm", whole, {**where, "pruned": None}, kernels))
     return works
 
 
@@ -37,6 +49,11 @@ def norm_bytes(kernel: str, case: NormCase) -> int:
     """Bytes that a kernel cannot avoid reading and writing."""
     element = 4 if case.element == "float32" else 2
     rows, row = case.batch * case.height * case.width, case.channels * element
+    if kernel == "feature_map_norm":
+        return rows * (row + case.channels * (4 if case.output == "float32" else element)) + 2 * row
+    if kernel == "patch_merge_norm":
+        merged = case.batch * ((case.height + 1) // 2) * ((case.width + 1) // 2)
+        return (rows + 4 * merged) * row + 8 * row
     return 4 * rows * row + 3 * row
 
 
@@ -50,8 +67,8 @@ def _work(kernel: str, case: NormCase, where: dict, kernels: Kernels | None) -> 
 
     def prepare(sets: int) -> list[Callable[[int], int]]:
         inputs = random_norm(kernel, case, 0)
-        size = inputs["x"].itemsize
-        outputs = {name: array.size * size for name, array in expected_norm(kernel, case, inputs).items()}
+        # As many bytes as the widest type takes.
+        outputs = {name: array.size * 4 for name, array in expected_norm(kernel, case, inputs).items()}
         return [one_set(inputs, outputs) for _ in range(sets)]
 
     def check() -> None:

@@ -207,22 +207,24 @@ def function(body: str) -> onnx.FunctionProto:
     return onnx.parser.parse_function(_HEADER + body)
 
 
-def functions(padded: bool = True) -> list[onnx.FunctionProto]:
+def functions(padded: bool = True, odd: bool = True) -> list[onnx.FunctionProto]:
     """Portable bodies of the nodes that have one for all sizes, to be added to `model.functions`.
 
     Args:
         padded: bodies of a block's nodes for maps of any size; else for such alone as need no padding.
+        odd: the body of merging for maps of any size; else for such alone as have even sides.
     """
     texts = [_KEEP_COUNT, _LINEAR_GELU, _WINDOW_SCORE, _WINDOW_GATHER, _WINDOW_SCATTER]
     texts += block_nodes.bodies(_TABLES, _ADDRESS, _SCORES, _TOKEN_TABLE, padded)
-    texts += [*norm_nodes.BODIES, region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN]
+    texts += [*norm_nodes.bodies(odd), region_nodes.NMS_KEEP, region_nodes.MULTI_LEVEL_ROI_ALIGN]
     return [function(text) for text in texts]
 
 
 def functions_of(graph: onnx.GraphProto) -> list[onnx.FunctionProto]:
     """Portable bodies of the nodes that a graph has, but for those at its ends (`ends_bodies`)."""
     used = {node.op_type for node in graph.node if node.domain == DOMAIN}
-    return [body for body in functions(any(map(_is_padded, graph.node))) if body.name in used]
+    of_graph = functions(any(map(_is_padded, graph.node)), any(map(_is_odd, graph.node)))
+    return [body for body in of_graph if body.name in used]
 
 
 def _is_padded(node: onnx.NodeProto) -> bool:
@@ -230,6 +232,11 @@ def _is_padded(node: onnx.NodeProto) -> bool:
     if node.domain != DOMAIN or not sizes.keys() >= {*ATTRIBUTES}:
         return False
     return any(sizes[side] % sizes["window_size"] for side in ("height", "width"))
+
+
+def _is_odd(node: onnx.NodeProto) -> bool:
+    sizes = {attribute.name: attribute.i for attribute in node.attribute}
+    return node.op_type == "PatchMergeNorm" and any(sizes[side] % 2 for side in ("height", "width"))
 
 
 def register_schemas() -> None:

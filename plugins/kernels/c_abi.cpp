@@ -2,10 +2,12 @@
 
 #include "kernels/add_norm/kernel.h"
 #include "kernels/bias_gelu/kernel.h"
+#include "kernels/feature_map_norm/kernel.h"
 #include "kernels/label_decode/kernel.h"
 #include "kernels/multi_level_roi_align/kernel.h"
 #include "kernels/nms_keep/kernel.h"
 #include "kernels/patch_embed/kernel.h"
+#include "kernels/patch_merge_norm/kernel.h"
 #include "kernels/window_attention/kernel.h"
 #include "kernels/window_gather/kernel.h"
 #include "kernels/window_gather_norm/kernel.h"
@@ -316,6 +318,46 @@ int32_t sparsevit_add_norm(SparsevitNormCall const* call)
     params.sum = call->sum;
     params.normed = call->output;
     return sparsevit::launchAddNorm(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_feature_map_norm(SparsevitNormCall const* call)
+{
+    if (!isMap(*call) || call->output_element < 0 || call->output_element > 2)
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::FeatureMapNormParams params{};
+    params.batch = call->batch;
+    params.tokens = call->height * call->width;
+    params.channels = call->channels;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.output = static_cast<sparsevit::Element>(call->output_element);
+    params.epsilon = call->epsilon;
+    params.x = call->x;
+    params.scale = call->scale;
+    params.shift = call->shift;
+    params.y = call->output;
+    return sparsevit::launchFeatureMapNorm(params, static_cast<cudaStream_t>(call->stream));
+}
+
+int32_t sparsevit_patch_merge_norm(SparsevitNormCall const* call)
+{
+    if (!isMap(*call))
+    {
+        return cudaErrorInvalidValue;
+    }
+    sparsevit::PatchMergeNormParams params{};
+    params.batch = call->batch;
+    params.height = call->height;
+    params.width = call->width;
+    params.channels = call->channels;
+    params.element = static_cast<sparsevit::Element>(call->element);
+    params.epsilon = call->epsilon;
+    params.x = call->x;
+    params.scale = call->scale;
+    params.shift = call->shift;
+    params.normed = call->output;
+    return sparsevit::launchPatchMergeNorm(params, static_cast<cudaStream_t>(call->stream));
 }
 
 char const* sparsevit_error_text(int32_t error)

@@ -154,7 +154,7 @@ typedef struct SparsevitLabelDecodeCall
     void* stream;       //!< cudaStream_t
 } SparsevitLabelDecodeCall;
 
-//! One LayerNorm with what comes before it. Fields that a kernel does not name are ignored.
+//! One LayerNorm with what comes before or behind it. Fields that a kernel does not name are ignored.
 typedef struct SparsevitNormCall
 {
     int64_t batch;    //!< B
@@ -162,11 +162,12 @@ typedef struct SparsevitNormCall
     int64_t width;    //!< W
     int64_t channels; //!< C
     int32_t element;  //!< 0 float, 1 half, 2 bfloat16
+    int32_t output_element;
     float epsilon;
     void const* x;      //!< (B, H, W, C)
     void const* update; //!< (B, H, W, C)
     void const* bias;   //!< (C)
-    void const* scale;
+    void const* scale;  //!< (C), (4 C) of merged patches
     void const* shift;
     void* sum; //!< (B, H, W, C)
     void* output;
@@ -206,6 +207,10 @@ SPARSEVIT_API int32_t sparsevit_label_decode(SparsevitLabelDecodeCall const* cal
 
 //! Reads everything; writes sum, which may be x; output: (B, H, W, C), the sum's LayerNorm.
 SPARSEVIT_API int32_t sparsevit_add_norm(SparsevitNormCall const* call);
+//! Reads x, scale and shift; output: (B, C, H, W) of output_element, element or float.
+SPARSEVIT_API int32_t sparsevit_feature_map_norm(SparsevitNormCall const* call);
+//! Reads x, scale and shift; output: (B, R, Q, 4 C), R and Q half of H and W, rounded up.
+SPARSEVIT_API int32_t sparsevit_patch_merge_norm(SparsevitNormCall const* call);
 
 //! Text of an error returned by one of the above; owned by the CUDA runtime.
 SPARSEVIT_API char const* sparsevit_error_text(int32_t error);

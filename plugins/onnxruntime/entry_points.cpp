@@ -1,11 +1,13 @@
 // What ONNX Runtime calls when it loads the library; exports.map lets this symbol and the letterbox out, no other.
 #include "onnxruntime/nodes/add_norm.h"
+#include "onnxruntime/nodes/feature_map_norm.h"
 #include "onnxruntime/nodes/keep_count.h"
 #include "onnxruntime/nodes/label_decode.h"
 #include "onnxruntime/nodes/linear_gelu.h"
 #include "onnxruntime/nodes/multi_level_roi_align.h"
 #include "onnxruntime/nodes/nms_keep.h"
 #include "onnxruntime/nodes/patch_embed.h"
+#include "onnxruntime/nodes/patch_merge_norm.h"
 #include "onnxruntime/nodes/window_attention.h"
 #include "onnxruntime/nodes/window_gather.h"
 #include "onnxruntime/nodes/window_gather_norm.h"
@@ -28,7 +30,8 @@ extern "C" char const sparsevitOrtBuild[]; // kept by the linker on demand (CMak
 char const sparsevitOrtBuild[] = "sparsevit-ort api=18 " SPARSEVIT_BUILT_FOR
                                  " nodes=WindowScore,WindowGather,WindowScatter,NmsKeep,MultiLevelRoiAlign,"
                                  "WindowRank,WindowGatherNorm,WindowAttention,WindowScatterAdd,"
-                                 "PatchEmbed,LabelDecode,KeepCount,LinearGelu,AddNorm;";
+                                 "PatchEmbed,LabelDecode,KeepCount,LinearGelu,"
+                                 "AddNorm,PatchMergeNorm,FeatureMapNorm,FeatureMapNorm32;";
 
 namespace sparsevit
 {
@@ -106,7 +109,7 @@ Status* findDomain(Api const& api, Domain** found)
         {
             status = addAll<WindowScore, WindowGather, WindowScatter, NmsKeep, MultiLevelRoiAlign, WindowRank,
                 WindowGatherNorm, WindowAttention, WindowScatterAdd, PatchEmbed, LabelDecode, KeepCount, LinearGelu,
-                AddNorm>(api, made);
+                AddNorm, PatchMergeNorm, FeatureMapNorm, FeatureMapNorm32>(api, made);
         }
         if (status != nullptr)
         {

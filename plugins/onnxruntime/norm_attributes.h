@@ -35,6 +35,17 @@ inline bool agree(Shape const& first, Shape const& second)
     return same;
 }
 
+//! \param x (B, H, W, C), as `x` in the error.
+inline bool checkMap(Shape const& x, Text& error)
+{
+    bool const fits = x.rank == 4 && x[1] != 0 && x[2] != 0 && x[3] != 0;
+    if (!fits)
+    {
+        error << "x has the shape " << x << ", expected (batch, height, width, channels)";
+    }
+    return fits;
+}
+
 //! \param weight (factor * C) for x (..., C), `name` in the error.
 inline bool checkRow(Shape const& x, Shape const& weight, char const* name, int64_t factor, Text& error)
 {

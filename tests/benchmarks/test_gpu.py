@@ -139,8 +139,8 @@ def test_a_dry_run_of_the_kernels_lists_every_row(output, monkeypatch):
     assert set(SECTIONS) <= set(document)
     kernels = {row["kernel"] for row in document["kernels"]}
     boxes = {"nms_keep", "multi_level_roi_align"}
-    blocks = {"rank", "gather_norm", "attention", "add_norm", "scatter_add_in_place"}
-    ends = {"patch_embed", "label_decode", "letterbox"}
+    blocks = {"rank", "gather_norm", "attention", "add_norm", "scatter_add_in_place", "patch_merge_norm"}
+    ends = {"feature_map_norm", "patch_embed", "label_decode", "letterbox"}
     assert kernels == {"score", "gather", "scatter", "scatter_in_place", *blocks, *boxes, *ends}
     assert all(row["macs"] > 0 for row in document["kernels"] if row["kernel"] == "attention")
     assert {row["not_run"] for row in document["kernels"]} == {"nvcc is not on PATH"}

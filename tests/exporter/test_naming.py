@@ -33,7 +33,8 @@ def test_names_are_unique_tell_the_module_and_stay_the_same_between_exports(grap
         ("stages.0/blocks.1/mlp/Erf", "Erf"),
         ("stages.1/blocks.0/scatter/WindowScatterAdd", "WindowScatterAdd"),
         ("stages.0/merge/reduction/MatMul", "MatMul"),
-        ("head/maps.1/norm/LayerNormalization", "LayerNormalization"),
+        ("stages.0/merge/PatchMergeNorm", "PatchMergeNorm"),
+        ("head/maps.1/FeatureMapNorm", "FeatureMapNorm"),
         ("head/pyramid/laterals.0.0/Conv", "Conv"),
         ("labels/LabelDecode", "LabelDecode"),
     ):

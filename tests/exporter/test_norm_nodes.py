@@ -1,4 +1,4 @@
-"""The portable body of AddNorm in ONNX Runtime against the PyTorch operation, and this against what it is made of."""
+"""The portable bodies of norms in ONNX Runtime against the PyTorch operations, these against what they are made of."""
 
 import onnx
 import pytest
@@ -53,3 +53,53 @@ def test_a_sum_is_rounded_once_and_normed_in_float32(kind):
         ):
             assert torch.equal(summed, total) and normed.dtype == dtype
             torch.testing.assert_close(normed.double(), wanted, atol=LIMITS[dtype], rtol=1e-3)
+
+
+@in_types
+@pytest.mark.parametrize("in_float", [False, True], ids=["own", "float"])
+def test_a_map_is_normed_and_its_channels_come_first(kind, in_float):
+    dtype, row = TYPES[kind], (kind, [6])
+    opened = session(
+        "FeatureMapNorm32" if in_float else "FeatureMapNorm",
+        {"x": (kind, ["batch", 4, "width", 6]), "scale": row, "shift": row},
+        {"y": (TensorProto.FLOAT if in_float else kind, ["batch", 6, 4, "width"])},
+        epsilon=1e-3,
+    )
+    scale, shift = torch.randn(2, 6).to(dtype)
+    for batch, width in ((1, 5), (3, 1)):
+        x = (torch.randn(batch, 4, width, 6) * 3).to(dtype)
+        wanted = torch.nn.functional.layer_norm(x.double(), (6,), scale.double(), shift.double(), 1e-3)
+        own = norm_ops.feature_map_norm(x, scale, shift, 1e-3, in_float)
+        assert own.is_contiguous()
+        for y in (*run(opened, x, scale, shift), own):
+            assert y.dtype == (torch.float32 if in_float else dtype)
+            torch.testing.assert_close(y.double(), wanted.permute(0, 3, 1, 2), atol=LIMITS[dtype], rtol=1e-3)
+
+
+@in_types
+@pytest.mark.parametrize("height,width", [(4, 6), (3, 4), (5, 1)])
+def test_patches_are_merged_row_by_row_and_normed(kind, height, width):
+    dtype, row = TYPES[kind], (kind, [12])
+    opened = session(
+        "PatchMergeNorm",
+        {"x": (kind, ["batch", height, width, 3]), "scale": row, "shift": row},
+        {"normed": (kind, ["batch", "rows", "columns", 12])},
+        height=height,
+        width=width,
+        epsilon=1e-3,
+    )
+    scale, shift = torch.randn(2, 12).to(dtype)
+    x = (torch.randn(2, height, width, 3) * 3).to(dtype)
+    padded = torch.nn.functional.pad(x, (0, 0, 0, width % 2, 0, height % 2)).double()
+    patches = torch.cat([padded[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=3)
+    wanted = torch.nn.functional.layer_norm(patches, (12,), scale.double(), shift.double(), 1e-3)
+    for normed in (*run(opened, x, scale, shift), norm_ops.patch_merge_norm(x, scale, shift, 1e-3)):
+        assert normed.dtype == dtype
+        torch.testing.assert_close(normed.double(), wanted, atol=LIMITS[dtype], rtol=1e-3)
+
+
+def test_maps_of_even_sides_are_merged_without_a_condition():
+    for height, odd in ((4, False), (5, True)):
+        node = helper.make_node("PatchMergeNorm", ["x"], ["y"], domain=nodes.DOMAIN, height=height, width=6)
+        (body,) = nodes.functions_of(helper.make_graph([node], "node", [], []))
+        assert ("If" in {n.op_type for n in body.node}) == odd

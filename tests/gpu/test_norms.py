@@ -1,4 +1,4 @@
-"""AddNorm on the GPU against NumPy, into poisoned outputs between guards.
+"""AddNorm, FeatureMapNorm and PatchMergeNorm on the GPU against NumPy, into poisoned outputs between guards.
 
 Inputs are random and fresh in every run; the report's header has the seed.
 """
@@ -42,6 +42,13 @@ def test_every_case(kernels, seed, kernel, element):
 @pytest.mark.parametrize("case", LARGE, ids=lambda c: "x".join(map(str, c.shape)))
 def test_large(kernels, seed, kernel, element, case):
     check_norm(kernels.library, DeviceBuffer, kernel, replace(case, element=element), seed)
+
+
+@pytest.mark.parametrize("element", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", LARGE, ids=lambda c: "x".join(map(str, c.shape)))
+def test_large_maps_in_float(kernels, seed, element, case):
+    case = replace(case, element=element, output="float32")
+    check_norm(kernels.library, DeviceBuffer, "feature_map_norm", case, seed)
 
 
 @pytest.mark.parametrize("element", list(ELEMENTS))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sparsevit_runtime.windows.geometry import PATCH_SIZE, StageGeometry, stage_geometries
 from sparsevit_runtime.windows.plan import Plan, kept_windows
 
-from .. import block_ops, ops
+from .. import block_ops, norm_ops, ops
 from ..backbone import SparseViT, Stage
 from .block import DeployedBlock
 from .dense import DeployedMerging, DeployedPatchEmbed
@@ -46,15 +46,21 @@ class WindowOrder(nn.Module):
 
 
 class FeatureMap(nn.Module):
-    """What a stage hands to the head."""
+    """What a stage hands to the head.
 
-    def __init__(self, norm: nn.LayerNorm) -> None:
+    Args:
+        norm: trained.
+        in_float: in float32, where the stage is in another type.
+    """
+
+    def __init__(self, norm: nn.LayerNorm, in_float: bool) -> None:
         super().__init__()
-        self.norm = copy.deepcopy(norm)
+        self.norm, self.in_float = copy.deepcopy(norm), in_float
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, C, H, W)."""
-        return self.norm(x).permute(0, 3, 1, 2)
+        norm = self.norm
+        return norm_ops.feature_map_norm(x, norm.weight, norm.bias, norm.eps, self.in_float)
 
 
 class DeployedStage(nn.Module):
@@ -114,6 +120,7 @@ class DeployedBackbone(nn.Module):
         camera: input layout, see `DeployedPatchEmbed`.
         plan: freezes the plan; None makes `keep` an input.
         dtype: type of everything after the patch embedding.
+        map_dtype: type of the maps that are handed to the head, float32; None for the same.
     """
 
     def __init__(
@@ -127,6 +134,7 @@ class DeployedBackbone(nn.Module):
         camera: bool,
         plan: Plan | None,
         dtype: torch.dtype,
+        map_dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -143,7 +151,8 @@ class DeployedBackbone(nn.Module):
             dtype
         )
         self.stages = cast("Sequence[DeployedStage]", stages)
-        self.maps = nn.ModuleList(FeatureMap(getattr(net, f"norm{i}")) for i in range(len(geometries)))
+        in_float = map_dtype not in (None, dtype)
+        self.maps = nn.ModuleList(FeatureMap(getattr(net, f"norm{i}"), in_float) for i in range(len(geometries)))
         self.maps.to(dtype)
 
     def forward(self, image: Tensor, keep: Tensor | None = None) -> tuple[list[Tensor], dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sparsevit_runtime.windows.geometry import PATCH_SIZE
 
-from .. import ends_ops, ops
+from .. import ends_ops, norm_ops, ops
 from ..backbone import Block, PatchEmbed, PatchMerging
 from ..folding import as_patches, fold_merge, fold_pixels
 
@@ -133,9 +133,5 @@ class DeployedMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C)."""
-        height, width, channels = x.shape[1:]
-        if height % 2 or width % 2:
-            x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
-        rows, columns = (height + 1) // 2, (width + 1) // 2
-        x = ops.reshape(x, (0, rows, 2, columns, 2, channels)).permute(0, 1, 3, 2, 4, 5)
-        return self.reduction(self.norm(ops.reshape(x, (0, rows, columns, 4 * channels))))
+        norm = self.norm
+        return self.reduction(norm_ops.patch_merge_norm(x, norm.weight, norm.bias, norm.eps))

@@ -43,6 +43,7 @@ class DeployedModel(nn.Module):
             options.layout == "camera",
             options.fixed,
             dtype,
+            torch.float32 if task.float_maps else None,
         )
         own = task.check_options(options.task)
         self.answers = fold_norms(task.deploy(copy.deepcopy(network), input_hw, own)).to(dtype)

@@ -20,7 +20,7 @@ class DeployedMaps(nn.Module):
     """The maps themselves, in float32."""
 
     def forward(self, maps: Sequence[Tensor]) -> dict[str, Tensor]:
-        return {f"stage{i}": feature_map.float() for i, feature_map in enumerate(maps)}
+        return {f"stage{i}": feature_map for i, feature_map in enumerate(maps)}
 
 
 class BackboneTask(Task[TaskOptions]):
@@ -29,6 +29,7 @@ class BackboneTask(Task[TaskOptions]):
     name = "backbone"
     network = SparseViT
     head_config = None
+    float_maps = True
 
     def backbone_of(self, network: nn.Module) -> SparseViT:
         return cast(SparseViT, network)

@@ -43,6 +43,7 @@ class Task(ABC, Generic[Options]):
         head_config: arguments that rebuild a network's head; None for networks without one.
         options: type of the task's own export options.
         compared_only: outputs of the deployed head that are compared with PyTorch, and then dropped from the file.
+        float_maps: the deployed head takes maps in float32, whatever the precision.
         pad_multiple: number of pixels that the network pads images to a multiple of, see `InputCard`.
     """
 
@@ -51,6 +52,7 @@ class Task(ABC, Generic[Options]):
     head_config: ClassVar[type[HeadConfig] | None] = HeadConfig
     options: ClassVar[type[TaskOptions]] = TaskOptions
     compared_only: ClassVar[tuple[str, ...]] = ()
+    float_maps: ClassVar[bool] = False
     pad_multiple: ClassVar[int] = 1
 
     def backbone_of(self, network: nn.Module) -> SparseViT:

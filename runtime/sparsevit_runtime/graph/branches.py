@@ -14,6 +14,8 @@ from .wire import BYTES, VARINT, Field, fields, message, text_of, varint, with_t
 
 #: What the bodies call the condition, which holds where a map is padded.
 _CONDITION = "is_padded"
+#: Windows of nodes whose attributes do not say them: patches of 2x2 tokens.
+_MERGED = 2
 #: Names of the two bodies that one becomes.
 _NAMES = {True: "{}OfPadded", False: "{}OfWhole"}
 _BRANCHES = {True: "then_branch", False: "else_branch"}
@@ -114,8 +116,8 @@ def _branch(condition: bytes, name: str) -> Iterator[bytes]:
 
 
 def _is_padded(node: bytes) -> bool:
-    """Whether the map of a window node is no multiple of its windows."""
-    sizes = {}
+    """Whether the map of a node is no multiple of its windows, or of the patches that it merges."""
+    sizes = {"window_size": _MERGED} if text_of(node, _OP_TYPE) == "PatchMergeNorm" else {}
     for attribute in fields(node):
         if attribute.number == _ATTRIBUTE:
             for field in fields(node, attribute.value, attribute.end):

@@ -19,7 +19,8 @@ from .wire import BYTES, fields, integer, message, with_texts
 _EXACT_INPUTS = {"PatchEmbed": (1, 2, 3), "MultiLevelRoiAlign": (4,), "Resize": (1, 2)}
 _WINDOW_NODES = {
     *("PatchEmbed", "WindowRank", "WindowGatherNorm", "WindowAttention", "WindowScatterAdd", "LabelDecode"),
-    *("WindowScore", "WindowGather", "WindowScatter", "MultiLevelRoiAlign", "LinearGelu", "AddNorm"),
+    *("LinearGelu", "AddNorm", "PatchMergeNorm", "FeatureMapNorm"),
+    *("WindowScore", "WindowGather", "WindowScatter", "MultiLevelRoiAlign"),
 }
 _PRODUCTS = {"MatMul", "Gemm", "Conv", "ConvTranspose"}
 _BETWEEN = {

@@ -40,6 +40,9 @@ _BY_FUNCTION = {
     "PatchEmbed": "embed",
     "LabelDecode": "labels",
     "AddNorm": "attention",
+    "PatchMergeNorm": "merge",
+    "FeatureMapNorm": "head",
+    "FeatureMapNorm32": "head",
 }
 #: Functions that several parts of a head use: the nodes around them say which.
 _OF_HEADS = ("NmsKeep", "MultiLevelRoiAlign")

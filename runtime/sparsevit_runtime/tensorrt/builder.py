@@ -177,10 +177,9 @@ def _plugin_nodes(file: OnnxFile) -> list[str]:
 
 def _graph(file: OnnxFile, portable: bool) -> bytes:
     """What TensorRT is given of a file: functions of its nodes, or their names for plugins to take."""
-    if not portable:
-        return without_functions(file.data, WITHOUT_PLUGIN)
+    data = file.data if portable else without_functions(file.data, WITHOUT_PLUGIN)
     try:
-        return without_conditions(file.data)
+        return without_conditions(data)
     except ValueError as error:
         raise ModelError(f"the functions of {file.path} do not fit its nodes ({error}); export it again") from error
 

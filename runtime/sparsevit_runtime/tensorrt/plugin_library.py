@@ -21,7 +21,10 @@ PLUGIN_NAMES = (
 )
 #: Nodes that TensorRT runs by their functions: its plugins take and give no bytes, shapes are its own, and what follows
 #: a product, sums and norms it fuses itself.
-WITHOUT_PLUGIN = ("KeepCount", "LinearGelu", "AddNorm", "PatchEmbed", "LabelDecode")
+WITHOUT_PLUGIN = (
+    *("KeepCount", "PatchEmbed", "LabelDecode"),
+    *("LinearGelu", "AddNorm", "PatchMergeNorm", "FeatureMapNorm", "FeatureMapNorm32"),
+)
 PLUGIN_VERSION = "1"
 #: Environment variable that names the library, for a build outside the package.
 VARIABLE = "SPARSEVIT_PLUGINS"

@@ -43,7 +43,8 @@ def test_every_launcher_and_the_c_abi_are_in_it(built):
     for kernel in ("Score", "Gather", "Scatter", "Attention", "Gather_Norm", "Scatter_Add", "Rank"):
         assert re.search(rf" T sparsevit::launchWindow{kernel.replace('_', '')}\(", names)
         assert re.search(rf" T sparsevit_window_{kernel.lower()}$", names, re.MULTILINE)
-    others = ("NmsKeep", "MultiLevelRoiAlign", "PatchEmbed", "LabelDecode", "BiasGelu", "AddNorm")
+    norms = ("AddNorm", "PatchMergeNorm", "FeatureMapNorm")
+    others = ("NmsKeep", "MultiLevelRoiAlign", "PatchEmbed", "LabelDecode", "BiasGelu", *norms)
     for kernel, function in ((name, re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()) for name in others):
         assert re.search(rf" T sparsevit::launch{kernel}\(", names)
         assert re.search(rf" T sparsevit_{function}$", names, re.MULTILINE)

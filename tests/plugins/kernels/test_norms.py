@@ -1,4 +1,7 @@
-"""AddNorm, run thread by thread on the host, against NumPy and its portable body; tests/gpu has it on a GPU."""
+"""AddNorm, FeatureMapNorm and PatchMergeNorm, run thread by thread on the host, against NumPy and portable bodies.
+
+tests/gpu runs the same cases on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,12 @@ from single_nodes import TYPES, open_model, whole_model
 from sparsevit_exporter.nodes import DOMAIN
 from window_kernels import ELEMENTS, as_float
 
-NODES = {"add_norm": ("AddNorm", ("sum", "output"))}
+#: Kernel -> its node, and what that answers.
+NODES = {
+    "add_norm": ("AddNorm", ("sum", "output")),
+    "feature_map_norm": ("FeatureMapNorm", ("output",)),
+    "patch_merge_norm": ("PatchMergeNorm", ("output",)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +78,8 @@ def test_portable_bodies_answer_what_the_kernels_do(library, kernel, element):
     for case in (NormCase(2, 5, 3, 40, element), NormCase(1, 4, 6, 7, element)):
         inputs = random_norm(kernel, case, 5)
         written = check_norm(library, HostBuffer, kernel, case, 5, given=inputs)
-        node = helper.make_node(kind, [*inputs], [*outputs], domain=DOMAIN, epsilon=EPSILON)
+        sizes = {"height": case.height, "width": case.width} if kernel == "patch_merge_norm" else {}
+        node = helper.make_node(kind, [*inputs], [*outputs], domain=DOMAIN, epsilon=EPSILON, **sizes)
         given = [helper.make_tensor_value_info(name, TYPES[element], a.shape) for name, a in inputs.items()]
         made = [helper.make_tensor_value_info(name, TYPES[element], None) for name in outputs]
         found = open_model(whole_model(helper.make_graph([node], "node", given, made))).run(None, inputs)
@@ -101,6 +110,32 @@ def test_refused(library, kernel, changes):
     for name, value in changes.items():
         setattr(call, name, value)
     assert launch_norm(library, kernel, call) == INVALID_VALUE
+
+
+def test_tiles_of_maps_lie_in_different_banks_and_fit(library):
+    """The words that a warp reads at once: of as many tokens as a tile has, as many neighbours as make 32 of them."""
+    stride = ctypes.c_int32()
+    seen = set()
+    for words in (*range(1, 700), 1000, 1500, 1527, 1528, 1529, 1536, 3000):
+        for most in (1, 3000, 7056, 1 << 20):
+            tokens = library.mapTileOf(ctypes.c_int64(words), ctypes.c_int64(most), ctypes.byref(stride))
+            seen.add(tokens)
+            if tokens == 0:
+                assert words > 1500
+                continue
+            assert stride.value >= words and 4 * tokens * stride.value <= 48 << 10
+            neighbours = range(32 // tokens)
+            banks = {(token * stride.value + word) % 32 for token in range(tokens) for word in neighbours}
+            assert len(banks) == 32
+    assert seen == {0, 8, 16, 32}
+
+
+def test_a_type_that_is_neither_float_nor_the_map_s_is_refused(library):
+    address = HostBuffer(np.zeros(1 << 12, np.uint8)).address
+    pointers = dict.fromkeys(("x", "scale", "shift", "output"), address)
+    for element, output in (("float32", "float16"), ("float16", "bfloat16")):
+        call = NormCase(1, 2, 2, 8, element, output=output).call(**pointers)
+        assert launch_norm(library, "feature_map_norm", call) == INVALID_VALUE
 
 
 def test_nothing_to_do(library):

@@ -25,7 +25,8 @@ def test_an_exported_file_reads_as_onnx_reads_it(exported):
     assert file.card.to_json() == {entry.key: entry.value for entry in model.metadata_props}[CARD_KEY]
     assert file.nodes == tuple(sorted({n.op_type for n in model.graph.node if n.domain == "sparsevit"}))
     windows = ("WindowAttention", "WindowGatherNorm", "WindowRank", "WindowScatterAdd")
-    assert file.nodes == ("AddNorm", "KeepCount", "LabelDecode", "LinearGelu", "PatchEmbed", *windows)
+    others = ("AddNorm", "FeatureMapNorm", "KeepCount", "LabelDecode", "LinearGelu", "PatchEmbed", "PatchMergeNorm")
+    assert file.nodes == (*others, *windows)
 
 
 def test_counts_of_sorted_lists(exported, tmp_path):
@@ -61,8 +62,9 @@ def test_functions_are_removed_as_onnx_removes_them(exported):
     model = onnx.load_from_string(data)
     bodies = {function.name: function for function in model.functions}
     windows = {"WindowRank", "WindowGatherNorm", "WindowAttention", "WindowScatterAdd"}
-    assert bodies.keys() == {"KeepCount", "PatchEmbed", *windows, "AddNorm", "LinearGelu", "LabelDecode"}
-    for kept in ([], ["AddNorm", "PatchEmbed", "LabelDecode"]):
+    others = {"KeepCount", "PatchEmbed", "AddNorm", "LinearGelu", "PatchMergeNorm", "FeatureMapNorm", "LabelDecode"}
+    assert bodies.keys() == {*windows, *others}
+    for kept in ([], ["AddNorm", "PatchMergeNorm", "PatchEmbed", "LabelDecode"]):
         del model.functions[:]
         model.functions.extend(bodies[name] for name in kept)
         short = without_functions(data, [*kept, "Absent"])

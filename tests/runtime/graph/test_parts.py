@@ -92,11 +92,16 @@ def test_optimisers_nodes_take_the_part_of_what_they_were_made_from():
         Node("Add", ("t",), ("_inlfunc_WindowScatterer_token_3_summed",), "Add_9"),
         Node("MatMul", ("p", "w"), ("_inlfunc_PatchEmbed_token_4_product",), "MatMul_10"),
         Node("ArgMax", ("l",), ("_inlfunc_LabelDecode_token_5_best0",), "ArgMax_11"),
+        Node("Add", ("u",), ("_inlfunc_AddNorm_token_6_biased",), "Add_12"),
+        Node("Transpose", ("m",), ("_inlfunc_PatchMergeNorm_token_7_turned",), "Transpose_13"),
+        Node("LayerNormalization", ("m",), ("_inlfunc_FeatureMapNorm_token_8_normed",), "LayerNormalization_14"),
+        Node("Transpose", ("m",), ("_inlfunc_FeatureMapNorm32_token_9_turned",), "Transpose_15"),
     ]
     assert parts_of_nodes(nodes) == [
         *["gather"] * 4,
         *("mlp", "mlp+merge", "mlp+merge", OTHER, "head", "head"),
         *("attention", "score", "gather", "scatter", OTHER, "embed", "labels"),
+        *("attention", "merge", "head", "head"),
     ]
 
 
@@ -144,7 +149,9 @@ def test_every_node_of_an_exported_graph_says_the_part_its_module_is(exported):
     assert count["MatMul", "attention"] == 2 * sparse + 6 * plain
     assert count["AddNorm", "attention"] == sparse and count["LayerNormalization", "mlp"] == plain
     assert count["LinearGelu", "mlp"] == count["MatMul", "mlp"] == blocks
-    assert count["MatMul", "merge"] == count["LayerNormalization", "merge"] == len(depths) - 1
+    assert count["MatMul", "merge"] == count["PatchMergeNorm", "merge"] == len(depths) - 1
+    # A detector leaves the finest map out.
+    assert count["FeatureMapNorm", "head"] == len(depths) - ("detection" in exported.stem)
     assert count["PatchEmbed", "embed"] == 1
     assert count["LabelDecode", "labels"] == ("labels" in parts)
     assert not {part for kind, part in count if kind == "Conv"} - {"head"}
