@@ -30,7 +30,7 @@ def test_names_are_unique_tell_the_module_and_stay_the_same_between_exports(grap
         ("stages.0/blocks.0/attention/WindowAttention", "WindowAttention"),
         ("stages.1/blocks.0/attention/proj/MatMul", "MatMul"),
         ("stages.1/blocks.0/attention/AddNorm", "AddNorm"),
-        ("stages.0/blocks.1/mlp/Erf", "Erf"),
+        ("stages.0/blocks.1/mlp/LinearGelu", "LinearGelu"),
         ("stages.1/blocks.0/scatter/WindowScatterAdd", "WindowScatterAdd"),
         ("stages.0/merge/reduction/MatMul", "MatMul"),
         ("stages.0/merge/PatchMergeNorm", "PatchMergeNorm"),

@@ -107,7 +107,7 @@ def test_portable_needs_no_plugin(rtx, exported, tmp_path, monkeypatch):
 
 def test_parser_errors_name_the_nodes(rtx, exported, tmp_path):
     bare = altered(exported(), tmp_path / "bare.onnx", lambda model, card: model.ClearField("functions"))
-    with pytest.raises(BuildError, match=r"cannot parse .*bare.onnx: PatchEmbed '.+': .*Plugin not found.*\d+ more"):
+    with pytest.raises(BuildError, match=r"cannot parse .*bare.onnx: KeepCount '.+': .*Plugin not found.*\d+ more"):
         build_engine(bare, tmp_path / "m.engine", PORTABLE)
     assert os.listdir(tmp_path) == ["bare.onnx"]
 

@@ -75,8 +75,7 @@ def test_every_layer_of_a_real_engine_has_a_part(
     if portable:  # bodies are fused with what is around them
         assert {part for fused in parts for part in fused.split("+")} == {*PARTS, "labels"}
     else:
-        # The sum behind the attention is one layer with the norm before the MLP.
-        assert set(parts) == {*PARTS, "labels", "attention+mlp"}
+        assert set(parts) == {*PARTS, "labels"}
         assert (parts["gather"], parts["scatter"]) == (10, 5)  # a block: its share of the order, and its windows
 
 
