@@ -17,7 +17,7 @@ from window_kernels import ELEMENTS
 torch = pytest.importorskip("torch")
 
 #: Maps of the network at 672x672 and 1024x2048, kept windows of its deep stages, samples beyond a grid's second side,
-#: odd channels, and more than registers hold.
+#: odd channels, as many as shared memory holds in each type, and more than registers do.
 LARGE = [
     NormCase(1, 168, 168, 96),
     NormCase(2, 256, 512, 96),
@@ -25,6 +25,8 @@ LARGE = [
     NormCase(1, 4, 49, 768),
     NormCase(3, 101, 67, 97),
     NormCase(70000, 1, 1, 8),
+    NormCase(1, 9, 11, 1496),
+    NormCase(1, 9, 11, 2992),
     NormCase(1, 9, 11, 4100),
 ]
 

@@ -1,7 +1,7 @@
 // Tokens of a map to what the network hands out: their LayerNorm, channels first.
 //
 // Floor, of B maps of P tokens of C channels of e bytes, o as they are written: B P C e read and B P C o written. A block
-// takes 8 to 32 tokens of a map into shared memory, as many as fit, up to 3056 channels in half precision and 1528
+// takes 8 to 32 tokens of a map into shared memory, as many as fit, up to 2992 channels in half precision and 1496
 // in float: it reads them token by token and writes them channel by channel, both in the order of memory. More channels,
 // and those of odd addresses, are read from the map itself.
 #pragma once

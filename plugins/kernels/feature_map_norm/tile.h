@@ -9,7 +9,7 @@ namespace sparsevit
 struct MapTile
 {
     static constexpr int32_t kThreads{256};
-    static constexpr int64_t kMostBytes{48 << 10};
+    static constexpr int64_t kMostBytes{47 << 10}; //!< of the 48 KB that every block may have, the moments beside it
 
     int32_t tokens; //!< 32, 16 or 8; 0: not even 8 fit
     int32_t stride; //!< words of 4 bytes from one token's row to the next
