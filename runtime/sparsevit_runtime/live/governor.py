@@ -7,26 +7,31 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from ..errors import ArgumentError
 from ..windows.level import Level
+from .failures import ROOM as _ROOM
+from .failures import Failure
 
-#: Frames of the last second, at most so many, say how fast the machine is now.
-_WINDOW_S, _MOST_FRAMES = 1.0, 60
-#: A level is taken when this share of the target is expected to do; the rest is for jitter.
-_ROOM = 0.92
-#: So many frames in a row beyond the target are no accident.
-_IN_A_ROW = 2
+#: Frames of so many seconds, at most so many, say how fast the machine is now. In a second of ten frames, two that are
+#: late make a ninetieth percentile beyond the target, by chance every few seconds.
+_WINDOW_S, _MOST_FRAMES = 3.0, 90
+#: So many frames in a row beyond the target are no accident, when so many seconds lie between the first and the last;
+#: something else that held them up, a write to a disk, is over by then.
+_IN_A_ROW, _IN_A_ROW_S = 3, 0.15
+#: Fewer frames beyond the target than so many are chance.
+_FEWEST_OVER = 4
 #: Frames from which on the ninetieth percentile is more than the largest.
 _ENOUGH = 10
 #: Frames after a change that tell of its cost, not of the level.
 _FIRST_USE = 1
+#: Levels passed at once when some frames are beyond the target and others between them are not.
+_MOST_LEVELS = 2
+#: A step up that fails within so many seconds is taken back.
+_TAKEN_BACK_S = 5.0
 #: Least seconds between a change and a step towards more windows.
 _UP_EVERY_S = 1.0
-#: A level that did not hold within so many seconds is not tried again for a while, twice as long each time.
-_HELD_S, _LONGEST_BAN_S = 5.0, 60.0
-#: ... unless the machine has become so much faster.
-_FASTER = 0.85
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,21 @@ class _Sample:
     inference_ms: float
 
 
+@dataclass(frozen=True)
+class _Late:
+    """The last frames in a row beyond the target: how many, since when, and the one that is least so."""
+
+    count: int
+    since_s: float
+    least: _Sample
+
+
 class Governor:
     """Moves along a list of levels: down as soon as the target is missed, as far as it takes; up a step at a time.
 
     What a level costs is measured before (`measure_levels`); how much slower the machine is than it was then, from the
-    frames. A level that did not hold is not tried again soon, so that nothing swings.
+    frames. A level that did not hold is tried again when what was measured at it says that it will now, and else more
+    and more seldom (`Failure`), so that nothing swings.
 
     Threads: safe from any thread.
 
@@ -105,10 +120,11 @@ class Governor:
         self._at = 0
         self._reason = f"start, for {target}"
         self._samples: deque[_Sample] = deque(maxlen=_MOST_FRAMES)
-        self._over = self._unused = 0
+        self._late: _Late | None = None
+        self._unused = 0
         self._changed_s = -math.inf
-        self._raised_s = -math.inf
-        self._bans: dict[int, _Ban] = {}
+        self._went_up = False
+        self._failures: dict[int, Failure] = {}
         self._met = True
         self.changes = {"up": 0, "down": 0}
 
@@ -160,14 +176,31 @@ class Governor:
             self._samples.append(sample)
             while self._samples and self._samples[0].at_s < now_s - _WINDOW_S:
                 self._samples.popleft()
-            self._over = self._over + 1 if self._share([sample]) > 1 else 0
-            share = self._share(list(self._samples))
-            if self._over >= _IN_A_ROW or (len(self._samples) >= _ENOUGH and share > 1):
-                return self._go_down(share, now_s)
-            if len(self._samples) >= _ENOUGH or now_s - self._changed_s > 2 * _UP_EVERY_S:
+            self._late = self._late_with(sample)
+            if self._late is not None and self._late.count >= _IN_A_ROW and now_s - self._late.since_s >= _IN_A_ROW_S:
+                # The least of them: what one of them was held up by besides is no level's cost.
+                return self._go_down([self._late.least], now_s)
+            samples = list(self._samples)
+            enough, share = len(samples) >= _ENOUGH, self._share(samples)
+            if enough and share > 1 and sum(self._share([each]) > 1 for each in samples) >= _FEWEST_OVER:
+                return self._go_down(samples, now_s, most=_MOST_LEVELS)
+            if enough or now_s - self._changed_s > 2 * _UP_EVERY_S:
                 self._met = self._met or share <= 1
-                return self._go_up(now_s)
+                slowness = median(each.inference_ms for each in samples) / self._costs[self._at]
+                for at in range(self._at):
+                    if (failure := self._failures.get(at)) is not None:
+                        failure.see(self._at, slowness, now_s)
+                return self._go_up(samples, now_s)
             return False
+
+    def _late_with(self, sample: _Sample) -> _Late | None:
+        share, before = self._share([sample]), self._late
+        if share <= 1:
+            return None
+        if before is None:
+            return _Late(1, sample.at_s, sample)
+        least = sample if share < self._share([before.least]) else before.least
+        return _Late(before.count + 1, before.since_s, least)
 
     def _share(self, samples: Sequence[_Sample], at: int | None = None) -> float:
         """Share of the target that nine frames of ten take, at another level by what that one costs."""
@@ -181,77 +214,52 @@ class Governor:
             shares.append(sum(runs) / len(runs) * self.target.fps / 1e3)
         return max(shares)
 
-    def _go_down(self, share: float, now_s: float) -> bool:
-        last = len(self.levels) - 1
+    def _go_down(self, samples: Sequence[_Sample], now_s: float, most: int | None = None) -> bool:
+        last, share = len(self.levels) - 1, self._share(samples)
         if self._at == last:
             if self._met:
                 self._met = False
                 self._reason = f"{self._said(share)}, and no level is faster than this"
             return False
-        if now_s - self._raised_s < _HELD_S:
-            self._ban(self._at, now_s)
-        samples = list(self._samples)
-        to = next((i for i in range(self._at + 1, last) if self._share(samples, i) <= _ROOM), last)
+        self._failures[self._at] = Failure.of(share, now_s, now_s - self._changed_s, self._failures.get(self._at))
+        to = self._where_to(samples, last if most is None else min(last, self._at + most), now_s)
         self._met = to < last or self._share(samples, to) <= 1
         reason = f"{self._said(share)} at {self.level}"
         self._move(to, reason if self._met else f"{reason}, and no level is faster than this", now_s)
         return True
 
-    def _go_up(self, now_s: float) -> bool:
+    def _where_to(self, samples: Sequence[_Sample], end: int, now_s: float) -> int:
+        """The first level below that is expected to hold, `end` at the latest."""
+        came_s = now_s - self._changed_s
+        if self._went_up and came_s < _TAKEN_BACK_S and self._share(samples, self._at + 1) <= 1:
+            return self._at + 1  # it held until then
+        return next((i for i in range(self._at + 1, end) if self._share(samples, i) <= _ROOM), end)
+
+    def _go_up(self, samples: Sequence[_Sample], now_s: float) -> bool:
         to = self._at - 1
         if to < 0 or now_s - self._changed_s < _UP_EVERY_S:
             return False
-        samples = list(self._samples)
-        share = self._share(samples, to)
-        if share > _ROOM or self._is_banned(to, now_s):
+        failure, share = self._failures.get(to), self._share(samples, to)
+        if share > _ROOM or (failure is not None and not failure.may_be_tried(now_s)):
             return False
         if (why := self._held_back()) is not None:
             self._reason = f"no step up while the clocks are held back: {why}"
             return False
-        self._raised_s = now_s
         self._move(to, f"{self._said(share)} expected at {self.levels[to]}", now_s)
         return True
 
     def _move(self, to: int, reason: str, now_s: float) -> None:
-        self.changes["down" if to > self._at else "up"] += 1
+        self._went_up = to < self._at
+        self.changes["up" if self._went_up else "down"] += 1
         self._at, self._reason, self._changed_s = to, reason, now_s
         self._forget()
 
     def _forget(self) -> None:
         self._samples.clear()
-        self._over, self._unused = 0, _FIRST_USE
+        self._late, self._unused = None, _FIRST_USE
 
     def _said(self, share: float) -> str:
         return f"{share:.0%} of {self.target}"
-
-    def _slowness(self) -> float:
-        """Times that a run takes longer than when the levels were measured."""
-        runs = sorted(s.inference_ms for s in self._samples)
-        return runs[len(runs) // 2] / self._costs[self._at]
-
-    def _ban(self, at: int, now_s: float) -> None:
-        before = self._bans.get(at)
-        length_s = min(_LONGEST_BAN_S, 2 * before.length_s if before else _HELD_S)
-        self._bans[at] = _Ban(now_s + length_s, length_s, self._slowness())
-
-    def _is_banned(self, at: int, now_s: float) -> bool:
-        """Whether a level, or one with fewer windows above the present one, failed lately at this speed."""
-        ban = self._bans.get(at)
-        if ban is None:
-            return False
-        if self._slowness() < _FASTER * ban.slowness:
-            del self._bans[at]
-            return False
-        return now_s < ban.until_s
-
-
-@dataclass(frozen=True)
-class _Ban:
-    """A level that did not hold: until when it is not tried, how long that is, and how slow the machine was."""
-
-    until_s: float
-    length_s: float
-    slowness: float
 
 
 def _ninetieth(values: Sequence[float]) -> float:

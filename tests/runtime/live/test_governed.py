@@ -37,13 +37,13 @@ def pictures(count):
 def test_a_target_beyond_reach_ends_at_the_fewest_windows_and_every_result_says_why(runner, levels):
     results = Pull(2)
     governor = Governor(levels, [4.0, 2.0, 1.0], Target(latency_ms=1e-3))
-    with Session(runner, pictures(12), [results], governor=governor) as session:
+    with Session(runner, pictures(24), [results], governor=governor) as session:
         taken = [delivery.result for delivery in results]
         assert session.governor is governor and session.level == levels[2]
     kept = [result.keep for result in taken]
     assert kept[0] == levels[0].kept and kept[-1] == levels[2].kept
     change = kept.index(levels[2].kept)
-    assert kept == [levels[0].kept] * change + [levels[2].kept] * (12 - change)
+    assert kept == [levels[0].kept] * change + [levels[2].kept] * (24 - change)
     assert taken[0].level_reason == "start, for 0.001 ms" and "no level is faster" in taken[-1].level_reason
     assert taken[-1].to_dict()["level_reason"] == taken[-1].level_reason
 
