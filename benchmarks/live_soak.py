@@ -8,7 +8,8 @@ everything is stopped and started anew, as a service does on SIGHUP. Needs the e
 small file system cannot be mounted (root), /dev/full stands for the full disk.
 
 As a service should be, it is run with MALLOC_ARENA_MAX=2: otherwise glibc keeps some memory for every thread there ever
-was, and what is flat in the program grows by half a megabyte with every new start of a session.
+was, and what is flat in the program grows by half a megabyte with every new start of a session. As `sparsevit serve`
+does, it settles before each start, and gives memory back once a minute.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from live_soak_checks import SPREAD, Record, judge, table
+from sparsevit_apps.memory import Upkeep, settle
 from sparsevit_runtime import CountLine, Model, Outlet, Reconnect, Result, Session, Sink, Tracking, load, open_sink
 from sparsevit_runtime.errors import SinkError
 from sparsevit_runtime.live.states import SourceState
@@ -132,6 +134,7 @@ class Soak:
         )
         self._session.listen(lambda name, status: self._states.add(status.state) if name else None)
         self._page.attach(self._session)
+        settle()
         self._session.start()
 
     def stop(self) -> None:
@@ -162,8 +165,10 @@ class Soak:
         """Breaks something every so often, for so long."""
         end, next_fault = time.monotonic() + seconds, time.monotonic() + self._every_s
         faults: Iterator[str] = cycle(FAULTS)
+        upkeep = Upkeep()
         while time.monotonic() < end:
             self._sample()
+            upkeep.look()
             if time.monotonic() >= next_fault:
                 name, start = next(faults), time.monotonic()
                 self._check_all_is_well(name)

@@ -17,7 +17,7 @@ from sparsevit_runtime.errors import SourceError, SourceLostError, SparseViTErro
 from sparsevit_runtime.live.governor import Governor
 from sparsevit_runtime.live.states import SessionState, SourceState, Status
 
-from ..memory import settle
+from ..memory import Upkeep, settle
 from ..running import warm_up
 from ..signals import Terminated
 from . import parts
@@ -116,12 +116,14 @@ class Service:
         """
         model = parts.load_model(config.model)
         running: _Running | None = None
+        upkeep = Upkeep()
         try:
             parts.check_levels(model, config)
             running = self._begin(config, model, [])
             notify("READY=1")
             while True:
                 number = self._signals.next()
+                upkeep.look()
                 if number == signal.SIGHUP:
                     running = self._reload(running)
                     model = running.model
