@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,18 +14,24 @@ FRAME_S = 0.05
 
 
 class CameraServer(ThreadingHTTPServer):
-    """Args: port: of 127.0.0.1; 0 for any."""
+    """Args: port: of 127.0.0.1; 0 for any. tls: settings of a server that speaks https.
+
+    Attributes: asked: paths that were asked for."""
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", port), _Camera)
+        self.asked: list[str] = []
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.gone = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/live"
+        return f"{self._scheme}://127.0.0.1:{self.server_port}/live"
 
     def leave(self) -> None:
         """Nothing answers any more."""
@@ -37,6 +44,7 @@ class _Camera(BaseHTTPRequestHandler):
     server: CameraServer
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path)
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import logging
 import re
 import socket
 import ssl
@@ -25,12 +24,12 @@ from urllib.request import (
     build_opener,
 )
 
+from ..certificates import tls_context
 from ..errors import PermanentSourceError, SourceError, SourceNotFoundError, SourceSilentError
 from .addresses import check_url, hide_password, hide_passwords
 from .base import Timeouts
 from .rtsp import say_refused, say_unreached
-
-_log = logging.getLogger(__name__)
+from .tls import TlsAddress, read_tls, refusal
 
 #: Bytes of a body that are read to know what it is.
 _HEAD = 512
@@ -120,11 +119,30 @@ class HttpAnswer:
             raise SourceError(f"{self.name} broke off ({what}); check the camera and the network") from error
 
 
-def ask(url: str, timeouts: Timeouts) -> HttpAnswer:
-    """Sends a GET and returns the answer; user and password of the URL serve Basic and Digest authentication.
+def read_trust(url: str) -> tuple[str, TlsAddress | None]:
+    """An address without the options of TLS, and whom its server has to be; None for one without TLS.
 
     Raises:
-        PermanentSourceError: the address is not valid, or user and password are refused.
+        PermanentSourceError: it is not valid.
+    """
+    check_url(url)
+    if not url.lower().startswith("https://"):
+        return url, None
+    address = read_tls(url)
+    return address.url, address
+
+
+def ask(url: str, timeouts: Timeouts, trust: TlsAddress | None = None) -> HttpAnswer:
+    """Sends a GET and returns the answer; user and password of the URL serve Basic and Digest authentication.
+
+    Args:
+        url: address, without the options of TLS.
+        timeouts: limits of the connection.
+        trust: whom the server has to be; None for whom the system trusts.
+
+    Raises:
+        PermanentSourceError: the address is not valid, user and password are refused, or the server's certificate is
+            not trusted.
         SourceNotFoundError: the server has nothing there.
         SourceError: the host is unknown or not reached, or the server fails.
     """
@@ -134,25 +152,19 @@ def ask(url: str, timeouts: Timeouts) -> HttpAnswer:
     if parts.scheme.lower() not in _SCHEMES or not parts.hostname:
         raise PermanentSourceError(f"the address is not valid (no host): {name!r}; write http://host:port/path")
     try:
-        return _send(url, name, timeouts, ssl.create_default_context())
-    except ssl.SSLCertVerificationError as error:
-        _log.warning(
-            "%s: its certificate cannot be verified (%s), as with most cameras; going on without", name,
-            error.verify_message,
-        )  # fmt: skip
-    unverified = ssl.create_default_context()
-    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
-    return _send(url, name, timeouts, unverified)
+        return _send(url, name, timeouts, tls_context() if trust is None else trust.context())
+    except ssl.SSLError as error:
+        raise refusal(trust or read_tls(url), error) from error
 
 
-def ends(answer: HttpAnswer, url: str, timeouts: Timeouts) -> bool:
+def ends(answer: HttpAnswer, url: str, timeouts: Timeouts, trust: TlsAddress | None = None) -> bool:
     """Whether the video behind an answer has an end.
 
     A playlist says so itself. Other videos end where the server states their length, or sends a file in chunks; a
     transport stream in chunks, or a body that lasts as long as the connection, is a camera.
     """
     if _is_playlist(answer):
-        return _playlist_ends(answer, url, timeouts)
+        return _playlist_ends(answer, url, timeouts, trust)
     if answer.length is not None:
         return True
     return answer.chunked and answer.content_type in ("video/mp4", "video/webm", "video/x-matroska", "video/quicktime")
@@ -162,13 +174,13 @@ def _is_playlist(answer: HttpAnswer) -> bool:
     return "mpegurl" in answer.content_type or answer.peek().lstrip(b"\xef\xbb\xbf").startswith(b"#EXTM3U")
 
 
-def _playlist_ends(answer: HttpAnswer, url: str, timeouts: Timeouts, depth: int = 2) -> bool:
+def _playlist_ends(answer: HttpAnswer, url: str, timeouts: Timeouts, trust: TlsAddress | None, depth: int = 2) -> bool:
     text = answer.read_all(_LONGEST_PLAYLIST).decode("utf-8", "replace")
     if "#EXT-X-STREAM-INF" in text and depth:
         first = next((line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
-        variant = ask(_with_user(urljoin(url, first), url), timeouts)
+        variant = ask(_with_user(urljoin(url, first), url), timeouts, trust)
         try:
-            return _playlist_ends(variant, url, timeouts, depth - 1)
+            return _playlist_ends(variant, url, timeouts, trust, depth - 1)
         finally:
             variant.close()
     return "#EXT-X-ENDLIST" in text
@@ -253,7 +265,7 @@ def _send(url: str, name: str, timeouts: Timeouts, context: ssl.SSLContext) -> H
         raise PermanentSourceError(f"cannot open the stream {name}: {hide_passwords(str(error))}") from None
     except (URLError, OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
-        if isinstance(reason, ssl.SSLCertVerificationError):
+        if isinstance(reason, ssl.SSLError):
             raise reason from None
         cause = reason if isinstance(reason, BaseException) else error
         why = say_unreached(cause, parts.hostname or "", port)

@@ -6,7 +6,7 @@ from ..errors import ImageError, PermanentSourceError, SourceError
 from ..images.image_files import decode_image
 from .animation import is_animated
 from .base import Frame, Source, Timeouts
-from .http_address import HttpAnswer, ask, ends
+from .http_address import HttpAnswer, ask, ends, read_trust
 from .mjpeg import MjpegSource
 from .network import NetworkSource
 from .video import VideoSource
@@ -54,12 +54,18 @@ class HttpImageSource(Source):
 def open_http(url: str, timeouts: Timeouts | None = None) -> Source:
     """Opens an http(s) address: a picture or a video that ends, or a camera that goes on (`live`).
 
+    Args:
+        url: address; of ``https://`` with ``?ca=FILE`` for certificates of one's own, or ``?verify=no``.
+        timeouts: limits of the connection.
+
     Raises:
-        PermanentSourceError: the address is not valid, user and password are refused, or a web page is served.
+        PermanentSourceError: the address is not valid, user and password are refused, the server's certificate is not
+            trusted, or a web page is served.
         SourceError: the host is unknown or not reached, the server fails, or nothing decodes.
     """
     timeouts = timeouts or Timeouts()
-    answer = ask(url, timeouts)
+    url, trust = read_trust(url)
+    answer = ask(url, timeouts, trust)
     try:
         if answer.content_type.startswith("multipart/"):
             return MjpegSource(answer, timeouts)
@@ -70,7 +76,7 @@ def open_http(url: str, timeouts: Timeouts | None = None) -> Source:
                 f"{answer.name} is a web page (text/html), no stream; look up the stream's own address in the camera's "
                 "manual, or behind the picture in that page"
             )
-        ended = ends(answer, url, timeouts)
+        ended = ends(answer, url, timeouts, trust)
     except BaseException:
         answer.close()
         raise
@@ -79,7 +85,7 @@ def open_http(url: str, timeouts: Timeouts | None = None) -> Source:
         return NetworkSource(url, timeouts.open_ms, timeouts.read_ms)
 
     def check_link() -> None:
-        ask(url, timeouts).close()
+        ask(url, timeouts, trust).close()
 
     return VideoSource(url, answer.name, timeouts, check_link)
 

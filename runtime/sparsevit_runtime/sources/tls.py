@@ -1,4 +1,4 @@
-"""RTSP over TLS, with certificates that are checked.
+"""RTSP and http over TLS, with certificates that are checked.
 
 FFmpeg and OpenCV take whatever certificate an ``rtsps://`` server shows. Here Python's TLS checks it, and what they
 read and write goes through a relay on this machine's loopback.
@@ -24,20 +24,21 @@ from .rtsp import say_unreached
 
 _log = logging.getLogger(__name__)
 
-PORT = 322
+_PORTS = {"rtsps": 322, "https": 443}
 _LOCAL = "127.0.0.1"
 _CHUNK = 1 << 16
 #: Closing waits so long for the relay's thread, seconds.
 _GRACE_S = 0.5
-_FORM = "rtsps://[user:password@]host[:port]/path, with ?ca=FILE for certificates of one's own, or ?verify=no"
+_FORM = "{}://[user:password@]host[:port]/path, with ?ca=FILE for certificates of one's own, or ?verify=no"
 
 
 @dataclass(frozen=True)
 class TlsAddress:
-    """An ``rtsps://`` address, and whom its server has to be.
+    """An ``rtsps://`` or ``https://`` address, and whom its server has to be.
 
     Attributes:
         name: address without its password.
+        scheme: its beginning, ``rtsps`` or ``https``.
         host, port: of the server.
         user: user and password as they stand in the address, with their @; empty for none.
         target: path and query, without the options of TLS.
@@ -46,6 +47,7 @@ class TlsAddress:
     """
 
     name: str
+    scheme: str
     host: str
     port: int
     user: str
@@ -65,7 +67,8 @@ class TlsAddress:
     def url(self) -> str:
         """The address without the options of TLS."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"rtsps://{self.user}{host}:{self.port}{self.target}"
+        port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{self.user}{host}{port}{self.target}"
 
 
 def read_tls(url: str) -> TlsAddress:
@@ -75,8 +78,10 @@ def read_tls(url: str) -> TlsAddress:
         PermanentSourceError: it has no host, or an option means nothing.
     """
     parts, name = urlsplit(url), hide_password(url)
+    scheme = parts.scheme.lower()
+    form = _FORM.format(scheme)
     if not parts.hostname:
-        raise PermanentSourceError(f"{name!r} has no host; accepted: {_FORM}")
+        raise PermanentSourceError(f"{name!r} has no host; accepted: {form}")
     own: dict[str, str] = {}
     others = []
     for each in parts.query.split("&") if parts.query else []:
@@ -86,15 +91,15 @@ def read_tls(url: str) -> TlsAddress:
         else:
             others.append(each)
     if own.get("verify", "yes") not in ("yes", "no"):
-        raise PermanentSourceError(f"{name!r}: verify is yes or no, not {own['verify']!r}; accepted: {_FORM}")
+        raise PermanentSourceError(f"{name!r}: verify is yes or no, not {own['verify']!r}; accepted: {form}")
     try:
         ca = parse_ca(own["ca"]) if "ca" in own else None
     except ValueError as error:
-        raise PermanentSourceError(f"{name!r}: the certificate {error}; accepted: {_FORM}") from None
+        raise PermanentSourceError(f"{name!r}: the certificate {error}; accepted: {form}") from None
     user, at, _ = parts.netloc.rpartition("@")
     target = (parts.path or "/") + (f"?{'&'.join(others)}" if others else "")
-    port = parts.port or PORT
-    return TlsAddress(name, parts.hostname, port, user + at, target, ca, own.get("verify", "yes") == "yes")
+    port = parts.port or _PORTS[scheme]
+    return TlsAddress(name, scheme, parts.hostname, port, user + at, target, ca, own.get("verify", "yes") == "yes")
 
 
 def refusal(address: TlsAddress, error: BaseException) -> SourceError:

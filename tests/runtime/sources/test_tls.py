@@ -1,7 +1,8 @@
-"""RTSP over TLS, from a real server with a certificate of an authority of one's own."""
+"""RTSP and http over TLS, from real servers with a certificate of an authority of one's own."""
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 from brokers import free_port
 from certificates import Authority, needs_openssl
 from clips import write_coded_clip
+from mjpeg_camera import CameraServer
 from sparsevit_runtime.errors import PermanentSourceError, SourceError, SourceNotFoundError
 from sparsevit_runtime.sources import open_source
 from sparsevit_runtime.sources.base import Timeouts
@@ -76,6 +78,48 @@ def test_closing_ends_a_read_and_a_server_that_dies_is_a_lost_link(server, autho
         time.sleep(0.01)
 
 
+def https_camera(authority):
+    """A camera that sends JPEGs."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.certificate, authority.key)
+    return CameraServer(tls=context)
+
+
+@pytest.fixture
+def camera(authority):
+    server = https_camera(authority)
+    yield server
+    server.leave()
+
+
+@needs_openssl
+def test_a_camera_over_https_is_believed_by_its_certificate_alone(camera, authority):
+    for options in (f"?ca={authority.ca}", "?verify=no", f"?channel=2&ca={authority.ca}&verify=yes"):
+        with open_source(f"{camera.url}{options}", Timeouts(3, 3)) as source:
+            assert [source.read().index for _ in range(3)] == [0, 1, 2]
+            assert source.name == camera.url + ("?channel=2" if "channel" in options else "")
+    assert camera.asked == ["/live", "/live", "/live?channel=2"]
+    with pytest.raises(PermanentSourceError, match=r"nobody that is trusted here.*ca=FILE.*verify=no"):
+        open_source(camera.url, Timeouts(3, 3))
+    assert len(camera.asked) == 3
+
+
+@needs_openssl
+def test_a_camera_over_https_has_to_be_called_what_its_certificate_says(tmp_path):
+    other = Authority(tmp_path, names="DNS:camera.lan")
+    camera = https_camera(other)
+    with pytest.raises(PermanentSourceError, match="for another host"):
+        open_source(f"{camera.url}?ca={other.ca}", Timeouts(3, 3))
+    camera.leave()
+
+
+def test_a_camera_that_speaks_no_tls_is_told_of():
+    camera = CameraServer()
+    with pytest.raises(SourceError, match="does not speak TLS"):
+        open_source(camera.url.replace("http://", "https://"), Timeouts(3, 3))
+    camera.leave()
+
+
 @needs_openssl
 def test_options_of_tls_are_taken_out_and_the_servers_own_stay(authority):
     address = read_tls(f"rtsps://me:p%40ss@host/cam/1?channel=2&ca={authority.ca}&verify=yes&subtype=a%2Fb")
@@ -83,6 +127,7 @@ def test_options_of_tls_are_taken_out_and_the_servers_own_stay(authority):
     assert address.target == "/cam/1?channel=2&subtype=a%2Fb" and address.ca == authority.ca and address.verify
     assert address.local(5000) == "rtsp://me:p%40ss@127.0.0.1:5000/cam/1?channel=2&subtype=a%2Fb"
     assert read_tls("rtsps://[::1]:99").url == "rtsps://[::1]:99/"
+    assert read_tls("https://me:p@host/a.mp4?verify=no").url == "https://me:p@host/a.mp4"
 
 
 @pytest.mark.parametrize(
@@ -90,6 +135,8 @@ def test_options_of_tls_are_taken_out_and_the_servers_own_stay(authority):
     [
         ("rtsps:///live", "no host"),
         ("rtsps://host/live?verify=maybe", "verify is yes or no"),
+        ("https://host/live?verify=maybe", "verify is yes or no.*accepted: https://"),
+        ("https://host/live?ca=missing.pem", "cannot be read"),
         ("rtsps://host/live?ca=missing.pem", "cannot be read"),
         (f"rtsps://host/live?ca={__file__}", "holds no certificate"),
     ],
