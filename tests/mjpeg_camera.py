@@ -14,15 +14,16 @@ FRAME_S = 0.05
 
 
 class CameraServer(ThreadingHTTPServer):
-    """Args: port: of 127.0.0.1; 0 for any. tls: settings of a server that speaks https.
+    """Args: port: of 127.0.0.1; 0 for any. tls: settings of a server that speaks https. frame_s: seconds of a frame.
 
     Attributes: asked: paths that were asked for."""
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None, frame_s: float = FRAME_S) -> None:
         super().__init__(("127.0.0.1", port), _Camera)
         self.asked: list[str] = []
+        self.frame_s = frame_s
         self._scheme = "http" if tls is None else "https"
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
@@ -56,7 +57,7 @@ class _Camera(BaseHTTPRequestHandler):
                 self.wfile.write(part)
             except OSError:
                 return
-            time.sleep(FRAME_S)
+            time.sleep(self.server.frame_s)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -15,6 +15,7 @@ from ..sources.base import Frame, Source
 from .channel import Channel, Closed
 from .driver import close_aside, close_quietly
 from .metrics import Counters, SourceMetrics
+from .pace import Pace
 from .scheduler import Scheduler
 from .states import SourceState, Tracker
 from .supervisor import Supervisor
@@ -90,6 +91,7 @@ class Capture:
         counters: its frames.
         tracker: state of the source.
         lane: the prepared frames.
+        pace: tells a live source which frames are worth decoding; None for files, of which none is left out.
         buffers: buffers for letterboxed images, those that are free. As many are made as frames wait or run at once.
     """
 
@@ -101,6 +103,10 @@ class Capture:
         self.tracker = source.tracker if isinstance(source, Supervisor) else Tracker(SourceState.STARTING)
         self.lane: Channel[PreparedFrame] = scheduler.lane(1 if source.live else _AHEAD, replace=source.live)
         self.buffers: deque[np.ndarray] = deque()
+        self.pace: Pace | None = None
+        if source.live:
+            self.pace = Pace(lambda: scheduler.waiting)
+            source.wants = self._wants
         self._runner = runner
         self._lock = threading.Lock()
         self._stopped = False
@@ -169,8 +175,19 @@ class Capture:
             except Closed:
                 prepared.drop()
                 raise
+            if self.pace is not None:
+                self.pace.prepared()
             if replaced is not None:
                 replaced.drop()
+
+    def _wants(self) -> bool:
+        """Asked by a live source, in the driver's thread, of a frame that is not decoded yet. One that is not wanted
+        has come and is dropped."""
+        if self.pace is None or self.pace.wants():
+            return True
+        self.counters.capture()
+        self.counters.drop()
+        return False
 
     def _prepare(self, frame: Frame, start: float, arrived: float) -> PreparedFrame:
         placed = self._runner.place(frame.image, frame.inputs)

@@ -156,6 +156,8 @@ class Inference:
             wait = False
             if prepared is None:
                 break
+            if prepared.capture.pace is not None:
+                prepared.capture.pace.taken()
             if self._is_too_old(prepared):
                 prepared.drop()
             elif frames and (prepared.images is None) != (frames[0].images is None):

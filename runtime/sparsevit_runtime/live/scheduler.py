@@ -14,6 +14,9 @@ class Scheduler(Generic[T]):
     """Takes items from several lanes, one of each in turn, so that a fast source does not starve a slow one.
 
     Threads: `lane` before anybody waits; the other methods are safe from any thread. A lane is filled by its source's.
+
+    Attributes:
+        waiting: whether whoever takes items waits for one.
     """
 
     def __init__(self, limit: int | None = None, *, limit_each: int | None = None) -> None:
@@ -23,6 +26,7 @@ class Scheduler(Generic[T]):
             limit_each: items given out of each lane at most; then it is as if that lane had ended. None for all.
         """
         self._changed = threading.Condition()
+        self.waiting = False
         self._lanes: list[Channel[T]] = []
         self._turn = 0
         self._left = limit
@@ -45,7 +49,9 @@ class Scheduler(Generic[T]):
         """
         with self._changed:
             while (item := self.get_if_any()) is None:
+                self.waiting = True
                 self._changed.wait()
+                self.waiting = False
             return item
 
     def get_if_any(self) -> T | None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from ..errors import PermanentSourceError, SourceError, SourceNotFoundError, SourceSilentError
 from ..sources.addresses import hide_passwords
@@ -139,11 +140,20 @@ class Supervisor(Source):
             if self._closing:
                 return None
             first, self._first = self._first, None
-            driver = Driver(self._open if first is None else already_open(first), self._forget)
+            driver = Driver(partial(self._opened, first), self._forget)
             self._driver = driver
             self._alive.add(driver)
             driver.start()
             return driver
+
+    def _opened(self, first: Source | None) -> Source:
+        """The source, open; in the driver's thread."""
+        source = self._open() if first is None else first
+        source.wants = self._asks
+        return source
+
+    def _asks(self) -> bool:
+        return self.wants is None or self.wants()
 
     def _wait_for_a_return(self, most_hanging: int) -> None:
         if len(self._alive) < most_hanging or self._closing:

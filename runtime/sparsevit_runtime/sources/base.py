@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -77,6 +77,8 @@ class Source(ABC):
         frame_count: frames in total, as far as the container tells; None for endless or unknown.
         damaged: frames so far that did not decode, or that a file announces and does not hold. They are never given
             out; their indices are left out, and reading goes on behind them.
+        wants: asked by some live sources of a frame that has come, before they decode it; one that is not wanted is
+            left out with its index. None: all are. Set before reading.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Source(ABC):
     fps: float | None = None
     frame_count: int | None = None
     damaged: int = 0
+    wants: Callable[[], bool] | None = None
 
     @abstractmethod
     def read(self) -> Frame | None:

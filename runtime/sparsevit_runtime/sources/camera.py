@@ -52,6 +52,7 @@ class CameraSource(Source):
     def read(self) -> Frame | None:
         if self._closed:
             return None
+        self._pictures.ask(self.wants)
         frame, self._pending = self._pending or self._next(), None
         return frame
 

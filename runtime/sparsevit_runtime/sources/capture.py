@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, Protocol
@@ -48,15 +48,23 @@ class Picture:
         image: (H, W, 3) uint8 BGR.
         arrived_ns: wall clock when it came, nanoseconds.
         media_ns: position in the media that the decoder tells, nanoseconds; None where it tells none.
+        skipped: pictures before it that were not wanted.
     """
 
     image: np.ndarray
     arrived_ns: int
     media_ns: int | None
+    skipped: int = 0
 
 
 class CaptureLike(Protocol):
-    """What gives pictures: read by one thread, closed by any."""
+    """What gives pictures: read by one thread, closed by any.
+
+    Attributes:
+        wants: see `Source.wants`; captures that cannot leave a picture out ask nobody.
+    """
+
+    wants: Callable[[], bool] | None
 
     @property
     def is_open(self) -> bool: ...
@@ -76,6 +84,7 @@ class Capture:
 
     Attributes:
         held: file that is open as long as the capture, which reads its descriptor.
+        wants: see `Source.wants`. One that is not wanted is not converted, nor decoded where it is a JPEG of a camera.
 
     Raises:
         PermanentSourceError: the target is no Unicode.
@@ -83,9 +92,11 @@ class Capture:
     """
 
     held: IO[bytes] | None = None
+    wants: Callable[[], bool] | None = None
 
     def __init__(self, target: str | int, backend: int = cv2.CAP_ANY, settings: tuple[int, ...] = ()):
         self._lock = threading.Lock()
+        self._skipped = 0
         if isinstance(target, str) and not is_unicode(target):
             raise PermanentSourceError(f"cannot open {shown(hide_password(target))}: {RENAME}")
         try:
@@ -115,19 +126,24 @@ class Capture:
 
     def read(self) -> Picture | None:
         """The next picture; None when there is none: one that does not decode, the end, or a broken link."""
-        with self._lock:
-            if not self._capture.isOpened() or not self._capture.grab():
-                return None
-            arrived_ns = time.time_ns()
-            done, image = self._capture.retrieve()
-            position = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        while True:
+            with self._lock:
+                if not self._capture.isOpened() or not self._capture.grab():
+                    return None
+                arrived_ns = time.time_ns()
+                if self.wants is None or self.wants():
+                    done, image = self._capture.retrieve()
+                    position = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+                    break
+                self._skipped += 1
         if not done or image is None or image.size == 0:
             return None
         if image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         elif image.shape[2] == 4:
             image = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
-        return Picture(image, arrived_ns, media_ns(position))
+        skipped, self._skipped = self._skipped, 0
+        return Picture(image, arrived_ns, media_ns(position), skipped)
 
     def close(self) -> None:
         """Waits for a read in progress, then gives back the device or file."""

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -127,7 +128,10 @@ class PipelineCapture:
     Attributes:
         error: what the pipeline failed with; empty while it runs.
         cannot_decode: whether it failed for want of an element that decodes the stream, or of one that works.
+        wants: see `CaptureLike`; what comes is converted already.
     """
+
+    wants: Callable[[], bool] | None = None
 
     def __init__(self, pipeline: str, timeouts: Timeouts) -> None:
         """

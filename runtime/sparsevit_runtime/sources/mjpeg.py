@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
 from ..errors import ImageError, SourceError
 from ..images.image_files import decode_image, is_truncated
 from .base import Frame, Source, Timeouts
@@ -233,7 +235,7 @@ class MjpegSource(Source):
                 self.close()
                 raise SourceError(f"{self.name} hung up after {self._index} frames; check the camera and the network")
             try:
-                image = decode_image(data)
+                image = self._decoded(data)
             except ImageError as error:
                 failures += 1
                 if failures >= _MOST_FAILURES or time.monotonic() > until:
@@ -246,6 +248,15 @@ class MjpegSource(Source):
                 self._index += failures
                 self._damage.add(failures, self._index)
                 self.damaged = self._damage.count
+                failures = 0
             self._index += 1
+            if image is None:
+                continue
             self.size_wh = self.size_wh or (image.shape[1], image.shape[0])
             return Frame(image, self._index - 1, self._clock.stamp(arrived_ns))
+
+    def _decoded(self, data: bytes) -> np.ndarray | None:
+        """A picture; None for one that is whole, as far as it can be told, and not wanted. Raises ImageError."""
+        if self.wants is None or is_truncated(data) or self.wants():
+            return decode_image(data)
+        return None

@@ -86,6 +86,7 @@ class NetworkSource(Source):
     def read(self) -> Frame | None:
         if self._closed:
             return None
+        self._pictures.ask(self.wants)
         got, self._pending = self._pending or self._pictures.read(), None
         if self._closed:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from .capture import CaptureLike, Picture
 
@@ -102,9 +103,13 @@ class Pictures:
             return None
         if failures and (self.index or not self._live):
             self.index += failures
-            self.damage.add(failures, self.index)
-        self.index += 1
+            self.damage.add(failures, self.index + picture.skipped)
+        self.index += picture.skipped + 1
         return self.index - 1, picture
+
+    def ask(self, wants: Callable[[], bool] | None) -> None:
+        """From now on, has pictures left out that are not wanted; their indices leave gaps."""
+        self._capture.wants = wants
 
     def close(self) -> None:
         self._closed = True

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import cv2
+import numpy as np
 import pytest
 
 from clips import damage, write_clip
 from sparsevit_runtime.sources import open_source
+from sparsevit_runtime.sources.capture import Capture
+from sparsevit_runtime.sources.pictures import Pictures
 
 pytest.importorskip("av", reason="PyAV writes the clips")
 
@@ -50,6 +54,27 @@ def test_frames_that_a_container_passes_over_are_counted_at_the_end(tmp_path, ca
     frames = list(source)
     assert len(frames) < 50 and len(frames) + source.damaged == 60
     assert f"{source.damaged} frames are missing or damaged" in caplog.text
+
+
+def test_frames_that_nobody_wants_are_left_out_with_their_indices_beside_those_that_do_not_decode(tmp_path):
+    path = damage(write_clip(tmp_path / "a.avi", codec="mjpeg"))
+    every = {index: image.copy() for index, image in read_images(path)}
+    pictures = Pictures(Capture(str(path)), "clip", most_failures=10, longest_s=5.0, expected=59, live=False)
+    asked = itertools.count()
+    pictures.ask(lambda: next(asked) % 4 == 0)
+    taken = []
+    while (got := pictures.read()) is not None:
+        taken.append(got)
+    pictures.close()
+    assert len(every) == 58  # and of nothing else was anybody asked
+    assert [index for index, _ in taken] == sorted(every)[::4]
+    assert all(np.array_equal(picture.image, every[index]) for index, picture in taken)
+
+
+def read_images(path):
+    with open_source(path) as source:
+        for frame in source:
+            yield frame.index, frame.image
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])

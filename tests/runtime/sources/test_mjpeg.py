@@ -76,6 +76,18 @@ def test_a_jpeg_cut_short_costs_itself_alone(server, way, content_type):
     assert [f.timestamp_ns for f in frames] == sorted(f.timestamp_ns for f in frames)
 
 
+def test_frames_that_nobody_wants_are_left_out_and_those_cut_short_are_counted_still(server):
+    server.routes["/live"] = camera(SENT, part=WAYS["length"])
+    source = open_source(server.url("/live"))
+    asked = iter(range(1, 14))  # the first frame is read while it is opened
+    source.wants = lambda: next(asked) % 3 == 0
+    frames = read_until_it_breaks(source)
+    whole = [i for i in range(15) if i != CUT]
+    wanted = [whole[0], *(whole[i] for i in range(3, 14, 3))]
+    assert [f.index for f in frames] == wanted and shades(frames) == wanted
+    assert source.damaged == 1 and next(asked, None) is None
+
+
 @pytest.mark.parametrize("way", ["length", "no length"])
 def test_a_frame_is_given_out_as_soon_as_it_is_whole(server, way):
     server.routes["/live"] = camera(WHOLE[:3], part=WAYS[way], pause_s=0.4)
