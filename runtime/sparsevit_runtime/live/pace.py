@@ -7,11 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-#: Times of late that an estimate is made of; the worst of them counts.
-_LAST = 5
-#: The next frame may come so much later than the slowest of late: a share of the period, and seconds.
+#: Times of late that an estimate is made of; the worst of them but one counts.
+_LAST = 8
+#: The next frame may come so much later than that: a share of the period, and seconds.
 _LATE, _LATE_S = 0.1, 0.002
-#: The model may take one after so much less than the shortest time of late.
+#: The model may take one after so much less of its time.
 _EARLY = 0.95
 #: Frames are left out for no longer, seconds: whoever watches the source wants to see that it lives.
 _LONGEST_S = 0.2
@@ -75,5 +75,6 @@ class Pace:
             return False
         if now_s - self._wanted_s >= _LONGEST_S:
             return False
-        ready_s = now_s + max(self._periods) * (1 + _LATE) + _LATE_S + max(self._delays)
-        return ready_s < self._taken_s + _EARLY * min(self._intervals)
+        period_s, delay_s = sorted(self._periods)[-2], sorted(self._delays)[-2]
+        ready_s = now_s + period_s * (1 + _LATE) + _LATE_S + delay_s
+        return ready_s < self._taken_s + _EARLY * sorted(self._intervals)[1]
