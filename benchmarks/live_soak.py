@@ -47,6 +47,8 @@ _SHARE, _LONGEST_S = 0.2, 4.0
 #: Cameras are back when a frame has come so lately, seconds.
 _FRESH_S = 2.0
 _FULL_DISK_BYTES = 256 * 1024
+#: Seconds for which the backend is timed alone at most.
+_ALONE_S = 30.0
 
 
 def lasts_s(every_s: float) -> float:
@@ -249,6 +251,18 @@ class Soak:
         return fill
 
 
+def backend_alone(model: Model, seconds: float) -> list[float]:
+    """Times in ms of runs without anything else, as many a second as both cameras send."""
+    level, took = model.level(LEVEL), []
+    frame = np.zeros((180, 320, 3), np.uint8)
+    model(frame, sparsity=level)
+    start = time.monotonic()
+    for i in range(1, 1 + round(2 * FPS * seconds)):
+        time.sleep(max(0.0, start + i / (2 * FPS) - time.monotonic()))
+        took.append(model(frame, sparsity=level).timings.inference_ms)
+    return took
+
+
 def _status(key: str) -> str:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{key}:"):
@@ -284,6 +298,7 @@ def soak(minutes: float, every_s: float, growth: float, spread: float) -> dict[s
         options = read_options(f"http://127.0.0.1:0?fps={FPS}&quality=100")
         page = stack.enter_context(WebSink(options, patience_s=min(PATIENCE_S, lasts_s(every_s))))
         run = Soak(model, peers, page, folder, full, every_s)
+        run.record.alone = backend_alone(model, min(_ALONE_S, seconds / 10))
         run.start()
         for name in ("a", "b"):
             peers.tell("view", f"{page.name}/stream/{name}.mjpg")

@@ -34,6 +34,7 @@ class Record:
         threads: (monotonic s, fault, count) before each fault, when nothing is wrong.
         ages: monotonic s, ms of every result, one after the other: from the arrival of the frame until its result was
             handed out. Sixteen bytes a result, for what is written down here counts as the process's memory, too.
+        alone: ms of runs of the backend alone, at the cameras' rate: what of the frame age's spread is the machine's.
         faults: (name, start s, end s) with the time it takes until all is as before.
         effects: faults of each kind whose effect was seen.
         late: cameras that were not back before the next fault.
@@ -47,6 +48,7 @@ class Record:
     rss: list[tuple[float, float]] = field(default_factory=list)
     threads: list[tuple[float, str, int]] = field(default_factory=list)
     ages: array[float] = field(default_factory=lambda: array("d"))
+    alone: Sequence[float] = ()
     faults: list[tuple[str, float, float]] = field(default_factory=list)
     effects: dict[str, int] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
@@ -142,6 +144,9 @@ def _ages(record: Record, warm_s: float, spread: float) -> Check:
         return Check("frame age", "no frames outside the faults", False)
     p50, p99 = (float(value) for value in np.percentile(quiet, (50, 99)))
     told = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms outside the faults: {p99 / p50:.2f}"
+    if record.alone:
+        alone = np.percentile(record.alone, (50, 99))
+        told += f"; the backend alone before: {alone[1] / alone[0]:.2f}"
     return Check("frame age", told, p99 <= spread * p50)
 
 

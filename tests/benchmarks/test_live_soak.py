@@ -95,3 +95,9 @@ def test_ages_within_faults_do_not_count():
         check.told for check in judge(record(ages=ages), PEERS, WARM_S, 0.02, SPREAD) if check.name == "frame age"
     ]
     assert "p99 50.0 ms" in told and np.isfinite(float(told.split()[1]))
+
+
+def test_how_even_the_machine_is_without_a_session_is_told():
+    alone = [20.0] * 98 + [40.0] * 2
+    (told,) = [check.told for check in judge(record(alone=alone), PEERS, WARM_S, 0.02, SPREAD) if "p99" in check.told]
+    assert told.endswith("the backend alone before: 2.00")
