@@ -30,9 +30,11 @@ def write_clip(
     fps: int | None = None,
     times_ms: Sequence[int] | None = None,
     size_wh: tuple[int, int] = (64, 48),
+    reordered: int = 0,
 ) -> Path:
-    """A clip in the container of its suffix, with a key frame every twelve; `times_ms` are the frames' own. The index
-    of an .mp4 stands at its beginning."""
+    """A clip in the container of its suffix, with a key frame every twelve; `times_ms` are the frames' own, and as many
+    as `reordered` in a row are shown before what they are decoded behind. The index of an .mp4 stands at its
+    beginning."""
     import av
 
     with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
@@ -40,7 +42,7 @@ def write_clip(
         stream.width, stream.height = size_wh
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         if codec == "libx264":
-            stream.options = {"g": "12", "bf": "0"}
+            stream.options = {"g": "12", "bf": str(reordered)}
         if times_ms is not None:
             stream.codec_context.time_base = MILLISECONDS
         for i, image in enumerate(pictures(frames, size_wh)):

@@ -30,6 +30,11 @@ OPTIONAL = {
     "matplotlib",
     "scipy",
     "paho",
+    "pyarrow",
+    "fsspec",
+    "ray",
+    "tritonclient",
+    "grpc",
 }
 #: What a page for browsers needs, in the room that is entered only where all of it is there.
 WEB = {"starlette", "uvicorn", "websockets", "prometheus_client"}

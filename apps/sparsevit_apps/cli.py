@@ -20,7 +20,7 @@ from sparsevit_runtime.dependencies import explain
 from sparsevit_runtime.errors import SparseViTError
 from sparsevit_runtime.texts import printable, shown
 
-from .commands import adapt, build, check, doctor, eval, export, half, inspect, profile, run, search, serve
+from .commands import adapt, batch, build, check, doctor, eval, export, half, inspect, profile, run, search, serve
 from .exit_codes import ERROR, code_of
 from .signals import exit_code, stop_on_signals
 from .streams import fill_standard_streams, let_go_of_stdout
@@ -86,6 +86,7 @@ app = typer.Typer(
 )
 app.command(name="run", epilog=_EXIT_CODES)(run.run)
 app.command(name="serve", epilog=_EXIT_CODES)(serve.serve)
+app.command(name="batch", epilog=_EXIT_CODES)(batch.batch)
 app.command(name="inspect")(inspect.inspect)
 app.command(name="profile")(profile.profile)
 app.command(name="check")(check.check)

@@ -81,6 +81,10 @@ class MissingDependencyError(SparseViTError, ImportError):
     """A library that is needed for what was asked is not installed, or does not load."""
 
 
+class BatchError(SparseViTError):
+    """A batch job cannot be planned, run, or gone on with."""
+
+
 class CheckpointError(SparseViTError):
     """A checkpoint cannot be read, or does not hold the weights of the model."""
 

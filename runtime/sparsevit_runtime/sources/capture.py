@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -132,10 +133,13 @@ class Capture:
                     return None
                 arrived_ns = time.time_ns()
                 if self.wants is None or self.wants():
-                    done, image = self._capture.retrieve()
-                    position = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-                    break
+                    return self._picture(arrived_ns)
                 self._skipped += 1
+
+    def _picture(self, arrived_ns: int) -> Picture | None:
+        """Makes the picture that was decoded last. The caller holds the lock."""
+        done, image = self._capture.retrieve()
+        position = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         if not done or image is None or image.size == 0:
             return None
         if image.ndim == 2:
@@ -144,6 +148,27 @@ class Capture:
             image = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
         skipped, self._skipped = self._skipped, 0
         return Picture(image, arrived_ns, media_ns(position), skipped)
+
+    def seek(self, position_ns: int) -> None:
+        """Goes near to a position in a file; the next picture may be one before it, or after."""
+        with self._lock:
+            self._capture.set(cv2.CAP_PROP_POS_MSEC, position_ns / 1e6)
+
+    def skip(self) -> int | None:
+        """Decodes the next picture without making it.
+
+        Returns:
+            Its position in the media in nanoseconds; None when there is none.
+        """
+        with self._lock:
+            if not self._capture.isOpened() or not self._capture.grab():
+                return None
+            return media_ns(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+
+    def skipped(self) -> Picture | None:
+        """The picture that `skip` decoded last; None where it cannot be made."""
+        with self._lock:
+            return self._picture(time.time_ns())
 
     def close(self) -> None:
         """Waits for a read in progress, then gives back the device or file."""
@@ -189,10 +214,28 @@ def open_pipe(path: str) -> Capture:
 
 def packet_times_ms(path: str) -> Iterator[float]:
     """Times of a file's packets in milliseconds, in the order of the file; nothing is decoded."""
+    return (time_ms for time_ms, _ in packets(path))
+
+
+def packets(path: str, failures: int = 0) -> Iterator[tuple[float, bool]]:
+    """Time in milliseconds of each of a file's packets, and whether it is a key frame; nothing is decoded.
+
+    Args:
+        path: path of the file.
+        failures: failures in a row behind which it is looked for more; those before a packet are told as one of no
+            time, NaN.
+    """
     capture = cv2.VideoCapture(path)
     try:
-        if capture.set(cv2.CAP_PROP_FORMAT, -1):
-            while capture.grab():
-                yield float(capture.get(cv2.CAP_PROP_POS_MSEC))
+        failed = 0 if capture.set(cv2.CAP_PROP_FORMAT, -1) else failures + 1
+        while failed <= failures:
+            if not capture.grab():
+                failed += 1
+                continue
+            if failed:
+                yield math.nan, False
+                failed = 0
+            key = capture.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME) > 0
+            yield float(capture.get(cv2.CAP_PROP_POS_MSEC)), key
     finally:
         capture.release()

@@ -11,6 +11,7 @@ import numpy as np
 from ..agreement import Limits, TensorAgreement, compare_values
 from ..contract import GraphContract, TensorSpec
 from ..images.placement import Placement
+from .columns import Column
 from .results import Result
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Task(ABC):
         result_type: class of its results, which say how they are drawn and saved.
         least_classes: fewest classes that its answers mean anything with.
         most_classes: most classes that its answers can tell apart.
+        columns: columns of its answers in a table with a row for each frame, as `Result.columns` fills them; empty
+            where a table has no form for them.
         card: card of the model.
     """
 
@@ -36,6 +39,7 @@ class Task(ABC):
     result_type: ClassVar[type[Result]]
     least_classes: ClassVar[int] = 0
     most_classes: ClassVar[int] = 65536
+    columns: ClassVar[tuple[Column, ...]] = ()
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card

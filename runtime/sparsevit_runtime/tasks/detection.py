@@ -18,6 +18,7 @@ from ..errors import ArgumentError, SelectionError
 from ..images.annotate import check_picture, line_width, write_tag
 from ..images.placement import Placement
 from .base import Task
+from .columns import Column
 from .counts import Counts, draw_counts
 from .found_by_both import OBJECTS, compare_objects
 from .palette import class_palette, hues
@@ -238,6 +239,15 @@ class Detections(Result):
             for box, score, c, track in zip(boxes, self.confidence, self.class_id, self._tracks())
         ]
 
+    def columns(self) -> dict[str, Any]:
+        """See `Result.columns`."""
+        return {
+            "boxes": self.xyxy.tolist(),
+            "scores": self.confidence.tolist(),
+            "class_ids": self.class_id.tolist(),
+            "class_names": [self.names[c] for c in self.class_id],
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """The common head and `objects`: class, name, score and box of each, and where objects are tracked `track_id`,
         None for one that has none yet. `counts`, where there are any, is a list of `Counts.to_dict`."""
@@ -269,6 +279,12 @@ class DetectionTask(Task):
     name: ClassVar[str] = "detection"
     result_type: ClassVar[type[Result]] = Detections
     least_classes: ClassVar[int] = 1
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("boxes", "boxes"),
+        Column("scores", "floats"),
+        Column("class_ids", "integers"),
+        Column("class_names", "texts"),
+    )
 
     def __init__(self, card: ModelCard) -> None:
         super().__init__(card)

@@ -16,6 +16,7 @@ from ..errors import SelectionError, SinkError
 from ..images.annotate import check_picture, line_width
 from ..images.placement import Placement
 from .base import Task
+from .columns import Column
 from .detection import Detections, DetectionTask, draw_detections
 from .found_by_both import OBJECTS, compare_masks, compare_objects
 from .masks import encode_mask
@@ -133,6 +134,11 @@ class Instances(Detections):
         own = {"grids": self.grids[chosen], "grid_xyxy": self.grid_xyxy[chosen]}
         return super(Instances, self)._parts(chosen) | own
 
+    def columns(self) -> dict[str, Any]:
+        """See `Result.columns`."""
+        masks = [each[COCO_MASK] | {"area": each["area"]} for each in self.masks("rle")]
+        return super(Instances, self).columns() | {"masks": masks}
+
     def to_dict(self) -> dict[str, Any]:
         """As `Detections.to_dict`; masks are beside it, see `masks`."""
         return super(Instances, self).to_dict() | {"task": InstancesTask.name}
@@ -175,6 +181,7 @@ class InstancesTask(DetectionTask):
 
     name: ClassVar[str] = "instances"
     result_type: ClassVar[type[Result]] = Instances
+    columns: ClassVar[tuple[Column, ...]] = (*DetectionTask.columns, Column("masks", "masks"))
 
     @property
     def answers(self) -> tuple[TensorSpec, ...]:

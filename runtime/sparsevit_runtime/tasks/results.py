@@ -112,6 +112,10 @@ class Result(ABC):
         encode_mask(np.zeros((1, 1), bool), form)
         return []
 
+    def columns(self) -> dict[str, Any]:
+        """The answer as a row of a table: the cells of `Task.columns` by name, in plain lists, numbers and bytes."""
+        return {}
+
     def save(self, path: str | Path) -> None:
         """Writes the answer whole or not at all, as the suffix says: .json is `to_dict`; others as each result says.
 

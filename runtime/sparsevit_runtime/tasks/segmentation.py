@@ -19,6 +19,7 @@ from ..images.annotate import Entry, check_picture, write_panel
 from ..images.placement import LabelGrid, Placement
 from ..images.scratch import Scratch
 from .base import Task
+from .columns import Column
 from .masks import encode_mask
 from .palette import OPACITY, class_palette
 from .results import (
@@ -145,6 +146,10 @@ class Segmentation(Result):
             for c in present
         ]
 
+    def columns(self) -> dict[str, Any]:
+        """See `Result.columns`."""
+        return {"label_map": self._png()}
+
     def to_dict(self) -> dict[str, Any]:
         """The common head and `class_shares`: share of the pixels of each class present."""
         pixels = self.class_pixels()
@@ -203,6 +208,7 @@ class SegmentationTask(Task):
     result_type: ClassVar[type[Result]] = Segmentation
     least_classes: ClassVar[int] = 1
     most_classes: ClassVar[int] = 256  # labels are uint8
+    columns: ClassVar[tuple[Column, ...]] = (Column("label_map", "label_map"),)
 
     def __init__(self, card: ModelCard) -> None:
         super().__init__(card)
