@@ -1,7 +1,7 @@
 """Kills the workers and the driver of a batch job at random moments, and compares what comes of it with a job that
 nobody disturbed: no row missing, none twice, no finished part run again.
 
-    python benchmarks/batch_kills.py recordings/ --kills 200 --model street-scenes -o benchmarks/results/batch_kills.json
+    python benchmarks/batch_kills.py recordings/ --kills 200 -o benchmarks/results/batch_kills.json
 
 A job that ends before so many kills is followed by another in a new folder.
 """

@@ -20,7 +20,22 @@ from sparsevit_runtime.dependencies import explain
 from sparsevit_runtime.errors import SparseViTError
 from sparsevit_runtime.texts import printable, shown
 
-from .commands import adapt, batch, build, check, doctor, eval, export, half, inspect, profile, run, search, serve
+from .commands import (
+    adapt,
+    batch,
+    build,
+    check,
+    doctor,
+    eval,
+    export,
+    export_triton,
+    half,
+    inspect,
+    profile,
+    run,
+    search,
+    serve,
+)
 from .exit_codes import ERROR, code_of
 from .signals import exit_code, stop_on_signals
 from .streams import fill_standard_streams, let_go_of_stdout
@@ -92,6 +107,7 @@ app.command(name="profile")(profile.profile)
 app.command(name="check")(check.check)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="export")(export.export)
+app.command(name="export-triton")(export_triton.export_triton)
 app.command(name="half")(half.half)
 app.command(name="build")(build.build)
 app.command(name="eval")(eval.evaluate)

@@ -71,6 +71,7 @@ _HOME = {
     "SinkError": "errors",
     "DiskFullError": "errors",
     "BackendError": "errors",
+    "ServerError": "errors",
     "BuildError": "errors",
     "MissingDependencyError": "errors",
 }
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from .errors import PermanentSourceError as PermanentSourceError
     from .errors import PlanError as PlanError
     from .errors import SelectionError as SelectionError
+    from .errors import ServerError as ServerError
     from .errors import SessionError as SessionError
     from .errors import SinkError as SinkError
     from .errors import SourceError as SourceError

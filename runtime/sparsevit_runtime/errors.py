@@ -73,6 +73,10 @@ class BackendError(SparseViTError):
     """A backend is unavailable, or failed while running."""
 
 
+class ServerError(BackendError):
+    """A server that runs a model is away or does not answer in time. It may be back for the next run."""
+
+
 class BuildError(SparseViTError):
     """An engine cannot be built: TensorRT refuses the model, or what it needs is missing."""
 

@@ -22,6 +22,7 @@ from .images.probe import probe_image
 from .runner import DEFAULT_THRESHOLD, PlacedFrame, Request, Runner
 from .tasks import Result
 from .texts import shown
+from .triton import is_served
 from .windows.level import Level
 from .windows.plan import PlanLike
 
@@ -77,9 +78,10 @@ def load(
     """Opens a model.
 
     Args:
-        model: path of an exported file or of an engine, or the name of a bundled model (`bundled_models`).
+        model: path of an exported file or of an engine, the name of a bundled model (`bundled_models`), or
+            ``triton://host:port/name`` for one that a Triton server runs.
         backend: ``auto`` chooses by the file's suffix; ``onnxruntime``; ``tensorrt`` runs an engine, and makes one of
-            an exported file first, once (kept in ~/.cache/sparsevit, or the folder $SPARSEVIT_CACHE).
+            an exported file first, once (kept in ~/.cache/sparsevit, or the folder $SPARSEVIT_CACHE); ``triton``.
         threads: host threads for inference; None for one per physical core.
         device: ``cpu``, ``cuda``, or None for the best this machine offers.
         options: further settings; `threads` and `device` go before those in it.
@@ -105,13 +107,13 @@ def load(
         as_whole(options.threads, "threads", -_MOST_THREADS, _MOST_THREADS)
     if options.device is not None:
         as_text(options.device, "device")
-    path = find_model(model)
+    path = model if is_served(model) else find_model(model)
     opened = Model(open_backend(path, backend, options))
     opened._loaded = path, backend, options
     return opened
 
 
-def _load_again(path: Path, backend: str, options: LoadOptions) -> Model:
+def _load_again(path: str | Path, backend: str, options: LoadOptions) -> Model:
     """What unpickling calls."""
     return load(path, backend, options=options)
 
@@ -133,7 +135,7 @@ class Model:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.runner = Runner(backend)
-        self._loaded: tuple[Path, str, LoadOptions] | None = None
+        self._loaded: tuple[str | Path, str, LoadOptions] | None = None
         self._lock = threading.Lock()
         self._buffer = self.runner.new_buffer()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import BackendError, ModelError
+from ..triton import SCHEME, is_served
 from .base import Backend, Capabilities, DeviceInfo
 from .options import LoadOptions
 
@@ -42,21 +43,34 @@ _BACKENDS: dict[str, Callable[[Path, LoadOptions], Backend]] = {
 _BY_SUFFIX = {".onnx": "onnxruntime", ".engine": "tensorrt", ".plan": "tensorrt", ".trt": "tensorrt"}
 
 
+#: Runs models on a server, which have no path.
+_SERVED = "triton"
+
+
 def open_backend(path: str | Path, backend: str = "auto", options: LoadOptions | None = None) -> Backend:
     """Opens a model file.
 
     Args:
-        path: path of the file.
+        path: path of the file, or ``triton://host:port/name`` of a model on a server.
         backend: ``auto`` chooses by suffix; ``onnxruntime``; ``tensorrt`` runs an engine, and makes one of an .onnx
-            file first, once.
+            file first, once; ``triton`` asks a server.
         options: options of the backend.
 
     Raises:
         ModelError: the file is missing, broken, or not one of ours (CardError when only the card is wrong).
-        BackendError: the backend or device is not available here, or the engine is of another TensorRT or GPU.
+        BackendError: the backend or device is not available here, or the engine is of another TensorRT or GPU;
+            `ServerError` where a server is away.
         BuildError: no engine can be made of the file.
         MissingDependencyError: the backend's library is not installed.
     """
+    if is_served(path) or backend == _SERVED:
+        if not is_served(path) or backend not in ("auto", _SERVED):
+            raise BackendError(
+                f"backend {backend!r} does not run {str(path)!r}; models on a server are {SCHEME}host:port/name"
+            )
+        from .triton import TritonBackend
+
+        return TritonBackend(str(path))
     path = Path(path)
     if backend == "auto":
         if path.suffix not in _BY_SUFFIX:
@@ -66,7 +80,7 @@ def open_backend(path: str | Path, backend: str = "auto", options: LoadOptions |
             )
         backend = _BY_SUFFIX[path.suffix]
     if backend not in _BACKENDS:
-        raise BackendError(f"no backend {backend!r}; choose auto or one of: {', '.join(_BACKENDS)}")
+        raise BackendError(f"no backend {backend!r}; choose auto or one of: {', '.join((*_BACKENDS, _SERVED))}")
     if backend == "onnxruntime" and _BY_SUFFIX.get(path.suffix) == "tensorrt":
         raise BackendError(f"{path.name} is an engine, which TensorRT runs; load the .onnx file it was built from")
     if not path.is_file():

@@ -17,6 +17,7 @@ from ..graph.onnx_file import read_onnx
 from ..model import bundled_models, find_model, load
 from ..progress import SILENT, Progress
 from ..texts import shown
+from ..triton import is_served
 from ..windows.level import Level
 from ..windows.plan import Plan
 from .coco import names_in, write_coco
@@ -112,12 +113,12 @@ def _resolved(work: Work, out: str) -> tuple[Work, ModelCard]:
     A model file is read and not opened: the machine that drives the job may have no GPU.
     """
     path = fetched_model(work.model)
-    digest = digest_of(path)
-    if Path(path).suffix == ".onnx" or path in bundled_models():
-        card = read_onnx(find_model(path)).card
+    if not is_served(path) and (Path(path).suffix == ".onnx" or path in bundled_models()):
+        file = read_onnx(find_model(path))
+        card, digest = file.card, file.digest()
     else:
         with load(path, work.backend, device=work.device, threads=work.threads) as model:
-            card = model.card
+            card, digest = model.card, digest_of(path, model.backend)
     check_columns(card)
     plan = Level.resolve(card, work.sparsity).plan
     fixed = card.windows.fixed is not None

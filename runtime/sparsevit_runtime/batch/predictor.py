@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..backends import LoadOptions
+from ..backends import Backend, LoadOptions
 from ..errors import ArgumentError, ModelError
 from ..graph.onnx_file import read_onnx
 from ..images.image_files import decode_image
 from ..model import find_model, load
 from ..runner import DEFAULT_THRESHOLD
 from ..texts import shown
+from ..triton import is_served
 from .rows import answer_of, check_columns
 
 if TYPE_CHECKING:
@@ -27,12 +28,18 @@ if TYPE_CHECKING:
 _GPU_BATCH = 8
 
 
-def digest_of(model: str | Path) -> str:
+def digest_of(model: str | Path, backend: Backend | None = None) -> str:
     """SHA-256 of a model file, and of its weights that lie in other files.
+
+    Args:
+        model: the same as in `load`.
+        backend: backend that runs it; asked for a model that lies on a server.
 
     Raises:
         ModelError: there is no such file, or it cannot be read.
     """
+    if is_served(model):
+        return str(getattr(backend, "digest", ""))
     path = find_model(model)
     if path.suffix == ".onnx":
         return read_onnx(path).digest()
@@ -91,7 +98,7 @@ class FramePredictor:
         self.model = load(model, backend, device=device, threads=threads, options=options)
         check_columns(self.model.card)
         self.level = self.model.level(sparsity)
-        self.digest = digest_of(model)
+        self.digest = digest_of(model, self.model.backend)
         self._threshold, self._image, self._color = threshold, image, color
         wanted = batch or (_GPU_BATCH if self.model.backend.device.kind == "cuda" else 1)
         self._least, most = self.model.backend.batches

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ..errors import BatchError
 from ..runner import DEFAULT_THRESHOLD
 from ..sources.base import Frame
+from ..triton import is_served
 from ..windows.plan import PlanLike
 from .places import arrow, arrow_module, is_remote, local_copy
 from .predictor import FramePredictor
@@ -232,7 +233,7 @@ def _host(frame: Frame) -> Any:
 
 def fetched_model(model: str) -> str:
     """The model itself where it is on this machine, or on a server; a copy of one that lies elsewhere, made once."""
-    if not is_remote(model) or model.startswith("triton://"):
+    if not is_remote(model) or is_served(model):
         return model
     import hashlib
 

@@ -20,7 +20,7 @@ def test_onnx_files_open_in_onnxruntime(tmp_path: Path, backend):
         ("model.engine", "auto", ModelError, "no model file"),
         ("model.onnx", "tensorrt", ModelError, "no model file"),
         ("model.plan", "onnxruntime", BackendError, "load the .onnx file"),
-        ("model.onnx", "tpu", BackendError, "choose auto or one of: onnxruntime, tensorrt"),
+        ("model.onnx", "tpu", BackendError, "choose auto or one of: onnxruntime, tensorrt, triton"),
         ("model.pth", "auto", ModelError, "sparsevit export"),
         ("model", "auto", ModelError, "sparsevit export"),
         ("model.onnx", "auto", ModelError, "no model file"),
