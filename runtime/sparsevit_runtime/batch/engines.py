@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection, get_context, parent_process
 from typing import Any, Protocol
 
 from ..dependencies import require
 from ..errors import BatchError, SparseViTError
 from .segments import Segment
-from .work import MOST_DEATHS, Outcome, SegmentWorker, Work
+from .work import MOST_DEATHS, Outcome, SegmentWorker, Work, fetched_model
 
 #: Workers that may die over a segment, also before they begin it.
 _MOST_STARTS = 3 * MOST_DEATHS
@@ -62,6 +62,7 @@ class Processes:
 
     def run(self, work: Work, segments: Sequence[Segment]) -> Iterator[Outcome]:
         waiting = deque(segments)
+        work = replace(work, model=fetched_model(work.model))  # here, where it is copied once
         # A pool of one process each: when one dies it is known which, and the others go on.
         hands = [_Hand(work) for _ in range(min(self.workers, len(segments)))]
         running: dict[Future[Outcome], tuple[_Hand, Segment]] = {}

@@ -14,7 +14,7 @@ from .. import __version__
 from ..card import ModelCard
 from ..errors import BatchError
 from ..graph.onnx_file import read_onnx
-from ..model import bundled_models, find_model, load
+from ..model import load
 from ..progress import SILENT, Progress
 from ..texts import shown
 from ..triton import is_served
@@ -113,8 +113,8 @@ def _resolved(work: Work, out: str) -> tuple[Work, ModelCard]:
     A model file is read and not opened: the machine that drives the job may have no GPU.
     """
     path = fetched_model(work.model)
-    if not is_served(path) and (Path(path).suffix == ".onnx" or path in bundled_models()):
-        file = read_onnx(find_model(path))
+    if not is_served(path) and Path(path).suffix == ".onnx":
+        file = read_onnx(path)
         card, digest = file.card, file.digest()
     else:
         with load(path, work.backend, device=work.device, threads=work.threads) as model:

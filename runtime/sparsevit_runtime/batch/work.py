@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import BatchError
+from ..files import is_no_room, write_error
+from ..model import find_model
 from ..runner import DEFAULT_THRESHOLD
 from ..sources.base import Frame
 from ..triton import is_served
@@ -139,6 +142,8 @@ class SegmentWorker:
             store.write(whole_name(segment), str(error).encode())
             return Outcome(segment.name, "uncut", reason=str(error))
         except (OSError, BatchError) as error:  # of a file system that may be back another time
+            if isinstance(error, OSError) and is_no_room(error):
+                raise write_error(store.scratch(part_name(segment.name)), error) from error
             return Outcome(segment.name, "failed", reason=" ".join(str(error).split()))
         finally:
             store.remove(deaths_name(segment.name))
@@ -232,13 +237,20 @@ def _host(frame: Frame) -> Any:
 
 
 def fetched_model(model: str) -> str:
-    """The model itself where it is on this machine, or on a server; a copy of one that lies elsewhere, made once."""
-    if not is_remote(model) or is_served(model):
-        return model
-    import hashlib
+    """The path of a model file; of a copy, made once, where it lies elsewhere. One on a server is named as it was.
 
+    Raises:
+        ModelError: neither a file nor a bundled model.
+        BatchError: it cannot be copied.
+    """
+    if is_served(model):
+        return model
+    if not is_remote(model):
+        return str(find_model(model))
     folder = Path(tempfile.gettempdir(), f"sparsevit-models-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise BatchError(f"{folder} belongs to somebody else, who could put another model there; remove it")
     target = folder / f"{hashlib.sha256(model.encode()).hexdigest()[:16]}-{model.rpartition('/')[2]}"
     if not target.exists():
         try:
