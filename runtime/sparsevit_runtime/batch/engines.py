@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -24,6 +25,8 @@ from .work import MOST_DEATHS, Outcome, SegmentWorker, Work, fetched_model
 
 #: Workers that may die over a segment, also before they begin it.
 _MOST_STARTS = 3 * MOST_DEATHS
+#: Letters of Ray's own errors that are told.
+_MOST_TOLD = 500
 
 
 class Engine(Protocol):
@@ -183,9 +186,13 @@ class RayCluster:
                 num_gpus=self.gpus or None,
             )
             for row in outcomes.iter_rows():
+                if row["error"]:
+                    failure: SparseViTError = pickle.loads(row["error"])
+                    raise failure
                 yield Outcome.from_json(row["outcome"])
         except ray.exceptions.RayError as error:
-            raise _cause(error) from error
+            told = " ".join(str(error).split())[:_MOST_TOLD]
+            raise BatchError(f"Ray could not run the job ({told}); see the logs of the cluster") from error
         finally:
             context.enable_progress_bars = before[0]
             log.setLevel(before[1])
@@ -200,21 +207,19 @@ class RayCluster:
         return max(1, min(room, int(there.get("GPU", 0) / self.gpus)) if self.gpus else room)
 
 
-def _cause(error: BaseException) -> SparseViTError:
-    """Our own error that a worker ended with, out of Ray's."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, SparseViTError):
-            return seen
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    return BatchError(f"Ray could not run the job: {' '.join(str(error).split())[:500]}")
-
-
 class RayWorker:
-    """`SegmentWorker` over batches of Ray Data."""
+    """`SegmentWorker` over batches of Ray Data. Our own errors come back as values: Ray would hand on their text."""
 
     def __init__(self, work: Work) -> None:
         self._worker = SegmentWorker(work)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        return {"outcome": [self._worker(Segment.from_json(str(text))).to_json() for text in batch["item"]]}
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        outcomes, errors = [], []
+        for text in batch["item"]:
+            try:
+                outcomes.append(self._worker(Segment.from_json(str(text))).to_json())
+                errors.append(b"")
+            except SparseViTError as error:
+                outcomes.append("")
+                errors.append(pickle.dumps(error))
+        return {"outcome": outcomes, "error": errors}
