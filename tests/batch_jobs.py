@@ -25,9 +25,9 @@ def label_map_of(row: dict) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(row["label_map"], np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
-def assert_as_streamed(rows: list[dict], model: Model, source: Path) -> None:
+def assert_as_streamed(rows: list[dict], model: Model, source: Path, sparsity: float | None = None) -> None:
     """The rows of one source are the results of one process that reads it from its beginning, frame by frame."""
-    results = list(model.stream(source))
+    results = list(model.stream(source, sparsity))
     assert [row["frame_index"] for row in rows] == [result.frame_index for result in results]
     assert [row["timestamp_ns"] for row in rows] == [result.timestamp_ns for result in results]
     for row, result in zip(rows, results, strict=True):
