@@ -13,9 +13,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import active_children, connection, get_context, parent_process
 from typing import Any, Protocol
 
 from ..dependencies import require
@@ -106,9 +105,11 @@ class _Hand:
         self.replace()
 
     def replace(self) -> None:
+        before = set(active_children())
         # Not forked: threads of libraries do not come along, and locks that they hold would stay held.
         self._pool = ProcessPoolExecutor(1, get_context("spawn"), _begin, (self._work,))
-        self._pid: Future[int] = self._pool.submit(os.getpid)
+        self._pool.submit(os.getpid)  # which starts the process
+        self._started = [child for child in active_children() if child not in before]
 
     def submit(self, segment: Segment) -> Future[Outcome]:
         try:
@@ -120,9 +121,8 @@ class _Hand:
     def stop(self) -> None:
         """Ends the process, also in the middle of a segment."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if self._pid.done() and not self._pid.cancelled() and self._pid.exception() is None:
-            with suppress(ProcessLookupError):
-                os.kill(self._pid.result(), signal.SIGKILL)
+        for process in self._started:
+            process.kill()
 
 
 _worker: SegmentWorker | None = None

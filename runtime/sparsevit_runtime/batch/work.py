@@ -8,13 +8,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import BatchError
+from ..errors import BatchError, ServerError
 from ..files import is_no_room, write_error
 from ..model import find_model
 from ..runner import DEFAULT_THRESHOLD
@@ -28,10 +28,15 @@ from .rows import answer_of, say_broken, schema_of
 from .segments import Broken, Segment
 from .store import STATE, Store, open_store
 
+if TYPE_CHECKING:
+    from ..tasks import Result
+
 #: Rows of a group in a file; so many answers are held in memory.
 _GROUP = 64
 #: Runs of a segment that ended with the worker, after which it is not tried again before the job is started anew.
 MOST_DEATHS = 5
+#: Time that a server may be away without ending the job, seconds.
+_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,7 @@ class SegmentWorker:
 
 
 def _rows(frames: Sequence[tuple[str, Frame, float]], predictor: FramePredictor) -> list[dict[str, Any]]:
-    results = predictor.predict([_host(frame) for _, frame, _ in frames])
+    results = _patiently(lambda: predictor.predict([_host(frame) for _, frame, _ in frames]))
     return [
         {
             "source": uri,
@@ -230,6 +235,19 @@ def _rows(frames: Sequence[tuple[str, Frame, float]], predictor: FramePredictor)
         }
         for (uri, frame, capture_ms), result in zip(frames, results, strict=True)
     ]
+
+
+def _patiently(ask: Callable[[], list[Result]]) -> list[Result]:
+    """Asks again for a while where a server is away, as one that is started anew is."""
+    until, wait_s = time.monotonic() + _PATIENCE_S, 0.5
+    while True:
+        try:
+            return ask()
+        except ServerError:
+            if time.monotonic() + wait_s > until:
+                raise
+        time.sleep(wait_s)
+        wait_s *= 2
 
 
 def _host(frame: Frame) -> Any:

@@ -192,6 +192,33 @@ def test_an_archive_is_run_by_a_server(server: TritonServer, files, archive_of: 
     assert rows[0] == rows[1] and rows[0]
 
 
+def test_an_archive_waits_for_a_server_that_is_started_anew(files, archive_of: Callable[[], Path], tmp_path: Path):
+    pytest.importorskip("pyarrow")
+    from sparsevit_runtime.batch import ThisProcess, Work, run_batch
+
+    export_triton(files["segmentation"], tmp_path / "repository", TritonOptions("m"))
+    server = TritonServer(tmp_path / "repository")
+    with load(server.uri("m")) as model:
+        digest = model.backend.digest
+    served = server.models["m"]
+    served.hold.clear()
+
+    def restart() -> None:
+        until = time.monotonic() + 30
+        while not served._waiting and time.monotonic() < until:
+            time.sleep(0.01)
+        server.stop()  # with a request under way
+        served.hold.set()
+        server.start()
+
+    helper = threading.Thread(target=restart)
+    helper.start()
+    report = run_batch(archive_of(), tmp_path / "out", Work(server.uri("m"), digest), ThisProcess())
+    helper.join()
+    server.stop()
+    assert (report.frames, report.failed, report.broken) == (3, (), ())
+
+
 @pytest.fixture
 def archive_of(tmp_path: Path) -> Callable[[], Path]:
     def write() -> Path:

@@ -26,7 +26,7 @@ if __name__ == "__main__":
     inputs, out, model = sys.argv[1:]
     run_batch(inputs, out, Work(model, threads=1), Processes(1), segment_images=1)
 """
-PATIENCE_S = 60
+PATIENCE_S = 180
 
 
 @pytest.fixture
