@@ -67,9 +67,9 @@ def main() -> None:
         engines[f"Ray, {given.workers} workers, one thread each"] = (RayCluster(given.workers, 1.0), 1)
     except ImportError:
         version = ""
-    report = {"cores": cores, "ray": version, "load_average": os.getloadavg()[0], "models": []}
+    report = {"cores": cores, "ray": version, "models": []}
     for model in given.model:
-        runs = {}
+        load_before, runs = os.getloadavg()[0], {}
         with tempfile.TemporaryDirectory() as folder:
             said = {}
             for name, (engine, threads) in engines.items():
@@ -86,8 +86,8 @@ def main() -> None:
                 run["time_ratio"] = round(run["seconds"] / runs[first]["seconds"], 3)
                 run["rows"] = len(said[name])
                 run["equal_to_run"] = same(said[name], wanted)
-        report["models"].append({"model": model, "runs": runs})
-    report["load_average_after"] = os.getloadavg()[0]
+        load_average = [round(each, 2) for each in (load_before, os.getloadavg()[0])]
+        report["models"].append({"model": model, "runs": runs, "load_average": load_average, "frames": len(wanted)})
     print(json.dumps(report, indent=2))
     if given.output is not None:
         given.output.write_text(json.dumps(report, indent=2) + "\n")
