@@ -17,6 +17,8 @@ def gpu_kernels(documents: Sequence[dict], markdown: Markdown) -> str:
     """Kernels in half precision at batch 1, and frames letterboxed, one table per machine."""
     tables = []
     for document in documents:
+        if all(row.get("not_run") == LEFT_OUT for row in document["kernels"]):
+            continue
         rows = [
             [
                 row["kernel"].replace("_", " "),
@@ -93,13 +95,25 @@ def gpu_onnxruntime(documents: Sequence[dict], markdown: Markdown) -> str:
             own = [_share(cells.get(("graphs", ratio), {})) for ratio in ratios]
             rows.append([f"{where[0]} {precision}, batch {batch}", compiled, dense, *own])
         header = ["input", "PyTorch compiled", "dense export", *(f"{ratio:.0%} pruned" for ratio in ratios)]
-        tables.append(_table(document, "onnxruntime", header, rows, markdown))
+        tables.append(f"{_table(document, 'onnxruntime', header, rows, markdown)} {_agreement(measured)}")
     return "\n\n".join(tables) or NOT_RUN
+
+
+def _agreement(rows: Sequence[dict]) -> str:
+    """What the sessions' answers came to beside the CPU's."""
+    cosines = {
+        what: min(row["least_cosine"] for row in rows if row["what"] == what and "least_cosine" in row)
+        for what in ("graphs", "bodies", "dense graphs")
+    }
+    return (
+        f"Least cosine of a map with the CPU's, windows ranked otherwise included: {cosines['graphs']:.4f}, with the "
+        f"portable bodies {cosines['bodies']:.4f}, where all windows are computed {cosines['dense graphs']:.6f}."
+    )
 
 
 def _share(row: dict) -> str:
     """Milliseconds, and the share of the compiled network's."""
-    milliseconds = _figure(row, "median_ms", ".2f", " ms")
+    milliseconds = format(row["median_ms"], ".2f") + " ms" if "median_ms" in row else _MISSING
     return f"{milliseconds} ({row['ratio_to_compiled']:.2f})" if "ratio_to_compiled" in row else milliseconds
 
 

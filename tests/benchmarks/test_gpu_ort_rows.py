@@ -9,7 +9,6 @@ import pytest
 from altered_models import with_not_a_number, with_weight
 from exports import small_features
 from gpu import Settings, main
-from gpu_latency_rows import maps_of
 from gpu_ort_rows import agreement_with_cpu, cpu_answers
 from sparsevit_runtime.backends import open_backend
 from sparsevit_runtime.custom_ops import VARIABLE
@@ -23,7 +22,7 @@ def model(tmp_path_factory):
 def facts_of(session, model, frames=0):
     backend = open_backend(session)
     try:
-        return agreement_with_cpu(backend, cpu_answers(model, maps_of(backend), Settings()), "fp32", frames)
+        return agreement_with_cpu(backend, cpu_answers(model, Settings()), "fp32", frames)
     finally:
         backend.close()
 

@@ -165,7 +165,7 @@ def compare_run(
         precision: precision whose limits apply.
         title: title of the run, for the rows.
     """
-    kept = _kept_by_order(candidate.card, keep)
+    kept = kept_by_order(candidate.card, keep)
     names = tuple(dict.fromkeys((*outputs, *kept)))
     best: tuple[float, list[TensorAgreement]] = (np.inf, [])
     for images in batches:
@@ -255,7 +255,7 @@ def _runs(
     return runs
 
 
-def _kept_by_order(card: ModelCard, keep: np.ndarray | None) -> dict[str, list[int]]:
+def kept_by_order(card: ModelCard, keep: np.ndarray | None) -> dict[str, list[int]]:
     """How many windows each block computes, of those that compute a part, by the order that they are the first of."""
     kept: dict[str, list[int]] = {}
     pair = 0
