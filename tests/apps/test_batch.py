@@ -36,7 +36,8 @@ def test_an_archive_becomes_a_data_set(sparsevit, tiny_model, folder: Path, tmp_
     said = sparsevit(*command)
     assert said.code == 0, said.err
     assert "38 frames of 4 inputs" in said.out
-    assert "broken (1)" in said.out and "bad.jpg: its 10 bytes do not decode" in said.out
+    unwrapped = "".join(said.out.split())  # long paths are wrapped anywhere
+    assert "broken(1)" in unwrapped and "bad.jpg:its10bytesdonotdecode" in unwrapped
     rows = read_rows(out)
     of_clip = [row for row in rows if row["source"] == str(folder / "clip.mp4")]
     with load(model, threads=1) as opened:
