@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from window_kernels import ELEMENTS, as_float
+from window_kernels import ELEMENTS, as_element, as_float
 
 #: Largest difference, of values up to about 6: half the distance of two numbers of the element.
 TOLERANCES = {"float32": 1e-6, "float16": 2.5e-3, "bfloat16": 2e-2}
@@ -44,11 +44,11 @@ def check_gelu(
     Raises:
         AssertionError: it is wrong, or wrote past the end.
     """
-    number, kind = ELEMENTS[element]
+    number = ELEMENTS[element][0]
     random = np.random.default_rng(seed)
     values = random.normal(size=(rows + 1, channels)) * 2  # a row behind the last is nobody's
     biases = random.normal(size=channels)
-    cells = [_cells(array, element, np.dtype(kind)) for array in (values, biases)]
+    cells = [as_element(np.float32(array), element) for array in (values, biases)]
     y, bias = (make_buffer(array.view(np.uint8).reshape(-1)) for array in cells)
     error = launch_gelu(library, BiasGeluCall(rows, channels, number, bias.address, y.address))
     assert error == 0, error
@@ -57,9 +57,3 @@ def check_gelu(
     x = np.float64(as_float(cells[0], element)[:rows]) + np.float64(as_float(cells[1], element))
     wanted = 0.5 * x * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2)))
     np.testing.assert_allclose(as_float(found, element)[:rows], wanted, rtol=TOLERANCES[element], atol=1e-6)
-
-
-def _cells(array: np.ndarray, element: str, kind: np.dtype) -> np.ndarray:
-    if element == "bfloat16":
-        return (np.float32(array).view(np.uint32) >> 16).astype(np.uint16)
-    return array.astype(kind)

@@ -3,6 +3,7 @@
 
 #include "kernels/window_gather_norm/kernel.h"
 #include "onnxruntime/custom_op.h"
+#include "onnxruntime/norm_attributes.h"
 #include "onnxruntime/window_attributes.h"
 
 namespace sparsevit
@@ -21,16 +22,7 @@ public:
 
     bool read(Attributes const& attributes, Text& error)
     {
-        if (!mWindows.read(attributes, error) || !attributes.read("epsilon", mEpsilon, error))
-        {
-            return false;
-        }
-        bool const isNegative = !(mEpsilon >= 0.0F); // NaN is none
-        if (isNegative)
-        {
-            error << "epsilon is " << double{mEpsilon} << ", it must not be negative";
-        }
-        return !isNegative;
+        return mWindows.read(attributes, error) && readEpsilon(attributes, mEpsilon, error);
     }
 
     bool shapes(Shape const* inputs, Shape* outputs, Text& error) const
