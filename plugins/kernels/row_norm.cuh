@@ -34,6 +34,25 @@ struct RowTeam
     }
 };
 
+//! How a launch's threads share rows: what all of them are given.
+struct RowTeams
+{
+    int32_t team;
+    int32_t lanes; //!< vectors or elements of a row
+    float channels;
+    float epsilon;
+
+    __device__ RowTeam own() const
+    {
+        return {team, static_cast<int32_t>(threadIdx.x) & (team - 1), lanes, channels, epsilon};
+    }
+    __device__ int64_t row() const
+    {
+        auto const perBlock = static_cast<int32_t>(blockDim.x) / team;
+        return int64_t{blockIdx.x} * perBlock + static_cast<int32_t>(threadIdx.x) / team;
+    }
+};
+
 struct Moments
 {
     float mean;

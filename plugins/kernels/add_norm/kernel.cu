@@ -8,23 +8,9 @@ namespace
 {
 
 //! What all threads are given.
-struct Rows
+struct Rows : RowTeams
 {
     int64_t count;
-    int32_t team;
-    int32_t lanes; //!< vectors or elements of a row
-    float channels;
-    float epsilon;
-
-    __device__ RowTeam own() const
-    {
-        return {team, static_cast<int32_t>(threadIdx.x) & (team - 1), lanes, channels, epsilon};
-    }
-    __device__ int64_t row() const
-    {
-        auto const perBlock = static_cast<int32_t>(blockDim.x) / team;
-        return int64_t{blockIdx.x} * perBlock + static_cast<int32_t>(threadIdx.x) / team;
-    }
 };
 
 //! x + (update + bias) in float, rounded once.

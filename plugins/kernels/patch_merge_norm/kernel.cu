@@ -9,24 +9,10 @@ namespace
 {
 
 //! What all threads are given.
-struct Merging
+struct Merging : RowTeams
 {
     MergeGrid grid;
     int64_t patches; //!< of all maps
-    int32_t team;
-    int32_t lanes; //!< vectors or elements of a merged token
-    float channels;
-    float epsilon;
-
-    __device__ RowTeam own() const
-    {
-        return {team, static_cast<int32_t>(threadIdx.x) & (team - 1), lanes, channels, epsilon};
-    }
-    __device__ int64_t row() const
-    {
-        auto const perBlock = static_cast<int32_t>(blockDim.x) / team;
-        return int64_t{blockIdx.x} * perBlock + static_cast<int32_t>(threadIdx.x) / team;
-    }
 };
 
 //! A team takes a patch, kHeld vectors a thread.
