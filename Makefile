@@ -20,9 +20,11 @@ TOOLS := aarch64-linux-gnu-g++ qemu-aarch64 ccache
 RTSP_SERVER = $(wildcard /usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib)
 BROKER = $(wildcard /usr/sbin/mosquitto)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
-# Several processes share each file's models; the tests that depend on time wait most of it.
-WORKERS ?= 2
-SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Several processes share each file's models. Three keep two cores busy, since one of them waits now and then; tests that
+# depend on time wait most of it, and more than two disturb each other.
+WORKERS ?= 3
+TIMED_WORKERS ?= 2
+SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 # The commands of the environment; modules stay compiled, also where the machine is told not to keep them; and kernels do.
 FOR_TESTS = export PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=; \
   if command -v ccache >/dev/null; then export CMAKE_CUDA_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache \
@@ -69,8 +71,8 @@ demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activi
 
 test: $(VENV)/.test  ## install what the tests need and run all of them
 	@$(FOR_TESTS); failed=0; \
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m timed --durations=10 || failed=1; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not timed' --durations=20 || failed=$$((failed + 1)); \
+	$(BIN)/python -m pytest -n $(TIMED_WORKERS) $(SIDE_BY_SIDE) -m timed --durations=10 || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(SIDE_BY_SIDE) -m 'not timed' --durations=20 || failed=$$((failed + 1)); \
 	[ $$failed = 0 ] || echo "== tests failed, see above"; \
 	exit $$failed
 
@@ -80,7 +82,7 @@ check: $(VENV)/.test  ## the linter, the types and the quick tests
 	@echo "== types, and the quick tests beside them"
 	@$(FOR_TESTS); types=$$(mktemp); failed=0; \
 	$(BIN)/mypy $(PACKAGES:%=-p sparsevit_%) -p sparsevit >"$$types" 2>&1 & mypy=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow and not timed' tests/test_architecture.py tests/exporter \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) $(SIDE_BY_SIDE) -m 'not slow and not timed' tests/test_architecture.py tests/exporter \
 	  tests/plugins/kernels tests/runtime tests/street tests/training --ignore tests/runtime/tensorrt || failed=1; \
 	wait $$mypy || failed=1; cat "$$types"; rm -f "$$types"; exit $$failed
 

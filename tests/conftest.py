@@ -1,8 +1,10 @@
-"""The order of the tests where several processes share them."""
+"""What all tests share: their order where several processes run them, and how PyTorch's exporter starts."""
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 
 import pytest
 
@@ -18,3 +20,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """At every export PyTorch parses the source of its 500 translations to ONNX anew; here, once in a process.
+
+    Only where a test has imported what does so, and has it in this form: otherwise exports take longer, and no more.
+    """
+    translation = getattr(sys.modules.get("onnxscript._internal.values"), "TracedOnnxFunction", None)
+    parsed = getattr(translation, "function_ir", None)
+    if isinstance(parsed, property) and parsed.fget is not None:
+        kept = functools.cached_property(parsed.fget)
+        kept.__set_name__(translation, "function_ir")
+        translation.function_ir = kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,9 @@ HOST = ROOT / "tests" / "plugins" / "kernels"
 #: CUDA as far as the kernels use it, in plain C++.
 HOST_CUDA = HOST / "host_cuda"
 BUILD = ROOT / "build" / "test-host-kernels"
+#: Of what nvcc makes of them: a Jetson's; up to PTX where the library for aarch64 is compiled to the end
+#: (test_targets.py), since nothing here runs a kernel.
+ARCHITECTURES = "87-virtual" if shutil.which("aarch64-linux-gnu-g++") else "87"
 
 _WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wno-unknown-pragmas", "-Werror"]
 _FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", *_WARNINGS, f"-I{HOST_CUDA}", f"-I{PLUGINS}"]

@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from host_kernels import ARCHITECTURES
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
@@ -123,7 +125,7 @@ def lowest(requirement: Requirement) -> str:
 
 def test_a_fresh_environment_runs_the_bundled_model(environment):
     """From the source, without torch; where nvcc is, with kernels, which take a minute for each architecture."""
-    environment.install("--config-settings=cmake.define.SPARSEVIT_CUDA_ARCHITECTURES=87", f"{ROOT}[cpu]")
+    environment.install(f"--config-settings=cmake.define.SPARSEVIT_CUDA_ARCHITECTURES={ARCHITECTURES}", f"{ROOT}[cpu]")
     environment.run(environment.python, "-c", PROBE)
     environment.makes_a_video()
 

@@ -14,14 +14,12 @@ from pathlib import Path
 import pytest
 
 from gpu_kernels import packaged_headers
+from host_kernels import ARCHITECTURES
 from shared_files import one_at_a_time
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "test-plugins"
 RTX_BUILD = Path(__file__).parent / "tensorrt" / "rtx_build.py"
-#: One architecture keeps the compilation short, a Jetson's, for which `make headers` compiles, too; nothing here runs a
-#: kernel.
-ARCHITECTURES = "87"
 
 
 def run(*command, **options) -> subprocess.CompletedProcess:

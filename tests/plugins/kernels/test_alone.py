@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from host_kernels import KERNELS, PLUGINS
+from host_kernels import ARCHITECTURES, KERNELS, PLUGINS
 
-from ..conftest import ARCHITECTURES, BUILD, kernels_compiled_once, run
+from ..conftest import BUILD, kernels_compiled_once, run
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,9 @@ import onnxruntime
 import pytest
 
 from gpu_kernels import missing_gpu
+from host_kernels import ARCHITECTURES
 
-from ..conftest import ARCHITECTURES, run
+from ..conftest import run
 
 pytestmark = pytest.mark.slow  # nvcc compiles the library first
 

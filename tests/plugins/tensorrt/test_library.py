@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import ARCHITECTURES, ROOT, run
+from host_kernels import ARCHITECTURES
+
+from ..conftest import ROOT, run
 
 pytestmark = pytest.mark.slow  # nvcc compiles the library first
 

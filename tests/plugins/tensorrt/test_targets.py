@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from host_kernels import ARCHITECTURES
+
 from ..conftest import BUILD, ROOT, kernels_compiled_once, run
 
 pytestmark = pytest.mark.slow
@@ -31,8 +33,9 @@ def test_header_generations(tensorrt_headers, cuda_headers):
     folders = list(dict.fromkeys([tensorrt_headers, *map(Path, GENERATIONS)]))
     build = BUILD.with_name("test-headers")
     named = [f"HEADERS={' '.join(map(str, folders))}", f"HEADERS_BUILD={build}"]
+    environment = {**os.environ, "SPARSEVIT_CUDA_ARCHITECTURES": ARCHITECTURES}  # as they are compiled for other tests
     with kernels_compiled_once():
-        output = run("make", "-C", ROOT, "headers", *named).stdout
+        output = run("make", "-C", ROOT, "headers", *named, env=environment).stdout
     assert re.findall(r"built for TensorRT ([\d.]+)", output) == [version_of(folder) for folder in folders]
     for number in range(1, len(folders) + 1):
         made = build / str(number) / "plugins"
