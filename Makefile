@@ -82,7 +82,7 @@ check: $(VENV)/.test  ## the linter, the types and the quick tests
 	@echo "== types, and the quick tests beside them"
 	@$(FOR_TESTS); types=$$(mktemp); failed=0; \
 	$(BIN)/mypy $(PACKAGES:%=-p sparsevit_%) -p sparsevit >"$$types" 2>&1 & mypy=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) $(SIDE_BY_SIDE) -m 'not slow and not timed' tests/test_architecture.py tests/exporter \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(SIDE_BY_SIDE) -m 'not slow and not timed' tests/test_architecture.py tests/exporter \
 	  tests/plugins/kernels tests/runtime tests/street tests/training --ignore tests/runtime/tensorrt || failed=1; \
 	wait $$mypy || failed=1; cat "$$types"; rm -f "$$types"; exit $$failed
 
