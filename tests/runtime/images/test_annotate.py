@@ -30,7 +30,7 @@ def test_a_legend_of_eleven_classes_covers_little_at_any_size(wh):
     share = (rows.stop - rows.start) * (columns.stop - columns.start) / (wh[0] * wh[1])
     assert share < (0.3 if wh[0] < 640 else 0.15) and rows.stop == wh[1] and columns.start == 0
     for entry in ELEVEN:
-        assert (canvas == entry.swatch).all(axis=2).any(), "each class is there"
+        assert (canvas[rows, columns] == entry.swatch).all(axis=2).any(), "each class is there"
 
 
 @pytest.mark.parametrize("wh", SIZES)
