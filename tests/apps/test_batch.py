@@ -100,8 +100,10 @@ def test_progress_where_no_bar_is_drawn(capsys, monkeypatch):
 
 def test_sigterm_stops_a_job_that_goes_on_later(tiny_model, folder: Path, environment, tmp_path: Path, sparsevit):
     os.mkfifo(folder / "2.png")  # whose reader waits
+    names = tmp_path / "list.txt"
+    names.write_text("\n".join(str(folder / name) for name in ("0.png", "1.png", "2.png")))
     model, out = tiny_model(), tmp_path / "out"
-    command = [sys.executable, "-m", "sparsevit", "batch", folder, out, "-m", model, "--workers", "1", "--debug"]
+    command = [sys.executable, "-m", "sparsevit", "batch", names, out, "-m", model, "--workers", "1", "--debug"]
     started = subprocess.Popen([str(each) for each in command], env=environment, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 180
     while not list((out / "_sparsevit").glob("begun/*")):

@@ -170,7 +170,7 @@ class RayCluster:
         data = importlib.import_module("ray.data")
         started = not ray.is_initialized()
         if started:
-            ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+            self._start(ray)
         context, log = data.DataContext.get_current(), logging.getLogger("ray.data")
         before = context.enable_progress_bars, log.level
         context.enable_progress_bars = False  # who asked for the job shows its progress
@@ -198,6 +198,17 @@ class RayCluster:
             log.setLevel(before[1])
             if started:
                 ray.shutdown()
+
+    def _start(self, ray: Any) -> None:
+        """Connects to the cluster, or starts one of this machine."""
+        address = self.address or os.environ.get("RAY_ADDRESS")
+        of_new_cluster = {} if address else {"include_dashboard": False}
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **of_new_cluster)
+        except (OSError, RuntimeError, ValueError) as error:
+            told = " ".join(str(error).split())[:_MOST_TOLD]
+            where = f"no Ray cluster at {address}" if address else "Ray cannot start on this machine"
+            raise BatchError(f"{where} ({told}); start one with `ray start --head`, or check the address") from error
 
     def _room(self, ray: Any) -> int:
         if self.workers is not None:

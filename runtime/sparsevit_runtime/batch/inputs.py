@@ -46,6 +46,8 @@ def list_inputs(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         found = _listed(os.fspath(given))
     else:
         found = [uri for each in given for uri in _listed(os.fspath(each))]
+    if not found:
+        raise BatchError(f"no input is named; give {_FORMS}")
     return list(dict.fromkeys(found))
 
 
@@ -85,7 +87,7 @@ def _media(found: list[str], text: str) -> list[str]:
 def _of_text(uri: str) -> list[str]:
     try:
         data = read_bytes(uri)
-        lines = [line.strip() for line in data.decode().splitlines()]
+        lines = [line.strip() for line in data.decode("utf-8-sig").split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise BatchError(f"the list {shown(uri)} cannot be read ({error}); write a URI a line, in UTF-8") from error
     found = [line for line in lines if line and not line.startswith("#")]

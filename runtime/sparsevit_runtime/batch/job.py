@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 from .. import __version__
 from ..card import ModelCard
 from ..errors import BatchError
+from ..files import write_error
 from ..graph.onnx_file import read_onnx
-from ..model import load
+from ..model import bundled_models, load
 from ..progress import SILENT, Progress
 from ..texts import shown
 from ..triton import is_served
@@ -23,7 +24,7 @@ from ..windows.plan import Plan
 from .coco import names_in, write_coco
 from .engines import Engine, Processes
 from .inputs import list_inputs
-from .places import arrow_module
+from .places import absolute, arrow_module, is_remote
 from .predictor import digest_of
 from .rows import check_columns, read_broken
 from .segments import SEGMENT_FRAMES, SEGMENT_IMAGES, Broken, Segment, plan
@@ -99,11 +100,13 @@ def run_batch(
         ModelError, BackendError, PlanError, SinkError, MissingDependencyError: from the parts.
     """
     arrow_module("parquet")
+    given = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+    names = [absolute(os.fspath(each)) for each in given]
     store = open_store(out)
-    work, card = _resolved(work, os.fspath(out))
+    work, card = _resolved(work, absolute(os.fspath(out)))
     with store.lock():
-        listed = _begin(store, work, card, inputs)
-        segments, broken = _planned(store, listed, segment_frames, segment_images, progress)
+        _begin(store, work, card, names)
+        segments, broken = _planned(store, names, segment_frames, segment_images, progress)
         return _Job(store, work, card, segments, broken, engine or Processes()).run(coco, progress)
 
 
@@ -122,12 +125,15 @@ def _resolved(work: Work, out: str) -> tuple[Work, ModelCard]:
     check_columns(card)
     plan = Level.resolve(card, work.sparsity).plan
     fixed = card.windows.fixed is not None
-    return replace(work, out=out, digest=digest, sparsity=None if fixed or work.sparsity is None else plan), card
+    sparsity = None if fixed or work.sparsity is None else plan
+    # Workers may be in other folders. Where a bundled model is they know, and where a copy is made they make their own.
+    elsewhere = is_served(work.model) or is_remote(work.model) or Path(path) in bundled_models().values()
+    model = work.model if elsewhere else str(Path(path).absolute())
+    return replace(work, model=model, out=out, digest=digest, sparsity=sparsity), card
 
 
-def _begin(store: Store, work: Work, card: ModelCard, inputs: Any) -> Any:
-    """Writes down what the job is, or checks that it is the one that was begun. Returns what its inputs are."""
-    names = [os.fspath(inputs)] if isinstance(inputs, (str, os.PathLike)) else [os.fspath(each) for each in inputs]
+def _begin(store: Store, work: Work, card: ModelCard, names: list[str]) -> None:
+    """Writes down what the job is, or checks that it is the one that was begun."""
     said = {
         "schema": _SCHEMA,
         "inputs": names,
@@ -138,21 +144,31 @@ def _begin(store: Store, work: Work, card: ModelCard, inputs: Any) -> Any:
     }
     said = json.loads(json.dumps(said))
     earlier = store.read(_JOB)
-    if earlier is None:
-        if store.names() - {REPORT, COCO}:
-            raise BatchError(f"{shown(store.uri)} holds files that no job wrote; name an empty or a new folder")
+    if earlier is None and store.names() - {REPORT, COCO}:
+        raise BatchError(f"{shown(store.uri)} holds files that no job wrote; name an empty or a new folder")
+    if earlier is None or store.read(_PLAN) is None:  # nothing was planned: the inputs may have been wrong
         store.write(_JOB, (json.dumps({**said, "version": __version__}, indent=2) + "\n").encode())
-        return inputs
-    begun = json.loads(earlier)
+        return
+    with _of_our_own(store, _JOB):
+        begun = dict(json.loads(earlier))
     differing = [name for name in said if begun.get(name) != said[name]]
     if differing:
         told = ", ".join(f"{name} {shown(begun.get(name))}, now {shown(said[name])}" for name in differing)
         raise BatchError(f"{shown(store.uri)} holds another job ({told}); name another folder, or remove that one")
-    return inputs
+
+
+@contextmanager
+def _of_our_own(store: Store, name: str) -> Iterator[None]:
+    """Whatever is wrong with a file that a job wrote about itself, as our error."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        where = shown(f"{store.uri}/{name}")
+        raise BatchError(f"{where} is not what a job wrote ({error!r}); name another folder, or remove it") from error
 
 
 def _planned(
-    store: Store, inputs: Any, segment_frames: int, segment_images: int, progress: Progress
+    store: Store, inputs: list[str], segment_frames: int, segment_images: int, progress: Progress
 ) -> tuple[list[Segment], list[Broken]]:
     """The job's segments and the inputs that could not be planned: as written down, or planned now."""
     written = store.read(_PLAN)
@@ -168,11 +184,17 @@ def _planned(
         written = "\n".join([*lines, "."]).encode()
         store.write(_PLAN, written)
     segments, broken = [], []
-    for line in written.decode().split("\n")[:-1]:
-        if line.startswith('{"broken"'):
-            broken.append(Broken(**json.loads(line)["broken"]))
-        else:
-            segments.append(Segment.from_json(line))
+    with _of_our_own(store, _PLAN):
+        *lines, end = written.decode().split("\n")
+        if end != ".":
+            raise ValueError("it has no end")
+        for line in lines:
+            if line.startswith('{"broken"'):
+                broken.append(Broken(**json.loads(line)["broken"]))
+            else:
+                segments.append(Segment.from_json(line))
+        if not segments and not broken:
+            raise ValueError("it is empty")
     if not segments:
         store.write(REPORT, json.dumps({"broken": [asdict(each) for each in broken]}, indent=2).encode())
         raise BatchError(
@@ -220,12 +242,13 @@ class _Job:
         whole = self._store.names(f"{STATE}/whole")
         if not whole:
             return self._segments
+        whole = {name.partition("-")[2] for name in whole}
         chosen: dict[str, Segment] = {}
         pieces: dict[tuple[str, ...], Segment] = {}
         for segment in self._segments:
             if segment.cut is not None:
                 piece = pieces.setdefault(segment.sources, segment.whole())
-                if piece.name.partition("-")[2] in {name.partition("-")[2] for name in whole}:
+                if piece.name.partition("-")[2] in whole:
                     frames = sum(s.frames or 0 for s in self._segments if s.sources == segment.sources)
                     segment = replace(piece, frames=frames)
             chosen.setdefault(segment.name, segment)
@@ -257,29 +280,47 @@ class _Job:
                 reason = self._failed.get(segment.name, "it was not run")
                 failed.append(Broken(f"{segment.name}: {', '.join(segment.sources[:3])}", reason))
                 continue
-            with self._store.open(part_name(segment.name)) as file:
-                metadata = parquet.read_metadata(file)
+            try:
+                with self._store.open(part_name(segment.name)) as file:
+                    metadata = parquet.read_metadata(file)
+            except (OSError, ValueError) as error:  # pyarrow's own are of these
+                failed.append(
+                    Broken(part_name(segment.name), f"its file is damaged ({error}); remove that, and start again")
+                )
+                continue
             frames += metadata.num_rows
             broken += read_broken(metadata.metadata)
+        broken = list(dict.fromkeys(broken))  # each part of a video says what is wrong with it
         report = Report(self._store.uri, frames, len(sources), len(effective), before, tuple(broken), tuple(failed))
         self._store.write(REPORT, (json.dumps(report.to_dict(), indent=2) + "\n").encode())
         return report
 
     def _write_coco(self) -> None:
-        path = self._store.scratch(COCO)
-        with path.open("w", encoding="utf-8") as file:
-            name_of = names_in([uri for segment in self._segments for uri in segment.sources])
-            write_coco(self._rows(), self._card.class_names, name_of, file.write)
-        self._store.take(path, COCO)
+        name_of = names_in([uri for segment in self._segments for uri in segment.sources])
+        with self._store.scratch(COCO) as path:
+            try:
+                with path.open("w", encoding="utf-8") as file:
+                    write_coco(self._rows(), self._card.class_names, name_of, file.write)
+            except OSError as error:
+                raise write_error(path, error) from error
+            self._store.take(path, COCO)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         parquet = arrow_module("parquet")
         there = self._store.names()
         for segment in self._effective():
-            if part_name(segment.name) in there:
-                with self._store.open(part_name(segment.name)) as file:
+            name = part_name(segment.name)
+            if name not in there:
+                continue
+            try:
+                with self._store.open(name) as file:
                     for batch in parquet.ParquetFile(file).iter_batches(_READ_ROWS):
                         yield from batch.to_pylist()
+            except (OSError, ValueError) as error:
+                where = shown(f"{self._store.uri}/{name}")
+                raise BatchError(
+                    f"{where} cannot be read ({error}); remove it, and start the same command again"
+                ) from error
 
 
 def _as_generator(outcomes: Iterator[Outcome]) -> Any:

@@ -8,7 +8,6 @@ import importlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,8 @@ from ..dependencies import missing, require
 from ..errors import BatchError, MissingDependencyError
 from ..files import expand_path
 from ..texts import shown
+from .temporary import temporary_folder
+from .walking import walk_files
 
 #: Schemes that pyarrow reads by itself; any other is asked of fsspec.
 _OF_ARROW = ("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
@@ -35,6 +36,11 @@ def is_remote(uri: str) -> bool:
 def is_pattern(uri: str) -> bool:
     """Whether a text has what a glob has."""
     return _PATTERN.search(uri) is not None
+
+
+def absolute(uri: str) -> str:
+    """The same for processes in other folders of this machine."""
+    return uri if is_remote(uri) or not uri.strip() else str(local_path(uri).absolute())
 
 
 def local_path(uri: str) -> Path:
@@ -107,7 +113,7 @@ def local_copy(uri: str) -> Iterator[Path]:
         return
     system, path = open_system(uri)
     name = re.sub(r"[^\w.-]", "_", path.rpartition("/")[2])[-60:]
-    with tempfile.TemporaryDirectory(prefix="sparsevit-") as folder:  # so that the copy has the file's own name
+    with temporary_folder() as folder:  # so that the copy has the file's own name
         copy = Path(folder, name)
         with copy.open("wb") as out, system.open_input_stream(path) as stream:
             shutil.copyfileobj(stream, out, _BLOCK)
@@ -147,14 +153,17 @@ def list_files(uri: str) -> list[str]:
 
 def _local_files(uri: str) -> list[str]:
     path = local_path(uri)
-    if not path.is_dir():
-        found = (each for each in glob.glob(str(path), recursive=True) if os.path.isfile(each))
-        return sorted(found)
-    files = []
-    for folder, folders, names in os.walk(path, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
-        files += [os.path.join(folder, name) for name in names if not name.startswith((".", "_"))]
-    return sorted(files)
+    if path.is_dir():
+        return sorted(walk_files(path))
+    text = str(path)
+    if "**" not in text:
+        return sorted(each for each in glob.glob(text) if os.path.isfile(each))
+    base = _PATTERN.split(text)[0].rpartition("/")[0] or ("/" if text.startswith("/") else ".")
+    if not os.path.isdir(base):
+        return []
+    matches = re.compile(_glob_regex(text))
+    found = walk_files(base, skip=(".",))  # glob goes round in circles that links make
+    return sorted(each for each in (os.path.normpath(each) for each in found) if matches.fullmatch(each))
 
 
 def _glob_regex(pattern: str) -> str:

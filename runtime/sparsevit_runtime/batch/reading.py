@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,16 @@ from .places import local_copy, read_bytes
 from .segments import Broken, Cut, Segment, checksum, reason_of
 
 #: What a file that is gone, or may not be read, fails with; anything else of the system may heal.
-_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_LASTING = (
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENXIO,
+)
 #: Nanoseconds that a second seek goes further back than the first.
 _FURTHER_NS = 1_000_000_000
 
@@ -49,7 +59,11 @@ def read_segment(segment: Segment) -> Iterator[tuple[str, Frame] | Broken]:
                     )
         except CannotCutError:
             raise
-        except (ImageError, SourceError, *_LASTING) as error:
+        except (ImageError, SourceError) as error:
+            yield Broken(uri, reason_of(error))
+        except OSError as error:
+            if error.errno not in _LASTING and not isinstance(error, FileNotFoundError):  # fsspec's have no number
+                raise
             yield Broken(uri, reason_of(error))
 
 

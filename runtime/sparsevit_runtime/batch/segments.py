@@ -16,6 +16,7 @@ from ..errors import MissingDependencyError, SparseViTError
 from ..sources.capture import packets
 from ..sources.clock import media_ns
 from ..sources.video import open_video_file
+from ..texts import RENAME, is_unicode
 from .inputs import is_image, suffix_of
 from .places import local_copy
 
@@ -115,6 +116,9 @@ def plan(
             images = []
         if uri is None:
             return
+        if not is_unicode(uri):
+            yield Broken(uri, RENAME)
+            continue
         if is_image(uri):
             images.append(uri)
             continue
@@ -130,13 +134,14 @@ def plan(
 def plan_video(uri: str, segment_frames: int) -> list[Segment] | Broken:
     """The parts of one video, or why it has none.
 
-    It stays in one piece where it is short, where it has no key frames to cut at, and where it is damaged or has times
-    that do not go up: then only reading from the beginning tells which frame is which.
+    It stays in one piece where it is short, where it has no key frames to cut at, and where it is damaged, ends early
+    or has times that do not go up: then only reading from the beginning tells which frame is which, and how many are
+    missing.
     """
     try:
-        with local_copy(uri) as path:
-            open_video_file(path).close()
+        with local_copy(uri) as path, open_video_file(path) as video:
             times, keys = _packets(path) if suffix_of(uri) != ".gif" else (None, [])
+            ends_early = times is not None and video.lacks(len(times))
     except MissingDependencyError:
         raise
     except (SparseViTError, OSError) as error:
@@ -144,7 +149,7 @@ def plan_video(uri: str, segment_frames: int) -> list[Segment] | Broken:
     if times is None:
         return [Segment("", (uri,))]
     cuts = _cuts(times, keys, segment_frames)
-    if len(cuts) < 2:
+    if len(cuts) < 2 or ends_early:
         return [Segment("", (uri,), len(times))]
     return [Segment("", (uri,), cut.frames, cut) for cut in cuts]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -16,12 +16,14 @@ from ..errors import BatchError
 from ..files import write_error
 from ..texts import shown
 from .places import arrow_module, is_remote, local_path, open_system
+from .temporary import temporary_folder
 
 
 class Store(ABC):
     """A folder. Names are relative to it, with ``/`` between their parts.
 
-    Threads, processes and machines: safe; who writes last under a name wins, and nobody reads half a file.
+    Threads, processes and machines: safe; who writes last under a name wins, and nobody reads half a file. Reading and
+    removing raise BatchError where the folder cannot be reached.
 
     Attributes:
         uri: text that names it.
@@ -55,12 +57,22 @@ class Store(ABC):
         """A file for pyarrow to read, a context manager. Raises OSError."""
 
     @abstractmethod
-    def scratch(self, name: str) -> Path:
-        """A place on this machine for a file that `take` will take."""
+    def scratch(self, name: str) -> AbstractContextManager[Path]:
+        """A place on this machine for a file that `take` will take; what is left there is removed."""
 
     def lock(self) -> AbstractContextManager[None]:
-        """As long as it lasts nobody else on this machine works on the job. Raises BatchError where somebody does."""
+        """As long as it lasts nobody else works on the job who sees the same locks: on this machine, and on others
+        where the file system passes locks on. Raises BatchError where somebody does."""
         return nullcontext()
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """Errors of the system as ours."""
+        try:
+            yield
+        except OSError as error:
+            where = shown(f"{self.uri}/{name}" if name else self.uri)
+            raise BatchError(f"cannot reach {where} ({error.strerror or error}); check the folder") from error
 
 
 def open_store(uri: str | os.PathLike[str]) -> Store:
@@ -83,24 +95,27 @@ class _Folder(Store):
             raise BatchError(f"{shown(uri)} is a file; name a folder for the results")
 
     def names(self, folder: str = "") -> set[str]:
-        try:
-            return {each.name for each in os.scandir(self._root / folder) if each.is_file()}
-        except FileNotFoundError:
-            return set()
+        with self._told(folder):
+            try:
+                with os.scandir(self._root / folder) as entries:
+                    return {each.name for each in entries if each.is_file()}
+            except FileNotFoundError:
+                return set()
 
     def read(self, name: str) -> bytes | None:
-        try:
-            return (self._root / name).read_bytes()
-        except FileNotFoundError:
-            return None
+        with self._told(name):
+            try:
+                return (self._root / name).read_bytes()
+            except FileNotFoundError:
+                return None
 
     def write(self, name: str, data: bytes) -> None:
-        part = self.scratch(name)
-        try:
-            part.write_bytes(data)
-        except OSError as error:
-            raise write_error(self._root / name, error) from error
-        self.take(part, name)
+        with self.scratch(name) as part:
+            try:
+                part.write_bytes(data)
+            except OSError as error:
+                raise write_error(self._root / name, error) from error
+            self.take(part, name)
 
     def take(self, path: Path, name: str) -> None:
         target = self._root / name
@@ -109,25 +124,33 @@ class _Folder(Store):
             with path.open("rb") as file:
                 os.fsync(file.fileno())  # a name that outlives a power cut must not stand for half a file
             os.replace(path, target)
+        except FileNotFoundError as error:
+            raise BatchError(
+                f"{path} was removed before it was complete; does a driver on another machine work on the same job?"
+            ) from error
         except OSError as error:
-            with suppress(OSError):
-                path.unlink()
             raise write_error(target, error) from error
 
     def remove(self, name: str) -> None:
-        with suppress(FileNotFoundError):
+        with self._told(name), suppress(FileNotFoundError):
             (self._root / name).unlink()
 
     def open(self, name: str) -> Any:
         return arrow_module("fs").LocalFileSystem().open_input_file(str(self._root / name))
 
-    def scratch(self, name: str) -> Path:
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
         folder = self._root / SCRATCH
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise write_error(folder, error) from error
-        return folder / f"{PurePosixPath(name).name}.{os.getpid()}.{secrets.token_hex(4)}"
+        path = folder / f"{PurePosixPath(name).name}.{os.getpid()}.{secrets.token_hex(4)}"
+        try:
+            yield path
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -141,12 +164,17 @@ class _Folder(Store):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
+                if error.errno in _NO_LOCKS:  # two drivers then do the work twice, and come to the same
+                    yield
+                    return
                 raise BatchError(
                     f"another process works on {shown(self.uri)}; wait for it, or choose another folder"
                 ) from error
             yield
 
 
+#: What locking fails with on a file system that has no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 #: Their files appear when they are complete; in all others a file is written beside its place first.
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 
@@ -163,15 +191,17 @@ class _Elsewhere(Store):
     def names(self, folder: str = "") -> set[str]:
         fs = arrow_module("fs")
         selector = fs.FileSelector(self._path(folder), allow_not_found=True)
-        found = self._system.get_file_info(selector)
+        with self._told(folder):
+            found = self._system.get_file_info(selector)
         return {each.base_name for each in found if each.type == fs.FileType.File}
 
     def read(self, name: str) -> bytes | None:
-        try:
-            with self._system.open_input_stream(self._path(name)) as stream:
-                return bytes(stream.read())
-        except FileNotFoundError:
-            return None
+        with self._told(name):
+            try:
+                with self._system.open_input_stream(self._path(name)) as stream:
+                    return bytes(stream.read())
+            except FileNotFoundError:
+                return None
 
     def write(self, name: str, data: bytes) -> None:
         path = self._path(name)
@@ -187,19 +217,19 @@ class _Elsewhere(Store):
             raise BatchError(f"cannot write {shown(f'{self.uri}/{name}')} ({error}); check the address") from error
 
     def take(self, path: Path, name: str) -> None:
-        data = path.read_bytes()
-        path.unlink()
-        self.write(name, data)
+        self.write(name, path.read_bytes())
 
     def remove(self, name: str) -> None:
-        with suppress(FileNotFoundError):
+        with self._told(name), suppress(FileNotFoundError):
             self._system.delete_file(self._path(name))
 
     def open(self, name: str) -> Any:
         return self._system.open_input_file(self._path(name))
 
-    def scratch(self, name: str) -> Path:
-        return Path(tempfile.gettempdir(), f"sparsevit-{PurePosixPath(name).name}.{os.getpid()}.{secrets.token_hex(4)}")
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        with temporary_folder() as folder:
+            yield folder / PurePosixPath(name).name
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root

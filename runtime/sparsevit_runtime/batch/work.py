@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,12 +20,13 @@ from ..runner import DEFAULT_THRESHOLD
 from ..sources.base import Frame
 from ..triton import is_served
 from ..windows.plan import PlanLike
-from .places import arrow, arrow_module, is_remote, local_copy
+from .places import arrow, arrow_module, is_remote, local_copy, open_system
 from .predictor import FramePredictor
 from .reading import CannotCutError, read_segment
 from .rows import answer_of, say_broken, schema_of
 from .segments import Broken, Segment
 from .store import STATE, Store, open_store
+from .temporary import own_folder
 
 if TYPE_CHECKING:
     from ..tasks import Result
@@ -139,16 +139,14 @@ class SegmentWorker:
             reason = f"its worker died {deaths} times: out of memory, or a file that ends the decoder"
             return Outcome(segment.name, "failed", reason=reason)
         predictor = self._predictor = self._predictor or self._open()
-        store.write(deaths_name(segment.name), b"." * (deaths + 1))
         start = time.perf_counter()
         try:
+            store.write(deaths_name(segment.name), b"." * (deaths + 1))
             rows, broken = self._write(segment, predictor, store)
         except CannotCutError as error:
             store.write(whole_name(segment), str(error).encode())
             return Outcome(segment.name, "uncut", reason=str(error))
         except (OSError, BatchError) as error:  # of a file system that may be back another time
-            if isinstance(error, OSError) and is_no_room(error):
-                raise write_error(store.scratch(part_name(segment.name)), error) from error
             return Outcome(segment.name, "failed", reason=" ".join(str(error).split()))
         finally:
             store.remove(deaths_name(segment.name))
@@ -181,45 +179,51 @@ class SegmentWorker:
         """Writes the file of a segment. Returns its rows, and the inputs that are broken."""
         schema = schema_of(predictor.model.card)
         name = part_name(segment.name)
-        path = store.scratch(name)
-        rows: list[dict[str, Any]] = []
-        waiting: list[tuple[str, Frame, float]] = []
-        broken: list[Broken] = []
-        count = 0
-        try:
-            with arrow_module("parquet").ParquetWriter(path, schema, compression="zstd") as writer:
-
-                def flush() -> None:
-                    nonlocal rows
-                    if rows:
-                        writer.write_table(arrow().Table.from_pylist(rows, schema=schema))
-                    rows = []
-
-                def run() -> None:
-                    rows.extend(_rows(waiting, predictor))
-                    waiting.clear()
-                    if len(rows) >= _GROUP:
-                        flush()
-
-                asked = time.perf_counter()
-                for found in read_segment(segment):
-                    if isinstance(found, Broken):
-                        broken.append(found)
-                    else:
-                        uri, frame = found
-                        waiting.append((uri, frame, (time.perf_counter() - asked) * 1e3))
-                        count += 1
-                        if len(waiting) == predictor.batch:
-                            run()
-                    asked = time.perf_counter()
-                run()
-                flush()
-                writer.add_key_value_metadata(say_broken(broken))
+        with store.scratch(name) as path:
+            try:
+                done = _write_rows(path, schema, segment, predictor)
+            except OSError as error:
+                if is_no_room(error):
+                    raise write_error(path, error) from error
+                raise
             store.take(path, name)
-        finally:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-        return count, broken
+        return done
+
+
+def _write_rows(path: Path, schema: Any, segment: Segment, predictor: FramePredictor) -> tuple[int, list[Broken]]:
+    rows: list[dict[str, Any]] = []
+    waiting: list[tuple[str, Frame, float]] = []
+    broken: list[Broken] = []
+    count = 0
+    with arrow_module("parquet").ParquetWriter(path, schema, compression="zstd") as writer:
+
+        def flush() -> None:
+            nonlocal rows
+            if rows:
+                writer.write_table(arrow().Table.from_pylist(rows, schema=schema))
+            rows = []
+
+        def run() -> None:
+            rows.extend(_rows(waiting, predictor))
+            waiting.clear()
+            if len(rows) >= _GROUP:
+                flush()
+
+        asked = time.perf_counter()
+        for found in read_segment(segment):
+            if isinstance(found, Broken):
+                broken.append(found)
+            else:
+                uri, frame = found
+                waiting.append((uri, frame, (time.perf_counter() - asked) * 1e3))
+                count += 1
+                if len(waiting) == predictor.batch:
+                    run()
+            asked = time.perf_counter()
+        run()
+        flush()
+        writer.add_key_value_metadata(say_broken(broken))
+    return count, broken
 
 
 def _rows(frames: Sequence[tuple[str, Frame, float]], predictor: FramePredictor) -> list[dict[str, Any]]:
@@ -265,17 +269,17 @@ def fetched_model(model: str) -> str:
         return model
     if not is_remote(model):
         return str(find_model(model))
-    folder = Path(tempfile.gettempdir(), f"sparsevit-models-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise BatchError(f"{folder} belongs to somebody else, who could put another model there; remove it")
-    target = folder / f"{hashlib.sha256(model.encode()).hexdigest()[:16]}-{model.rpartition('/')[2]}"
-    if not target.exists():
-        try:
+    try:
+        system, path = open_system(model)
+        about = system.get_file_info(path)
+        # Another model under the same address is another file here.
+        what = f"{model} {about.size} {about.mtime_ns or secrets.token_hex(8)}"
+        target = own_folder() / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}-{model.rpartition('/')[2]}"
+        if not target.exists():
             with local_copy(model) as copy:
                 part = target.with_name(f"{target.name}.{os.getpid()}")
                 shutil.copyfile(copy, part)
                 os.replace(part, target)
-        except OSError as error:
-            raise BatchError(f"the model {model} cannot be read ({error}); check the address") from error
+    except OSError as error:
+        raise BatchError(f"the model {model} cannot be read ({error}); check the address") from error
     return str(target)

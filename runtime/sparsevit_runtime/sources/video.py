@@ -123,13 +123,17 @@ class VideoSource(Source):
         self._pending = None
         self._pictures.close()
 
+    def lacks(self, frames: int) -> bool:
+        """Whether so many frames are fewer than the container announces. It rounds the count from the duration, so a
+        frame or two less is no damage."""
+        return self._announced - frames > max(2, self._announced // 100)
+
     def _end(self) -> None:
-        # Containers round the count from the duration, so a frame or two less is no damage.
         expected = self._announced
         missing = expected - self._next
         self._pictures.damage.finish()
         self.close()
-        if missing <= max(2, expected // 100):
+        if not self.lacks(self._next):
             return
         if self._check_link is not None:
             try:
@@ -182,9 +186,13 @@ def open_video_file(path: Path) -> VideoSource:
 
 
 def check_readable(path: Path) -> None:
-    """Raises SourceError when a file is empty, may not be read, or is a device."""
+    """Raises SourceError when a file is not there, is empty, may not be read, or is a device or a folder."""
+    if not path.exists():
+        raise SourceError(f"there is no {str(path)!r}; check the path")
     if not os.access(path, os.R_OK):
         raise SourceError(f"no permission to read {str(path)!r}; change its mode or owner: chmod a+r {path}")
+    if path.is_dir():
+        raise SourceError(f"{str(path)!r} is a folder, and no video or image; name the files in it")
     if path.is_char_device() or path.is_block_device():
         raise SourceError(f"{str(path)!r} is a device, and no video or image; cameras are /dev/videoN")
     if path.is_file() and path.stat().st_size == 0:
