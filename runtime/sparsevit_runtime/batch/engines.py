@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -21,6 +21,8 @@ from ..dependencies import require
 from ..errors import BatchError, SparseViTError
 from .segments import Segment
 from .work import MOST_DEATHS, Outcome, SegmentWorker, Work, fetched_model
+
+_log = logging.getLogger(__name__)
 
 #: Workers that may die over a segment, also before they begin it.
 _MOST_STARTS = 3 * MOST_DEATHS
@@ -169,8 +171,7 @@ class RayCluster:
         ray = require("ray")
         data = importlib.import_module("ray.data")
         started = not ray.is_initialized()
-        if started:
-            self._start(ray)
+        alone = started and self._start(ray)
         context, log = data.DataContext.get_current(), logging.getLogger("ray.data")
         before = context.enable_progress_bars, log.level
         context.enable_progress_bars = False  # who asked for the job shows its progress
@@ -181,7 +182,7 @@ class RayCluster:
                 RayWorker,
                 fn_constructor_args=(work,),
                 batch_size=1,
-                compute=data.ActorPoolStrategy(size=min(self._room(ray), len(segments))),
+                compute=data.ActorPoolStrategy(size=min(self._room(ray, alone), len(segments))),
                 num_cpus=self.cpus,
                 num_gpus=self.gpus or None,
             )
@@ -199,23 +200,32 @@ class RayCluster:
             if started:
                 ray.shutdown()
 
-    def _start(self, ray: Any) -> None:
-        """Connects to the cluster, or starts one of this machine."""
+    def _start(self, ray: Any) -> bool:
+        """Connects to the cluster, or starts one of this machine alone. Returns whether it is that."""
         address = self.address or os.environ.get("RAY_ADDRESS")
-        of_new_cluster = {} if address else {"include_dashboard": False}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **of_new_cluster)
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
         except (OSError, RuntimeError, ValueError) as error:
             told = " ".join(str(error).split())[:_MOST_TOLD]
             where = f"no Ray cluster at {address}" if address else "Ray cannot start on this machine"
             raise BatchError(f"{where} ({told}); start one with `ray start --head`, or check the address") from error
+        return not address
 
-    def _room(self, ray: Any) -> int:
-        if self.workers is not None:
-            return self.workers
-        there = ray.cluster_resources()
-        room = int(there.get("CPU", 0) / self.cpus) if self.cpus else sys.maxsize
-        return max(1, min(room, int(there.get("GPU", 0) / self.gpus)) if self.gpus else room)
+    def _room(self, ray: Any, alone: bool = False) -> int:
+        """Workers to begin with. Where none fits on any node one may join, unless the cluster is this machine alone."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        room = sum(self._fitting(node) for node in nodes)
+        if not room:
+            asked = f"{self.cpus:g} CPU cores" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+            if alone:
+                raise BatchError(f"this machine has no {asked} for a worker; ask for fewer (--cpus, --gpus)")
+            _log.warning("no node of the Ray cluster has %s for a worker; waiting for one that joins", asked)
+        return self.workers or max(1, room)
+
+    def _fitting(self, node: Mapping[str, float]) -> int:
+        """Workers that fit on a node."""
+        asked = {"CPU": self.cpus, "GPU": self.gpus}
+        return min((int(node.get(name, 0.0) / each) for name, each in asked.items() if each), default=sys.maxsize)
 
 
 class RayWorker:

@@ -102,8 +102,9 @@ def run_batch(
     arrow_module("parquet")
     given = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
     names = [absolute(os.fspath(each)) for each in given]
-    store = open_store(out)
-    work, card = _resolved(work, absolute(os.fspath(out)))
+    place = absolute(os.fspath(out))
+    store = open_store(place)
+    work, card = _resolved(work, place)
     with store.lock():
         _begin(store, work, card, names)
         segments, broken = _planned(store, names, segment_frames, segment_images, progress)
@@ -128,8 +129,8 @@ def _resolved(work: Work, out: str) -> tuple[Work, ModelCard]:
     sparsity = None if fixed or work.sparsity is None else plan
     # Workers may be in other folders. Where a bundled model is they know, and where a copy is made they make their own.
     elsewhere = is_served(work.model) or is_remote(work.model) or Path(path) in bundled_models().values()
-    model = work.model if elsewhere else str(Path(path).absolute())
-    return replace(work, model=model, out=out, digest=digest, sparsity=sparsity), card
+    named = work.model if elsewhere else str(Path(path).absolute())
+    return replace(work, model=named, out=out, digest=digest, sparsity=sparsity), card
 
 
 def _begin(store: Store, work: Work, card: ModelCard, names: list[str]) -> None:

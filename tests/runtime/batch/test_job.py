@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import resource
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +18,10 @@ from batch_jobs import assert_as_streamed, read_rows
 from clips import damage, write_clip
 from sparsevit_runtime import load, open_sink
 from sparsevit_runtime.batch import Outcome, Processes, Report, Segment, ThisProcess, Work, run_batch
+from sparsevit_runtime.batch import store as store_module
 from sparsevit_runtime.batch.store import open_store
 from sparsevit_runtime.batch.work import MOST_DEATHS, SegmentWorker, deaths_name
-from sparsevit_runtime.errors import BatchError, ModelError, PlanError
+from sparsevit_runtime.errors import BatchError, DiskFullError, ModelError, PlanError
 
 pytest.importorskip("pyarrow")
 
@@ -230,3 +236,139 @@ def test_inputs_and_results_on_other_file_systems(run, archive: Path, tmp_path: 
     assert [row["label_map"] for row in ours] == [row["label_map"] for row in local]
     assert ours[0]["source"].startswith("zip://")
     assert not [name for name in memory.find("/results") if "/scratch/" in name or "/begun/" in name]
+
+
+def test_a_video_that_ends_early_is_told(run, tiny_file: Path, tmp_path: Path):
+    clip = write_clip(tmp_path / "clip.mp4", 60)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    report = run(clip)
+    assert [Path(each.source).name for each in report.broken] == ["clip.mp4"] and "missing" in report.broken[0].reason
+    with load(tiny_file, threads=1) as model:
+        assert_as_streamed(read_rows(tmp_path / "out"), model, clip)
+
+
+def test_a_name_that_is_no_utf_8_costs_itself_alone(run, archive: Path, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    for name in (b"bad\xff.png", b"a b\n\xc3\xa9%d.png"):
+        shutil.copy(archive / "0.png", bytes(tmp_path / "in") + b"/" + name)
+    report = run(tmp_path / "in", coco=True)
+    assert report.frames == 1 and "UTF-8" in report.broken[0].reason
+    assert json.loads((tmp_path / "out" / "_report.json").read_text())["broken"][0]["source"] == report.broken[0].source
+
+
+def test_inputs_that_vanish_after_they_were_planned_are_told_once(run, archive: Path, tmp_path: Path):
+    shutil.copytree(archive, tmp_path / "in")
+
+    class Late(ThisProcess):
+        def run(self, work, segments):
+            for name in ("day/long.mp4", "0.png"):
+                (tmp_path / "in" / name).unlink(missing_ok=True)
+            yield from super().run(work, segments)
+
+    report = run(tmp_path / "in", Late())
+    assert (report.frames, report.failed) == (14, ())
+    assert sorted(Path(each.source).name for each in report.broken) == ["0.png", "long.mp4"]
+    assert all("no such" in each.reason.lower() or "there is no" in each.reason for each in report.broken)
+
+
+def test_inputs_that_can_be_gone_through_only_once(run, archive: Path, tmp_path: Path):
+    assert run(archive / f"{i}.png" for i in range(3)).frames == 3
+    with pytest.raises(BatchError, match="no input is named"):
+        run([], out=tmp_path / "none")
+
+
+def test_a_wrong_input_does_not_take_the_folder(run, archive: Path, tmp_path: Path):
+    with pytest.raises(BatchError, match="there is no"):
+        run(tmp_path / "misspelt")
+    assert run(archive / "0.png").frames == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("job.json", ""), ("job.json", "[]"), ("plan.jsonl", ""), ("plan.jsonl", "."), ("plan.jsonl", "{}\n.")],
+)
+def test_what_no_job_wrote_about_itself_is_refused(run, archive: Path, tmp_path: Path, name, text):
+    run(archive / "0.png")
+    (tmp_path / "out" / "_sparsevit" / name).write_text(text)
+    with pytest.raises(BatchError, match=r"is not what a job wrote|holds another job"):
+        run(archive / "0.png")
+
+
+def test_a_damaged_part_is_named(run, archive: Path, tmp_path: Path):
+    run(archive / "0.png")
+    part = next((tmp_path / "out").glob("part-*"))
+    part.write_bytes(part.read_bytes()[:-1])
+    report = run(archive / "0.png")
+    assert report.frames == 0 and report.failed[0].source == part.name and "damaged" in report.failed[0].reason
+    with pytest.raises(BatchError, match="cannot be read"):
+        run(archive / "0.png", coco=True)
+    part.unlink()
+    assert run(archive / "0.png", coco=True).frames == 1
+
+
+def test_relative_names_are_found_from_another_folder(tiny_file: Path, archive: Path, tmp_path: Path, monkeypatch):
+    class Elsewhere(ThisProcess):
+        def run(self, work, segments):
+            monkeypatch.chdir("/")  # as workers of a cluster are
+            yield from super().run(work, segments)
+
+    shutil.copytree(archive, tmp_path / "in")
+    shutil.copy(tiny_file, tmp_path / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    report = run_batch("in", "out", Work("model.onnx", threads=1), Elsewhere())
+    assert (report.frames, report.broken) == (75, ()) and len(read_rows(tmp_path / "out")) == 75
+
+
+def test_another_model_under_the_same_address_is_another_job(run, tmp_path: Path):
+    """Where it lies elsewhere a copy is kept; of the new one as well."""
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    for stride, said in ((4, None), (8, "holds another job .model_digest")):
+        memory.pipe("/models/m.onnx", tiny.write_model(tmp_path / f"{stride}.onnx", stride=stride).read_bytes())
+        if said is None:
+            run(model="memory://models/m.onnx")
+            continue
+        with pytest.raises(BatchError, match=said):
+            run(model="memory://models/m.onnx")
+
+
+def test_a_full_disk_is_said_and_the_job_goes_on_where_there_is_room(run, archive: Path, tmp_path: Path):
+    class Small(ThisProcess):
+        def run(self, work, segments):
+            soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
+            try:
+                yield from super().run(work, segments)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    with pytest.raises(DiskFullError, match="no room to write .*part-000000"):
+        run(archive, Small())
+    assert not parts(tmp_path / "out") and not list((tmp_path / "out" / "_sparsevit" / "scratch").iterdir())
+    assert run(archive).frames == 75
+
+
+@pytest.mark.parametrize("place", ["mounted", "memory://two"], ids=["without locks", "elsewhere"])
+def test_two_drivers_that_see_no_lock_of_each_other_come_to_the_same_rows(
+    run, archive: Path, tmp_path: Path, monkeypatch, place
+):
+    """As on two machines: on a file system that passes no locks on, and in an object store."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    if place == "mounted":
+        monkeypatch.setattr(store_module.fcntl, "flock", no_locks)
+        out = str(tmp_path / place)
+    else:
+        pytest.importorskip("fsspec")
+        out = place
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(run, archive, out=out) for _ in range(2)]:
+            with suppress(BatchError):  # one may lose an unfinished file to the other, and says so
+                each.result()
+    report = run(archive, out=out)
+    assert (report.frames, report.segments, report.failed) == (75, 9, ())
+    if place == "mounted":
+        run(archive)
+        assert read_rows(Path(out)) == read_rows(tmp_path / "out")

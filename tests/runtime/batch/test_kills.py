@@ -8,12 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from batch_jobs import read_rows
+from batch_jobs import children_of, is_alive, read_rows
 from sparsevit_runtime.batch import Processes, ThisProcess, Work, run_batch
 
 pytest.importorskip("pyarrow")
@@ -47,16 +46,6 @@ def wait_for_reader(pipe: Path) -> int:
         except OSError:
             time.sleep(0.02)
     raise TimeoutError(f"nobody reads {pipe}")
-
-
-def children_of(pid: int) -> list[int]:
-    """Processes below another one; some may be gone already."""
-    found: list[int] = []
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in map(int, (task / "children").read_text().split()):
-                found += [child, *children_of(child)]
-    return found
 
 
 def reads(pid: int, pipe: Path) -> bool:
@@ -147,10 +136,3 @@ def test_a_killed_driver_leaves_no_worker_and_what_is_finished(inputs, tiny_file
     assert (report.finished, report.frames) == (2, 4)
     assert {name: (out / name).stat().st_mtime_ns for name in finished} == finished
     assert without_pipe(out) == whole(tiny_file, archive, tmp_path / "plain")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
