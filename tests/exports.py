@@ -267,7 +267,8 @@ def native_document(network: torch.nn.Module, classes: Sequence[ClassCard] = (),
 def _flat(answer) -> list[torch.Tensor]:
     if isinstance(answer, InstanceFeatures):
         return [*answer.levels, *answer.logits, *answer.deltas, *_second_stage(answer)]
-    return [answer] if isinstance(answer, torch.Tensor) else [part for part in answer if isinstance(part, torch.Tensor)]
+    parts = [answer] if isinstance(answer, torch.Tensor) else answer
+    return [part for part in parts if isinstance(part, torch.Tensor) and part.is_floating_point()]
 
 
 def _second_stage(answer: InstanceFeatures) -> tuple[torch.Tensor, ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxscript import ir
+from onnxscript.optimizer import optimize_ir
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sparsevit_runtime.errors import ExportError
@@ -22,6 +24,8 @@ from .deploy import DeployedModel
 from .naming import name_nodes
 from .weights import EXACT, HALF, name_weights
 
+#: Name of the deployed head within the module that is traced.
+_HEAD = "answers"
 #: Initialisers below this many elements stay in float32 when weights are stored in half precision.
 _SMALL = 256
 
@@ -82,13 +86,26 @@ def _traced(model: DeployedModel, stages: Sequence[StageGeometry], in_numbers: b
                 dynamic_shapes=None if in_numbers else {name: shapes[name] for name in names},
                 custom_translation_table=ops.onnx_translations(),
                 verbose=False,
+                optimize=False,
             )
+        assert program is not None  # as it is only without `dynamo`
+        with quiet():
+            _simplify(program.model, {name for name, _ in model.answers.named_parameters(prefix=_HEAD)})
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"the network cannot be traced: {error}") from error
     finally:
         noted.remove()
-    assert program is not None  # as it is only without `dynamo`
     return program.model_proto
+
+
+def _simplify(graph: ir.Model, weights: Set[str]) -> None:
+    """As PyTorch simplifies a graph, in place, but nothing is made of the head's weights: the file has each of them
+    under its own name (`weights`), so that it can be read back. Runtimes fold what a graph makes of them."""
+
+    def folds(node: ir.Node) -> bool | None:
+        return False if any(x is not None and x.name in weights for x in node.inputs) else None
+
+    optimize_ir(graph, should_fold=folds)
 
 
 def without_outputs(proto: onnx.ModelProto, keep: Sequence[str]) -> onnx.ModelProto:

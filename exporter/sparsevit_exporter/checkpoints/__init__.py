@@ -17,10 +17,11 @@ from sparsevit_runtime.texts import shown
 from ..card_file import open_exported
 from ..options import IMAGENET_MEAN, IMAGENET_STD
 from ..tasks import task_of
-from . import exported, huggingface, mask2former, mask_rcnn, microsoft, native, reference, timm
+from . import exported, huggingface, mask2former, mask_rcnn, microsoft, mmdet_config, native, reference, timm
 from .architecture import build_backbone
 from .files import read_sidecar, read_state
 from .loaded import LoadedCheckpoint
+from .others import likeness
 from .states import KeyMismatch, listing, unwrap
 
 __all__ = ["FORMATS", "LoadedCheckpoint", "load_checkpoint"]
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 _SCHEMES = {
     form.name: form for form in (reference.FORMAT, mask_rcnn.FORMAT, timm.FORMAT, microsoft.FORMAT, huggingface.FORMAT)
 }
+#: Other layouts of backbones under Mask R-CNN: Microsoft's own detectors, of an mmdetection before it had a Swin.
+_DETECTORS = (microsoft.FORMAT,)
 FORMATS = (native.NAME, *_SCHEMES, mask2former.NAME, exported.NAME)
 
 
@@ -43,8 +46,8 @@ def load_checkpoint(
     Nothing in a file is executed.
 
     Args:
-        path: `.pth`, `.pt`, `.bin`, `.safetensors`, a HuggingFace directory, an exported `.onnx` file, or the name of a
-            bundled model.
+        path: `.pth`, `.pt`, `.bin`, `.ckpt`, `.safetensors`, a HuggingFace directory, an exported `.onnx` file, or the
+            name of a bundled model.
         format: one of `FORMATS`, or ``auto`` to tell it from the keys. ``reference`` reads the backbone alone out of a
             native checkpoint, or one of mmdetection's, ``huggingface`` out of one of Mask2Former and its relatives.
         config: arguments of `SparseViT` that replace those inferred from the weights' shapes. Another `window_size`
@@ -111,10 +114,17 @@ def _load_foreign(
         mask2former.refuse_relatives(state, read_sidecar(path, "config.json") or {})
     closest = max(_SCHEMES.values(), key=lambda form: form.count(state))
     hits = closest.count(state)
+    kind = likeness(state)
+    looks = f"; it looks like {kind}" if kind else ""
     if not hits:
         raise CheckpointError(
-            f"none of its {len(state)} keys is a Swin Transformer's; the first are {listing(state)}. "
+            f"none of its {len(state)} keys is a Swin Transformer's{looks}; the first are {listing(state)}. "
             f"Known formats: {', '.join(FORMATS)}"
+        )
+    if closest is mask_rcnn.FORMAT and not reference.FORMAT.count(state):
+        raise CheckpointError(
+            f"it is a detector with proposals whose backbone is no Swin Transformer{looks}; the first keys are "
+            f"{listing(state)}. SparseViT and mmdetection's Mask R-CNN on Swin can be read"
         )
     form = closest if name == "auto" else _SCHEMES[name]
     sidecars = form is huggingface.FORMAT
@@ -127,7 +137,7 @@ def _load_foreign(
         advice = (
             f"use format={closest.name!r}"
             if form is not closest
-            else "it is incomplete, or a variant of Swin that SparseViT does not have"
+            else f"it is incomplete, or a variant of Swin that SparseViT does not have{looks}"
         )
         raise KeyMismatch(
             f"read as {form.name}: {error}. Closest format: {closest.name} ({hits} of {len(state)} keys); {advice}"
@@ -135,10 +145,13 @@ def _load_foreign(
     network: nn.Module = backbone
     classes: tuple[ClassCard, ...] = ()
     outside: Sequence[str] = parts.outside
-    if form is mask_rcnn.FORMAT:
-        network, classes, outside = mask_rcnn.build(backbone, state, parts, raw.get("meta"))
-    adapted = mask_rcnn.adapted(raw.get("meta")) if form in (mask_rcnn.FORMAT, reference.FORMAT) else None
-    if form is mask_rcnn.FORMAT and not adapted:
+    whole = form is mask_rcnn.FORMAT or (name == "auto" and form in _DETECTORS and mask_rcnn.is_two_stage(state))
+    meta = raw.get("meta")
+    if whole:
+        alone = reference.FORMAT if form is mask_rcnn.FORMAT else form
+        network, classes, outside = mask_rcnn.build(backbone, state, parts, meta, alone.name)
+    adapted = mask_rcnn.adapted(meta) if form in (mask_rcnn.FORMAT, reference.FORMAT) else None
+    if whole and not adapted:
         says = "does not say that" if adapted is None else "says that no"
         logger.warning(
             "%s %s windows were left out in its training: not adapted to sparsity, it answers worse the more are left "
@@ -150,6 +163,13 @@ def _load_foreign(
     if sidecars:
         preprocessor = read_sidecar(path, "preprocessor_config.json") or {}
         mean, std = huggingface.normalisation(preprocessor) or (mean, std)
+    elif about := mmdet_config.read(meta):
+        mean, std = mmdet_config.normalisation(about) or (mean, std)
+        if mmdet_config.blue_first(about):
+            weight = backbone.patch_embed.projection.weight
+            weight.data = weight.data.flip(1)
+        if whole and (chosen := mmdet_config.choices(about)):
+            logger.warning("%s was tested otherwise than an exported file chooses: %s", path, listing(chosen))
     if parts.leftovers:
         logger.info("%s: %d keys are not needed (%s)", path, len(parts.leftovers), listing(parts.leftovers))
     if outside:

@@ -14,11 +14,13 @@ from sparsevit_runtime.errors import CheckpointError, MissingDependencyError
 
 #: Weights of a HuggingFace directory, the preferred one first.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-_TORCH_SUFFIXES = (".pth", ".pt", ".bin")
+_INDEX = ".index.json"
+_TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 _LFS_POINTER = b"version https://git-lfs"
 _RESAVE = (
     "where it was written, and only if you trust it, keep the weights alone: "
-    "ckpt = torch.load(path, weights_only=False); torch.save({'state_dict': ckpt['state_dict']}, 'weights.pth')"
+    "ckpt = torch.load(path, weights_only=False); "
+    "torch.save({k: ckpt[k] for k in ('state_dict', 'model', 'meta') if k in ckpt}, 'weights.pth')"
 )
 
 
@@ -26,7 +28,8 @@ def read_state(path: str | Path) -> dict[str, Any]:
     """The dictionary a checkpoint holds, as stored.
 
     Args:
-        path: `.pth`, `.pt` or `.bin` (PyTorch), `.safetensors`, or a HuggingFace directory with one of `WEIGHT_FILES`.
+        path: `.pth`, `.pt`, `.bin`, `.ckpt` or `.tar` (PyTorch), `.safetensors`, or a HuggingFace directory with one of
+            `WEIGHT_FILES`, whole or split over several files.
 
     Returns:
         The root dictionary; tensors on the CPU.
@@ -36,6 +39,12 @@ def read_state(path: str | Path) -> dict[str, Any]:
             plain Python values.
     """
     file = weights_file(Path(path))
+    if file.name.endswith(_INDEX):
+        return _read_shards(file)
+    return _read_file(file)
+
+
+def _read_file(file: Path) -> dict[str, Any]:
     with _opened(file) as stream:
         head = stream.read(len(_LFS_POINTER))
     if not head:
@@ -52,7 +61,8 @@ def read_state(path: str | Path) -> dict[str, Any]:
 
 
 def weights_file(path: Path) -> Path:
-    """The file that holds the weights: `path`, or the one inside the directory `path`.
+    """The file that holds the weights: `path`, or the one inside the directory `path`; of weights that are split, the
+    list of the files.
 
     Raises:
         CheckpointError: it does not exist or its name ends in nothing we read.
@@ -61,19 +71,20 @@ def weights_file(path: Path) -> Path:
         for name in WEIGHT_FILES:
             if (path / name).is_file():
                 return path / name
-        if any((path / f"{name}.index.json").is_file() for name in WEIGHT_FILES):
-            raise CheckpointError(
-                f"the weights in {path} are split over several files; save them as one: "
-                "net.save_pretrained(folder, max_shard_size='100GB')"
-            )
+        for name in WEIGHT_FILES:
+            if (path / f"{name}{_INDEX}").is_file():
+                return path / f"{name}{_INDEX}"
         raise CheckpointError(f"{path} is a directory without {' or '.join(WEIGHT_FILES)}; give the checkpoint file")
     if not path.exists():
         raise CheckpointError(f"there is no checkpoint at {path}; check the path")
+    if path.name.endswith(_INDEX):
+        return path
     known = (*_TORCH_SUFFIXES, ".safetensors")
     if path.suffix.lower() not in known:
+        numpy = "; a detectron2 model of NumPy arrays has to be saved by torch.save first"
         raise CheckpointError(
             f"{path.name} ends in {path.suffix or 'no suffix'!r}; checkpoints end in {', '.join(known)}, "
-            "or are a HuggingFace directory"
+            f"or are a HuggingFace directory{numpy if path.suffix.lower() == '.pkl' else ''}"
         )
     return path
 
@@ -88,11 +99,13 @@ def read_sidecar(path: str | Path, name: str) -> dict[str, Any] | None:
         CheckpointError: the file is not a JSON object.
     """
     path = Path(path)
-    if not path.is_dir() and path.name not in WEIGHT_FILES:
+    if not path.is_dir() and path.name.removesuffix(_INDEX) not in WEIGHT_FILES:
         return None
     file = (path if path.is_dir() else path.parent) / name
-    if not file.is_file():
-        return None
+    return _read_json(file) if file.is_file() else None
+
+
+def _read_json(file: Path) -> dict[str, Any]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -100,6 +113,28 @@ def read_sidecar(path: str | Path, name: str) -> dict[str, Any] | None:
     if not isinstance(document, dict):
         raise CheckpointError(f"{file} holds a {type(document).__name__}, not a JSON object; download it again")
     return document
+
+
+def _read_shards(index: Path) -> dict[str, Any]:
+    """Weights that a HuggingFace directory has in several files; its list of them may name files beside it only."""
+    places = _read_json(index).get("weight_map")
+    names = (
+        sorted(set(places.values()))
+        if isinstance(places, dict) and all(isinstance(v, str) for v in places.values())
+        else []
+    )
+    if not names or any(Path(name).name != name or Path(name).suffix not in (".safetensors", ".bin") for name in names):
+        raise CheckpointError(f"{index} does not say which files beside it hold the weights; download it again")
+    state: dict[str, Any] = {}
+    for name in names:
+        if not (index.parent / name).is_file():
+            raise CheckpointError(f"{name}, one of the {len(names)} files of {index}, is not there; download it")
+        state |= _read_file(index.parent / name)
+    if missing := [key for key in places if key not in state]:
+        raise CheckpointError(
+            f"{index} promises {len(missing)} weights that its files lack, {missing[0][:99]} among them"
+        )
+    return state
 
 
 def _opened(file: Path):

@@ -75,6 +75,12 @@ def refuse_relatives(keys: Iterable[str], config: Mapping[str, Any]) -> None:
             f"it is a MaskFormer, the predecessor of Mask2Former with another pixel decoder; use a Mask2Former "
             f"checkpoint, or {alone}"
         )
+    mmdet = any(key.endswith("query_feat.weight") for key in keys) and any(".pixel_decoder." in key for key in keys)
+    if mmdet and not any("sem_seg_head." in key for key in keys):
+        raise CheckpointError(
+            "it is a Mask2Former as mmdetection or mmsegmentation saves it, whose head has other names; use one that "
+            f"transformers saved, or {_BACKBONE_ALONE.format(format='reference')}"
+        )
     if any("sem_seg_head.predictor.query_feat." in key for key in keys):
         raise CheckpointError(
             f"it is a Mask2Former as detectron2 saves it; {_CONVERT}, or {_BACKBONE_ALONE.format(format='microsoft')}"

@@ -6,30 +6,32 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor
 
-from sparsevit_runtime.card import ClassCard
+from sparsevit_runtime.card import ClassCard, first_problem
 from sparsevit_runtime.errors import CheckpointError
 from sparsevit_runtime.tasks.coco_classes import COCO_CLASSES
 
 from ..backbone import SparseViT
 from ..heads.rpn import RATIOS
 from ..instances import STAGES, InstanceModel
-from . import reference
+from . import mmdet_config, reference
 from .architecture import check_finite
-from .states import BackboneState, Format, KeyMismatch, check_fit, check_plain, find_prefix, listing
+from .states import BackboneState, Format, KeyMismatch, check_fit, check_plain, listing
 
 _HEADS = ("neck.", "rpn_head.", "roi_head.")
 _ADVICE = (
     "instances are exported of Mask R-CNN as SparseViT published it: four levels, three anchors per place, one box "
-    "head and one mask head with a box and a mask for each class. Read the backbone alone with format='reference' "
-    "(--format reference --task backbone), or train such heads on it"
+    "head and one mask head with a box and a mask for each class. Read the backbone alone with format={format!r} "
+    "(--format {format} --task backbone), or train such heads on it"
 )
 #: Of a training config: windows were left out.
 _PRUNED = re.compile(r"\bSparseViT\b|\bpruning_ratio")
 
 
-def _is_two_stage(keys: Iterable[str]) -> bool:
+def is_two_stage(keys: Iterable[str]) -> bool:
+    """Whether these are keys of a detector with proposals and regions, whatever its backbone is called."""
     keys = list(keys)
     return all(any(f"{part}" in key for key in keys) for part in ("rpn_head.", "roi_head."))
 
@@ -38,12 +40,12 @@ FORMAT = Format(
     "mmdet",
     re.compile(rf"{reference.FORMAT.pattern.pattern}|(\.|^)(neck|rpn_head|roi_head)\."),
     reference.convert,
-    _is_two_stage,
+    is_two_stage,
 )
 
 
 def build(
-    backbone: SparseViT, state: Mapping[str, Tensor], parts: BackboneState, meta: object
+    backbone: SparseViT, state: Mapping[str, Tensor], parts: BackboneState, meta: object, format: str
 ) -> tuple[InstanceModel, tuple[ClassCard, ...], tuple[str, ...]]:
     """The network with its weights.
 
@@ -52,6 +54,7 @@ def build(
         state: the file's tensors.
         parts: the same, sorted.
         meta: what the file says about itself.
+        format: name of the format that the backbone alone can be read as.
 
     Returns:
         The network, its classes, and the keys that belong to none of its parts.
@@ -59,11 +62,16 @@ def build(
     Raises:
         CheckpointError: the heads are others, with what differs.
     """
-    prefix = find_prefix(state, "backbone.patch_embed.projection.weight")
+    advice = _ADVICE.format(format=format)
+    prefix = parts.origins["patch_embed.projection.weight"].rpartition("backbone.patch_embed.")[0]
     named = {key.removeprefix(prefix): key for key in parts.outside}
     heads = {name: state[key] for name, key in named.items() if name.startswith(_HEADS)}
     if told := _other_heads(heads):
-        raise CheckpointError(f"{told}; {_ADVICE}")
+        raise CheckpointError(f"{told}; {advice}")
+    try:
+        mmdet_config.check(mmdet_config.read(meta))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {advice}") from error
     for name, tensor in heads.items():
         check_plain(named[name], tensor)
     num_classes = heads["roi_head.bbox_head.fc_cls.weight"].shape[0] - 1
@@ -75,7 +83,7 @@ def build(
         expected = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(_HEADS)}
         check_fit(expected, heads, origins=named)
     except (KeyMismatch, ValueError) as error:
-        raise CheckpointError(f"its heads are others: {error}; {_ADVICE}") from error
+        raise CheckpointError(f"its heads are others: {error}; {advice}") from error
     check_finite(heads, named)
     network.load_state_dict({**network.state_dict(), **heads})
     return network, classes, tuple(key for name, key in named.items() if name not in heads)
@@ -131,7 +139,10 @@ def _classes(meta: object, count: int) -> tuple[ClassCard, ...]:
         )
     if not names:
         names = COCO_CLASSES if count == len(COCO_CLASSES) else tuple(f"class {i}" for i in range(count))
-    return tuple(ClassCard(name=name) for name in names)
+    try:
+        return tuple(ClassCard(name=name) for name in names)
+    except ValidationError as error:
+        raise CheckpointError(f"its meta has a class without a proper name: {first_problem(error)}") from error
 
 
 def _named(meta: object) -> tuple[str, ...]:

@@ -40,6 +40,8 @@ def check_plain(key: str, tensor: Tensor) -> None:
 
 #: Letters of a key that a message shows.
 _LONGEST = 120
+#: Dictionaries within one another that are looked into.
+_DEEPEST = 3
 #: Types of weights, and of the index buffers and masks that come with them.
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PLAIN = frozenset((*_FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool))
@@ -101,15 +103,25 @@ class Format:
 
 
 def unwrap(raw: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: those under `state_dict`, else `model`, else the root, as the reference takes them.
+    """The tensors of a checkpoint: those under `state_dict`, else `model`, else the root, as the reference takes them;
+    where there are none, those of the one dictionary in it that holds some.
 
     Raises:
-        CheckpointError: there are none.
+        CheckpointError: there are none, or several dictionaries hold some.
     """
     for wrapper in ("state_dict", "model"):
         if isinstance(raw.get(wrapper), Mapping):
             raw = raw[wrapper]
             break
+    for _ in range(_DEEPEST):
+        inside = [key for key, value in raw.items() if isinstance(value, Mapping) and _holds_tensors(value)]
+        if any(isinstance(value, Tensor) for value in raw.values()) or not inside:
+            break
+        if len(inside) > 1:
+            raise CheckpointError(
+                f"{listing(map(str, inside))} hold tensors each; save one of them as a checkpoint under 'state_dict'"
+            )
+        raw = raw[inside[0]]
     tensors = {key: value for key, value in raw.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(
@@ -117,6 +129,15 @@ def unwrap(raw: Mapping[str, Any]) -> dict[str, Tensor]:
             "dict at the root or under 'state_dict'"
         )
     return tensors
+
+
+def _holds_tensors(value: Mapping[Any, Any], depth: int = 0) -> bool:
+    """Whether names lead to tensors; an optimizer's state is numbered."""
+    return depth < _DEEPEST and any(
+        isinstance(key, str)
+        and (isinstance(inner, Tensor) or (isinstance(inner, Mapping) and _holds_tensors(inner, depth + 1)))
+        for key, inner in value.items()
+    )
 
 
 def find_prefix(state: Mapping[str, Tensor], anchor: str) -> str:

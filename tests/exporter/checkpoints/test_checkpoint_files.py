@@ -47,6 +47,8 @@ def stray_zip(path):
         ("w.pth", lambda p: torch.save(STATE, p)),
         ("w.pt", lambda p: torch.save(STATE, p)),
         ("w.bin", legacy),
+        ("w.ckpt", lambda p: torch.save(STATE, p)),
+        ("w.pth.tar", legacy),
         ("w.safetensors", lambda p: save_file(STATE, p)),
         ("UPPER.PTH", lambda p: torch.save(STATE, p)),
     ],
@@ -98,7 +100,7 @@ def test_metadata_of_plain_values_is_kept(tmp_path):
         (
             "mm.pth",
             lambda p: torch.save({"meta": {"cfg": ConfigDict(a=1)}, "state_dict": STATE}, p),
-            r"ConfigDict.*torch.save\(\{'state_dict': ckpt\['state_dict'\]\}",
+            r"ConfigDict.*torch.save\(\{k: ckpt\[k\] for k in \('state_dict', 'model', 'meta'\)",
         ),
         ("folder", lambda p: p.mkdir(), "directory without model.safetensors or pytorch_model.bin"),
     ],
@@ -124,9 +126,35 @@ def test_torchscript_is_named(tmp_path):
         read_state(tmp_path / "w.pt")
 
 
-def test_sharded_directory_is_named(tmp_path):
-    (tmp_path / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="split over several files"):
+@pytest.mark.parametrize(("index", "suffix"), [("model.safetensors", "safetensors"), ("pytorch_model.bin", "bin")])
+def test_weights_in_several_files_are_read(tmp_path, index, suffix):
+    places = {"a": f"part-1-of-2.{suffix}", "b": f"part-2-of-2.{suffix}"}
+    for number, (key, name) in enumerate(places.items()):
+        value = {key: torch.tensor([float(number)])}
+        save_file(value, tmp_path / name) if suffix == "safetensors" else torch.save(value, tmp_path / name)
+    (tmp_path / f"{index}.index.json").write_text(json.dumps({"weight_map": places}))
+    (tmp_path / "config.json").write_text("{}")
+    for path in (tmp_path, tmp_path / f"{index}.index.json"):
+        assert read_state(path) == {"a": torch.tensor([0.0]), "b": torch.tensor([1.0])}
+        assert read_sidecar(path, "config.json") == {}
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("{}", "does not say which files"),
+        ("[", "is not JSON"),
+        ('{"weight_map": {"a": 3}}', "does not say which files"),
+        ('{"weight_map": {"a": "../w.safetensors"}}', "does not say which files beside it"),
+        ('{"weight_map": {"a": "/w.safetensors"}}', "does not say which files beside it"),
+        ('{"weight_map": {"a": "gone.safetensors"}}', "gone.safetensors, one of the 1 files of .*, is not there"),
+        ('{"weight_map": {"b": "w.safetensors"}}', "promises 1 weights that its files lack, b among them"),
+    ],
+)
+def test_lists_of_files_that_lead_nowhere(tmp_path, document, message):
+    save_file(STATE, tmp_path / "w.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(document)
+    with pytest.raises(CheckpointError, match=message):
         read_state(tmp_path)
 
 

@@ -43,7 +43,21 @@ def test_wrong_format(path, format, message):
     ("content", "message"),
     [
         ({}, "holds no tensors, only an empty dictionary"),
-        ({"teacher": {"a": torch.ones(1)}, "epoch": 3}, "holds no tensors, only teacher, epoch; save"),
+        (
+            {"optimizer": {"state": {0: {"a": torch.ones(1)}}}, "epoch": 3},
+            "holds no tensors, only optimizer, epoch; save",
+        ),
+        ({"net": {"a": torch.ones(1)}, "ema": {"a": torch.ones(1)}}, "net, ema hold tensors each; save one of them"),
+        ({"features.1.0.attn.qkv.weight": torch.ones(1)}, "it looks like torchvision's Swin"),
+        ({"layer1.0.conv1.weight": torch.ones(1)}, "it looks like a ResNet; the first are"),
+        (
+            {f"{part}.weight": torch.ones(1) for part in ("backbone.layer1.0.conv1", "rpn_head.a", "roi_head.b")},
+            "proposals whose backbone is no Swin Transformer; it looks like a ResNet",
+        ),
+        (
+            {"patch_embed.proj.weight": torch.ones(1), "layers.0.blocks.0.attn.logit_scale": torch.ones(1)},
+            "it looks like Swin Transformer V2",
+        ),
         ({"state_dict": {}}, "holds no tensors"),
         (
             {"conv1.weight": torch.ones(1), "fc.bias": torch.ones(1)},
@@ -55,6 +69,15 @@ def test_foreign_content(tmp_path, content, message):
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=f"w.pth: .*{message}"):
         load_checkpoint(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("wrappers", [("net",), ("state_dict_ema",), ("checkpoint", "state_dict")])
+def test_the_one_dictionary_of_tensors_is_found(tmp_path, net, same_outputs, wrappers):
+    content = net.state_dict()
+    for name in reversed(wrappers):
+        content = {name: content}
+    torch.save({**content, "epoch": 3, "optimizer": {"state": {0: {"step": torch.ones(1)}}}}, tmp_path / "w.ckpt")
+    same_outputs(load_checkpoint(tmp_path / "w.ckpt").network, net)
 
 
 def test_two_backbones(tmp_path, net):

@@ -220,14 +220,14 @@ def test_a_truncated_encoder_is_no_smaller_network(changed):
         ({}, "model.pixel_level_module.decoder.fpn.stem.0.weight", "it is a MaskFormer"),
         ({}, "model.task_encoder.task_mlp.layers.0.0.weight", "it is a OneFormer"),
         ({}, "sem_seg_head.predictor.query_feat.weight", "it is a Mask2Former as detectron2 saves it; .*microsoft"),
+        ({}, "decode_head.query_feat.weight decode_head.pixel_decoder.a.weight", "as mmdetection or mmsegmentation"),
     ],
 )
 def test_relatives_are_named(changed, config, key, message):
     def alter(state):
         for name in [name for name in state if ".pixel_level_module.encoder." not in name]:
             del state[name]
-        if key is not None:
-            state[key] = torch.ones(2)
+        state.update({name: torch.ones(2) for name in (key or "").split()})
 
     path = changed(dict(config), alter)
     with pytest.raises(CheckpointError, match=message):

@@ -52,6 +52,27 @@ def test_all_of_it_comes_back(tmp_path, network, prefix):
     assert ours.keys() == state.keys() and all(torch.equal(ours[name], state[name]) for name in state)
 
 
+def test_microsofts_layout_of_the_backbone_under_the_same_heads(tmp_path, network):
+    names = {"patch_embed.projection": "patch_embed.proj", "stages.": "layers.", "attn.w_msa": "attn"}
+    names |= {"ffn.layers.0.0": "mlp.fc1", "ffn.layers.1": "mlp.fc2"}
+    state = {}
+    for name, tensor in network.state_dict().items():
+        if ".downsample." in name:  # c*4 + 2*row + column -> (row + 2*column)*C + c
+            tensor = tensor.unflatten(-1, (-1, 4)).transpose(-1, -2)[..., [0, 2, 1, 3], :].flatten(-2)
+        for old, new in names.items() if name.startswith("backbone.") else ():
+            name = name.replace(old, new)
+        state[name] = tensor
+    loaded = load_checkpoint(save(tmp_path / "w.pth", state, meta={"CLASSES": ("cat", "dog", "cow")}))
+    assert (loaded.format, loaded.task, loaded.ignored) == ("microsoft", "instances", ())
+    expected = network.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.network.state_dict().items())
+    cascade = {name.replace(BOX, f"{BOX}0."): tensor for name, tensor in state.items()}
+    path = save(tmp_path / "c.pth", cascade)
+    with pytest.raises(CheckpointError, match="a cascade of 1 box heads.*--format microsoft --task backbone"):
+        load_checkpoint(path)
+    assert load_checkpoint(path, format="microsoft").task == "backbone"
+
+
 def test_its_backbone_alone_is_read_on_request(tmp_path, network):
     loaded = load_checkpoint(save(tmp_path / "w.pth", network.state_dict()), format="reference")
     assert (loaded.task, loaded.format) == ("backbone", "reference") and "neck.fpn_convs.0.conv.bias" in loaded.ignored
@@ -120,6 +141,12 @@ def test_other_heads_say_what_differs(tmp_path, network, change, told):
 def test_names_of_another_number_of_classes_are_refused(tmp_path, network):
     path = save(tmp_path / "w.pth", network.state_dict(), meta={"CLASSES": ["a", "b"]})
     with pytest.raises(CheckpointError, match=r"names 2 classes \(a, b\), fc_cls has 3"):
+        load_checkpoint(path)
+
+
+def test_a_class_without_a_proper_name_is_refused(tmp_path, network):
+    path = save(tmp_path / "w.pth", network.state_dict(), meta={"CLASSES": ["a", "b", "c" * 400]})
+    with pytest.raises(CheckpointError, match="its meta has a class without a proper name"):
         load_checkpoint(path)
 
 

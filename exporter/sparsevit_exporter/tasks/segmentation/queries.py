@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sparsevit_runtime.card import ModelCard
-from sparsevit_runtime.errors import CheckpointError
 from sparsevit_runtime.windows.geometry import stage_geometries
 
 from ...heads.mask2former import Mask2FormerHead, MaskPredictions
@@ -131,11 +130,10 @@ class QueriesHead(Head[MaskPredictions]):
         return _labels(options, input_hw)(answer)
 
     def in_file(self, card: ModelCard, weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        if "head.transformer_decoder.queries_features.weight" not in weights:
+        head = {name.removeprefix("head."): tensor for name, tensor in weights.items() if name.startswith("head.")}
+        if "transformer_decoder.queries_features.weight" not in head:
             return None
-        raise CheckpointError(
-            "its head is Mask2Former's, which is not read back from a file; use the checkpoint that it was made of"
-        )
+        return Mask2FormerConfig.of(head).model_dump()
 
 
 def _labels(options: SegmentationOptions, input_hw: tuple[int, int]) -> MaskLabels:
