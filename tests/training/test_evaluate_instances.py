@@ -22,6 +22,7 @@ from sparsevit_training.datasets import CocoBoxes, CocoInstances
 from sparsevit_training.evaluate import evaluate
 from sparsevit_training.evaluation_data import open_evaluation_data
 from sparsevit_training.recorded_results import evaluate_results
+from sparsevit_training.search import Budget, SearchSettings, search
 
 SIZE_WH = (48, 32)
 
@@ -132,6 +133,29 @@ def test_nothing_found_is_measured(data, tmp_path):
     with sparsevit_runtime.load(path, threads=1) as model:
         (found,) = evaluate(model, open_evaluation_data(model, data))
     assert found.masks.ap == found.boxes.ap == 0 and not math.isnan(found.score)
+
+
+class Counter:
+    """A device on which a run costs the windows that it computes."""
+
+    unit = "ms"
+
+    def __init__(self, model):
+        self.stages = model.card.stages
+
+    def __call__(self, plan) -> float:
+        return float(sum(plan.keep(self.stages)))
+
+
+def test_a_search_goes_by_the_masks(data, model):
+    dataset = open_evaluation_data(model, data)
+    about = {"file": "m.onnx", "file_sha256": "ab", "device": "a device"}
+    settings = SearchSettings(evaluations=2, population=2, rounds=1)
+    report, _ = search(model, dataset, Budget(plan="0.5"), Counter(model), settings, **about)
+    (measured,) = evaluate(model, dataset)
+    assert measured.masks.ap != measured.boxes.ap
+    # the tiny model answers alike whatever is left out
+    assert {row.validation for row in report.rows} == {measured.masks.ap} and report.best.within
 
 
 def test_truth_is_kept_in_run_lengths(data):

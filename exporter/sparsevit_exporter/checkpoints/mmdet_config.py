@@ -23,6 +23,14 @@ _UNKNOWN = object()
 _PIXELS = {"img_norm_cfg": "to_rgb", "model.data_preprocessor": "bgr_to_rgb"}
 #: What heads compute that no weight shows, by place in the config.
 _FIXED: tuple[tuple[str, Any], ...] = (
+    ("neck.type", "FPN"),
+    ("rpn_head.anchor_generator.type", "AnchorGenerator"),
+    ("rpn_head.bbox_coder.type", "DeltaXYWHBBoxCoder"),
+    ("roi_head.bbox_head.bbox_coder.type", "DeltaXYWHBBoxCoder"),
+    ("roi_head.bbox_roi_extractor.type", "SingleRoIExtractor"),
+    ("roi_head.bbox_roi_extractor.roi_layer.type", "RoIAlign"),
+    ("roi_head.mask_roi_extractor.type", "SingleRoIExtractor"),
+    ("roi_head.mask_roi_extractor.roi_layer.type", "RoIAlign"),
     ("rpn_head.anchor_generator.scales", [rpn.SCALE]),
     ("rpn_head.anchor_generator.ratios", list(rpn.RATIOS)),
     ("rpn_head.anchor_generator.strides", list(fpn.STRIDES)),
@@ -145,7 +153,8 @@ def _value(node: ast.expr) -> Any:
         names = [k.value if isinstance(k, ast.Constant) else None for k in node.keys]
         return {name: _value(v) for name, v in zip(names, node.values) if isinstance(name, str)}
     if isinstance(node, (ast.List, ast.Tuple)):
-        return [_value(item) for item in node.elts]
+        items = [_value(item) for item in node.elts]
+        return _UNKNOWN if _UNKNOWN in items else items
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):

@@ -67,6 +67,9 @@ def test_the_published_config_is_what_is_computed(loads, caplog):
         ("target_stds=[0.1, 0.1, 0.2, 0.2]", "target_stds=[1.0] * 4", None),  # would have to be computed: not read
         ("target_stds=[0.1, 0.1, 0.2, 0.2]", "target_stds=[0.05, 0.05, 0.1, 0.1]", "bbox_coder.target_stds"),
         ("output_size=7, sampling_ratio=0", "output_size=7, sampling_ratio=2", "roi_layer.sampling_ratio 2"),
+        ("'AnchorGenerator'", "'LegacyAnchorGenerator'", "anchor_generator.type LegacyAnchorGenerator"),
+        ("type='FPN'", "type='PAFPN'", "neck.type PAFPN"),
+        ("scales=[8]", "scales=[side]", None),
         ("output_size=7", "output_size=(7, 7)", None),
     ],
 )
