@@ -117,12 +117,9 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def _read_shards(index: Path) -> dict[str, Any]:
     """Weights that a HuggingFace directory has in several files; its list of them may name files beside it only."""
-    places = _read_json(index).get("weight_map")
-    names = (
-        sorted(set(places.values()))
-        if isinstance(places, dict) and all(isinstance(v, str) for v in places.values())
-        else []
-    )
+    listed = _read_json(index).get("weight_map")
+    places: dict[str, Any] = listed if isinstance(listed, dict) else {}
+    names = sorted(set(places.values())) if all(isinstance(v, str) for v in places.values()) else []
     if not names or any(Path(name).name != name or Path(name).suffix not in (".safetensors", ".bin") for name in names):
         raise CheckpointError(f"{index} does not say which files beside it hold the weights; download it again")
     state: dict[str, Any] = {}
