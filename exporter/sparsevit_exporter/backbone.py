@@ -18,6 +18,7 @@ from sparsevit_runtime.windows.geometry import PATCH_SIZE
 from sparsevit_runtime.windows.plan import kept_windows
 
 from . import windows
+from .front import Front
 
 NORM_EPS = 1e-5
 
@@ -265,6 +266,8 @@ class SparseViT(nn.Module):
         num_heads: attention heads per stage.
         window_size: tokens along one side of a window.
         drop_path_rate: stochastic depth of the last block; rises linearly from 0.
+        front_width: channels of the stem of a convolutional front whose maps are added to what the stages take in
+            (`front`); 0, as published, for none. Blocks of such a network begin as ones that change nothing.
     """
 
     def __init__(
@@ -274,6 +277,7 @@ class SparseViT(nn.Module):
         num_heads: Sequence[int] = (3, 6, 12, 24),
         window_size: int = 7,
         drop_path_rate: float = 0.0,
+        front_width: int = 0,
     ) -> None:
         super().__init__()
         if len(depths) != len(num_heads):
@@ -302,16 +306,23 @@ class SparseViT(nn.Module):
         self.stages = cast("Sequence[Stage]", nn.ModuleList(stages))
         for i, channels in enumerate(self.channels):
             self.add_module(f"norm{i}", nn.LayerNorm(channels, eps=NORM_EPS))
+        self.front = Front(front_width, self.channels) if front_width else None
         self.apply(_init_linear)
+        if self.front is not None:
+            for block in (block for stage in self.stages for block in stage.blocks):
+                nn.init.zeros_(block.attn.w_msa.proj.weight)
+                nn.init.zeros_(block.ffn.contract.weight)
 
     @property
     def config(self) -> dict[str, Any]:
         """Constructor arguments that rebuild this architecture."""
+        front = {} if self.front is None else {"front_width": self.front.width}
         return {
             "embed_dim": self.embed_dim,
             "depths": list(self.depths),
             "num_heads": list(self.num_heads),
             "window_size": self.window_size,
+            **front,
         }
 
     def forward(
@@ -346,9 +357,12 @@ class SparseViT(nn.Module):
         if keep is not None and len(keep) != sum(pairs):
             raise PlanError(f"keep has {len(keep)} entries, the model has {sum(pairs)} block pairs")
         x = self.patch_embed(images)  # (B, H/4, W/4, C)
+        front_maps = None if self.front is None else self.front(images)
         outputs = []
         start = 0
         for i, stage in enumerate(self.stages):
+            if self.front is not None and front_maps is not None:
+                x = self.front.projections[i](x, front_maps[i])
             if keep is not None:
                 x = stage.forward_keep(x, keep[start : start + pairs[i]], orders[i] if orders else None)
                 start += pairs[i]

@@ -21,6 +21,7 @@ from sparsevit_runtime.card import (
     ArchitectureCard,
     CheckCard,
     ClassCard,
+    FrontCard,
     InputCard,
     MetricCard,
     ModelCard,
@@ -37,7 +38,7 @@ from sparsevit_runtime.windows.plan import Plan
 
 from . import parity
 from .deploy import DeployedModel
-from .head_macs import count_head_macs
+from .head_macs import count_front_macs, count_head_macs
 from .options import ExportOptions
 from .tasks import Task, task_of
 from .trace import store_weights_in_half, trace, without_outputs
@@ -101,7 +102,11 @@ def export(
     proto = without_outputs(proto, [o.name for o in proto.graph.output if o.name not in task.compared_only])
     checks = _record(proto, input_card, stages, fixed, options.precision)
     head_macs = count_head_macs(deployed.answers, stages, backbone.channels, deployed.dtype)
-    architecture = {**dict(card.architecture), "head_macs": head_macs}
+    front = None
+    if backbone.front is not None:
+        macs = count_front_macs(backbone.front, options.height, options.width)
+        front = FrontCard(width=backbone.front.width, macs=macs)
+    architecture = {**dict(card.architecture), "head_macs": head_macs, "front": front}
     card = ModelCard.model_validate({**dict(card), "checks": checks, "architecture": architecture})
     entry = proto.metadata_props.add()
     entry.key, entry.value = CARD_KEY, card.to_json()

@@ -32,27 +32,30 @@ def fold_pixels(
     Returns:
         Weight (C, 48) over 4x4 BGR bytes, and bias (C,).
     """
-    scaled, shift = _by_pixel(weight, mean, std)
-    if not centred:
-        bias = bias.double() - shift
-    return as_patches(scaled.flip(1).float()), bias.float()
+    scaled, shifted = fold_colours(weight, bias, mean, std)
+    return as_patches(scaled), bias.float() if centred else shifted
 
 
 def unfold_pixels(
     weight: Tensor, bias: Tensor, mean: Sequence[float], std: Sequence[float], centred: bool
 ) -> tuple[Tensor, Tensor]:
     """Undoes `fold_pixels`."""
-    trained = from_patches(weight).flip(1).double() * torch.tensor(std, dtype=torch.float64).view(3, 1, 1)
-    if not centred:
-        bias = bias.double() + _by_pixel(trained, mean, std)[1]
-    return trained.float(), bias.float()
+    trained, shifted = unfold_colours(from_patches(weight), bias, mean, std)
+    return trained, bias.float() if centred else shifted
 
 
-def _by_pixel(weight: Tensor, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """The weight over bytes, still RGB, and what it makes of the mean."""
+def fold_colours(weight: Tensor, bias: Tensor, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """From a convolution's weight (C, 3, h, w) over normalised RGB and bias (C,) to those over BGR bytes."""
     centre, scale = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (mean, std))
     scaled = weight.double() / scale
-    return scaled, (scaled * centre).sum((1, 2, 3))
+    return scaled.flip(1).float(), (bias.double() - (scaled * centre).sum((1, 2, 3))).float()
+
+
+def unfold_colours(weight: Tensor, bias: Tensor, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Undoes `fold_colours`."""
+    centre, scale = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (mean, std))
+    scaled = weight.flip(1).double()
+    return (scaled * scale).float(), (bias.double() + (scaled * centre).sum((1, 2, 3))).float()
 
 
 def as_patches(weight: Tensor) -> Tensor:

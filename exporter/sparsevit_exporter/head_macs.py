@@ -1,7 +1,9 @@
-"""Multiply-accumulates of a head, counted by PyTorch: what stands behind the backbone, whatever is left out there."""
+"""Multiply-accumulates counted by PyTorch: of a head, which stands behind the backbone, and of a convolutional front,
+which stands before it. Neither depends on what is left out."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from sparsevit_runtime.graph.parts import HEAD_PARTS
 from sparsevit_runtime.windows.geometry import StageGeometry
 
 from . import ops  # noqa: F401 - registers the operators
+from .front import Front
 
 
 def count_head_macs(
@@ -41,6 +44,16 @@ def count_head_macs(
     parts = {part: sum(n for name, n in counts.items() if name.split(".")[-1] == part) for part in HEAD_PARTS}
     parts["head"] = whole - sum(parts.values())
     return {part: count for part, count in parts.items() if count}
+
+
+def count_front_macs(front: Front, height: int, width: int) -> int:
+    """Multiply-accumulates of a convolutional front for one image of (height, width) pixels; as `count_head_macs`."""
+    front = copy.deepcopy(front).requires_grad_(False).eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), counter:
+        for projection, feature_map in zip(front.projections, front(torch.zeros(1, 3, height, width)), strict=True):
+            projection.layer(feature_map)
+    return counter.get_total_flops() // 2
 
 
 def _product(a_shape: Sequence[int], b_shape: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:

@@ -21,7 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from sparsevit_runtime.card import ModelCard
 from sparsevit_runtime.windows.geometry import PATCH_SIZE
 
-from .folding import from_patches, unfold_bias, unfold_merge, unfold_pixels, unfold_scale
+from .folding import from_patches, unfold_bias, unfold_colours, unfold_merge, unfold_pixels, unfold_scale
 
 #: Key in the file's metadata: JSON of the weights that the file has under another's name, because they are equal.
 SHARED_KEY = "sparsevit_shared_weights"
@@ -49,6 +49,8 @@ _BACKBONE = (
     (_BLOCK + r"mlp\.contract\.bias", r"\1.ffn.layers.1.bias"),
     (r"(stages\.\d+)\.merge\.(\w+)\.(\w+)", r"\1.downsample.\2.\3:merged"),
     (r"maps\.(\d+)\.norm\.(\w+)", r"norm\1.\2"),
+    (r"front\.byte_stem\.0\.(\w+)", r"front.features.stem.0.\1:colours"),
+    (r"(front\..+)", r"\1"),
 )
 
 
@@ -143,6 +145,11 @@ def trained_state(weights: Mapping[str, Tensor], card: ModelCard) -> dict[str, T
                 layer = key.rpartition(".")[0]
                 weight, bias = f"{layer}.weight", f"{layer}.bias"
                 state[weight], state[bias] = _pixels(parts[weight][fold], parts[bias][fold], card, fold)
+            case ["colours"]:
+                layer = key.rpartition(".")[0]
+                names = f"{layer}.weight", f"{layer}.bias"
+                stored = (parts[name]["colours"] for name in names)
+                state.update(zip(names, unfold_colours(*stored, card.input.mean, card.input.std), strict=True))
             case folds:
                 raise KeyError(f"{key} in parts {', '.join(folds)}")
     return state

@@ -120,6 +120,18 @@ class WindowCard(_Part):
         return self
 
 
+class FrontCard(_Part):
+    """The convolutional front of a network that has one.
+
+    Attributes:
+        width: channels of its stem.
+        macs: multiply-accumulates of one image.
+    """
+
+    width: int = Field(ge=1, le=65536)
+    macs: Annotated[int, Field(ge=0, le=10**18)]
+
+
 class ArchitectureCard(_Part):
     """Size of the network, for display.
 
@@ -128,12 +140,14 @@ class ArchitectureCard(_Part):
         parameters: number of weights.
         head_macs: multiply-accumulates of one image behind the backbone, by part (`graph.parts`); empty where nobody
             counted them.
+        front: convolutional front, if any.
     """
 
     embed_dim: int = Field(ge=1, le=65536)
     num_heads: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(max_length=8)
     parameters: int = Field(ge=0, le=10**13)
     head_macs: dict[_Name, Annotated[int, Field(ge=0, le=10**18)]] = Field(default_factory=dict, max_length=64)
+    front: FrontCard | None = None
 
 
 class ClassCard(_Part):
@@ -234,8 +248,7 @@ class ModelCard(_Part):
         left_out: Any = {} if self.inputs else {"inputs": True}  # so that earlier versions read what they can run
         defaults = {"resize": "letterbox", "pad_multiple": 1}
         left_out["input"] = {name for name, value in defaults.items() if getattr(self.input, name) == value}
-        if not self.architecture.head_macs:
-            left_out["architecture"] = {"head_macs"}
+        left_out["architecture"] = {name for name in ("head_macs", "front") if not getattr(self.architecture, name)}
         return self.model_dump_json(exclude=left_out)
 
     @classmethod

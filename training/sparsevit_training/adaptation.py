@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from sparsevit_exporter.backbone import SparseViT
+from sparsevit_exporter.checkpoints.yolox import load_front
 from sparsevit_runtime.errors import CheckpointError, DatasetError, SinkError, SparseViTError
 from sparsevit_runtime.progress import SILENT, Progress
 
@@ -349,7 +350,9 @@ class _Averages:
 def build_model(recipe: Recipe, num_classes: int) -> TrainedModel:
     """The network of a recipe with fresh weights."""
     m = recipe.model
-    backbone = SparseViT(m.embed_dim, m.depths, m.num_heads, m.window_size, m.drop_path_rate)
+    backbone = SparseViT(m.embed_dim, m.depths, m.num_heads, m.window_size, m.drop_path_rate, m.front_width)
+    if backbone.front is not None and m.front_weights is not None:
+        load_front(backbone.front, m.front_weights, recipe.input.mean, recipe.input.std)
     return trained_task(recipe.task).objective(recipe).build(backbone, num_classes)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .datasets.base import IGNORE
+from .datasets.base import FIRST_GROUP, IGNORE
 
 
 def class_weights(pixel_counts: Tensor, power: float) -> Tensor:
@@ -77,13 +79,20 @@ class SegmentationLoss(torch.nn.Module):
         weights: (K,) class weights.
         label_smoothing: label smoothing of the cross-entropy.
         lovasz: weight of the Lovasz term.
+        groups: class ids of each group that labels may name in place of a class, from `FIRST_GROUP` on.
     """
 
     weights: Tensor
+    group_weights: Tensor
 
-    def __init__(self, weights: Tensor, label_smoothing: float, lovasz: float) -> None:
+    def __init__(
+        self, weights: Tensor, label_smoothing: float, lovasz: float, groups: Sequence[Sequence[int]] = ()
+    ) -> None:
         super().__init__()
         self.register_buffer("weights", weights)
+        self.groups = [list(group) for group in groups]
+        means = [weights[group].mean() for group in self.groups]
+        self.register_buffer("group_weights", torch.stack(means) if means else weights.new_zeros(0))
         self.label_smoothing = label_smoothing
         self.lovasz = lovasz
 
@@ -92,7 +101,7 @@ class SegmentationLoss(torch.nn.Module):
 
         Args:
             logits: (B, K, H/4, W/4).
-            labels: (B, H, W) uint8, `IGNORE` where void.
+            labels: (B, H, W) uint8, `FIRST_GROUP` and on where a group is known, `IGNORE` where void.
 
         Returns:
             Scalar float32; 0 (with gradient) when every pixel is ignored.
@@ -101,14 +110,32 @@ class SegmentationLoss(torch.nn.Module):
         if not (half != IGNORE).any():
             return logits.float().sum() * 0.0
         fine = F.interpolate(logits.float(), half.shape[1:], mode="bilinear", align_corners=False)  # (B, K, H/2, W/2)
-        loss = F.cross_entropy(fine, half, self.weights, ignore_index=IGNORE, label_smoothing=self.label_smoothing)
+        loss = self._cross_entropy(fine, half)
         if self.lovasz:
             loss = loss + self.lovasz * self._lovasz(fine, half)
         return loss
 
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Weighted mean over pixels; of a pixel of a group the logarithm is of its classes' summed probability."""
+        smoothing = self.label_smoothing
+        if not self.groups:
+            return F.cross_entropy(logits, labels, self.weights, ignore_index=IGNORE, label_smoothing=smoothing)
+        grouped = (labels >= FIRST_GROUP) & (labels != IGNORE)
+        classes = labels.masked_fill(grouped, IGNORE)
+        of_classes = F.cross_entropy(
+            logits, classes, self.weights, ignore_index=IGNORE, label_smoothing=smoothing, reduction="sum"
+        )
+        summed = torch.stack([logits[:, group].logsumexp(1) for group in self.groups], 1) - logits.logsumexp(
+            1, keepdim=True
+        )
+        number = (labels - FIRST_GROUP).masked_fill(~grouped, IGNORE)
+        of_groups = F.nll_loss(summed, number, self.group_weights, ignore_index=IGNORE, reduction="sum")
+        weights = self.weights[classes[classes != IGNORE]].sum() + self.group_weights[number[grouped]].sum()
+        return (of_classes + of_groups) / weights
+
     def _lovasz(self, logits: Tensor, labels: Tensor) -> Tensor:
         # Sorting dominates the cost; every 8th pixel estimates the same areas.
         labels = labels[:, 1::4, ::2].flatten()
-        chosen = labels != IGNORE
+        chosen = labels < FIRST_GROUP
         flat = logits[:, :, 1::4, ::2].permute(0, 2, 3, 1).flatten(0, 2)[chosen]  # (N, K)
         return lovasz_softmax(flat.softmax(1), labels[chosen])

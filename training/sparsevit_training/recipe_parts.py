@@ -50,6 +50,20 @@ class SemanticFolderData(_DataPart):
     exclude: bool = False
 
 
+class CoarseFolderData(_DataPart):
+    """Folder whose labels are coarser than the classes; see `datasets.CoarseFolder`."""
+
+    kind: Literal["coarse_folder"]
+    root: Path
+    splits: tuple[str, ...] = Field(min_length=1)
+    groups: dict[Annotated[int, Field(ge=0, lt=255)], Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        min_length=1
+    )
+    every: int = Field(default=1, ge=1)
+    offset: int = Field(default=0, ge=0)
+    exclude: bool = False
+
+
 class StreetData(_DataPart):
     """Rendered street with CamVid's classes; see `datasets.SyntheticStreet`."""
 
@@ -85,7 +99,7 @@ class CocoData(_DataPart):
 
 
 TrainingData = Annotated[
-    SemanticFolderData | StreetData | UnlabelledData | CocoData,
+    SemanticFolderData | CoarseFolderData | StreetData | UnlabelledData | CocoData,
     Field(discriminator="kind"),
 ]
 
@@ -96,7 +110,11 @@ class ModelRecipe(Part):
     Attributes:
         start: model to fine-tune: see `start_from`.
         head: one of those that the task can be trained with: ``pyramid``, or for segmentation ``mlp``.
-        frozen: modules that keep the weights of `start`, such as ``backbone`` or ``head.pyramid``.
+        frozen: modules that keep the weights of `start`, such as ``backbone`` or ``head.pyramid``, or those of
+            `front_weights`: ``backbone.front.features``.
+        front_width: channels of the stem of a convolutional front, 0 for none; see `SparseViT`.
+        front_weights: ONNX file of a YOLOX of that width, which the front's convolutions come from; not needed where
+            `start` has a front.
     """
 
     embed_dim: int = Field(default=32, ge=1)
@@ -108,11 +126,25 @@ class ModelRecipe(Part):
     head_channels: int = Field(default=64, ge=1)
     start: Path | None = None
     frozen: tuple[str, ...] = ()
+    front_width: int = Field(default=0, ge=0)
+    front_weights: Path | None = None
 
     @model_validator(mode="after")
     def _frozen_has_a_start(self) -> ModelRecipe:
-        if self.frozen and self.start is None:
+        given = "backbone.front.features" if self.front_weights is not None else ""
+        if self.start is None and any(name != given for name in self.frozen):
             raise ValueError(f"frozen {list(self.frozen)} would keep random weights; name what to `start` from")
+        return self
+
+    @model_validator(mode="after")
+    def _front_fits(self) -> ModelRecipe:
+        if self.front_weights is not None and not self.front_width:
+            raise ValueError("front_weights without a front; say its front_width, which is 16 for YOLOX-nano")
+        if self.front_width % 2 or (self.front_width and len(self.depths) != 4):
+            raise ValueError(
+                f"front_width {self.front_width} with {len(self.depths)} stages: a front has an even width and maps "
+                "for 4 stages"
+            )
         return self
 
     @model_validator(mode="after")

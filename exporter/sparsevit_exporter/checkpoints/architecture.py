@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 OVERRIDES = ("embed_dim", "depths", "num_heads", "window_size", "drop_path_rate")
 _TABLE = ".relative_position_bias_table"
 _INDEX = ".relative_position_index"
+_STEM = "front.features.stem.0.weight"
+#: Of batch norms; a number of steps, no weight.
+_STEPS = ".num_batches_tracked"
 
 
 def infer_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -32,7 +35,7 @@ def infer_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
         weights: under the reference's names.
 
     Returns:
-        embed_dim, depths, num_heads, window_size of `SparseViT`.
+        embed_dim, depths, num_heads, window_size of `SparseViT`, and front_width where there is a front.
 
     Raises:
         KeyMismatch: a tensor that tells is missing, a stage or block is missing between others, or blocks differ
@@ -58,11 +61,13 @@ def infer_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     sizes = sorted({table_window_size(name, table) for name, table in tables.items()})
     if len(sizes) > 1:
         raise KeyMismatch(f"its blocks have windows of sizes {sizes}; choose one with config={{'window_size': n}}")
+    stem = weights.get(_STEM)
     return {
         "embed_dim": weights["patch_embed.projection.weight"].shape[0],
         "depths": [len(blocks[stage]) for stage in range(len(blocks))],
         "num_heads": [tables[name].shape[1] for name in first_tables],
         "window_size": sizes[0],
+        **({} if stem is None else {"front_width": stem.shape[0]}),
     }
 
 
@@ -133,7 +138,8 @@ def build_backbone(state: BackboneState, overrides: Mapping[str, Any] | None = N
         del expected[f"norm{i}.weight"], expected[f"norm{i}.bias"]
     check_fit(expected, weights, state.unknown, state.origins)
     check_finite(weights, state.origins)
-    if whole := [state.origins[name] for name, tensor in weights.items() if not tensor.is_floating_point()]:
+    numbers = [name for name, tensor in weights.items() if not tensor.is_floating_point() and not name.endswith(_STEPS)]
+    if whole := [state.origins[name] for name in numbers]:
         raise CheckpointError(
             f"{listing(whole)} hold whole numbers, as a quantised network's do; save them as floating-point numbers"
         )

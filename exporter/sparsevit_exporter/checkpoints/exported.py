@@ -22,6 +22,7 @@ from sparsevit_runtime.errors import CheckpointError
 
 from .. import parity
 from ..backbone import SparseViT
+from ..front import black_pixel
 from ..tasks import Task, task_of
 from ..weights import HALF, SHARED_KEY, trained_state
 from . import earlier
@@ -69,11 +70,16 @@ def load(proto: onnx.ModelProto, card: ModelCard) -> LoadedCheckpoint:
 
 def _network(proto: onnx.ModelProto, card: ModelCard, task: Task[Any]) -> nn.Module:
     about = card.architecture
-    backbone = SparseViT(about.embed_dim, card.windows.depths, about.num_heads, card.windows.window_size)
+    width = 0 if about.front is None else about.front.width
     try:
+        backbone = SparseViT(
+            about.embed_dim, card.windows.depths, about.num_heads, card.windows.window_size, front_width=width
+        )
         state = trained_state(_weights(proto, card, task), card)
         network = task.build(backbone, task.head_in_file(card, state))
         optional = _neutralise_norms(network)
+        if backbone.front is not None:
+            backbone.front.features.black.copy_(black_pixel(card.input.mean, card.input.std))
         expected = network.state_dict()
         network.load_state_dict({**expected, **{name: t for name, t in state.items() if name in expected}})
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
@@ -94,7 +100,7 @@ def _neutralise_norms(network: nn.Module) -> re.Pattern[str]:
         norm.running_var.fill_(1.0 - norm.eps)
     kept = "|".join(rf"{re.escape(name)}\.(?!bias)" for name, _ in norms)
     unused_map = r"(backbone\.)?norm\d+\."
-    return re.compile(rf"relative_position_index$|^{unused_map}" + (rf"|^({kept})" if kept else ""))
+    return re.compile(rf"relative_position_index$|\.black$|^{unused_map}" + (rf"|^({kept})" if kept else ""))
 
 
 def _misplaced(what: str) -> KeyMismatch:

@@ -35,6 +35,7 @@ class _Backbone(_Part):
     depths: tuple[_Positive, ...]
     num_heads: tuple[_Positive, ...]
     window_size: _Positive
+    front_width: Annotated[int, Field(ge=0)] = 0
 
 
 class _Config(_Part):

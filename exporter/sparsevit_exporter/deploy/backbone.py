@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from sparsevit_runtime.errors import ExportError
 from sparsevit_runtime.windows.geometry import PATCH_SIZE, StageGeometry, stage_geometries
 from sparsevit_runtime.windows.plan import Plan, kept_windows
 
@@ -17,6 +18,7 @@ from .. import block_ops, norm_ops, ops
 from ..backbone import SparseViT, Stage
 from .block import DeployedBlock
 from .dense import DeployedMerging, DeployedPatchEmbed
+from .front import DeployedFront
 from .plain_block import PlainBlock
 
 
@@ -145,6 +147,12 @@ class DeployedBackbone(nn.Module):
         )
         self.pairs = [g.pairs for g in geometries]
         self.embed = DeployedPatchEmbed(net.patch_embed, height, width, multiple, mean, std, camera, dtype)
+        self.front = None if net.front is None else DeployedFront(net.front, mean, std, camera, dtype)
+        if self.front is not None and pad_multiple > 1 and (height % pad_multiple or width % pad_multiple):
+            raise ExportError(
+                f"a network with a front takes no image that is padded; export it for multiples of {pad_multiple} "
+                f"pixels, not {height}x{width}"
+            )
         self.score = WindowCounts(geometries)
         ratios = [None] * len(geometries) if plan is None else plan.ratios
         stages = nn.ModuleList(DeployedStage(*parts) for parts in zip(net.stages, geometries, ratios, strict=True)).to(
@@ -159,8 +167,11 @@ class DeployedBackbone(nn.Module):
         """Maps of all stages (B, C, H, W), and the window orders by output name."""
         counts = [] if keep is None else self.score(keep)
         x = self.embed(image)
+        front_maps = None if self.front is None else self.front(image)
         maps, orders = [], {}
         for i, (stage, feature_map) in enumerate(zip(self.stages, self.maps, strict=True)):
+            if self.front is not None and front_maps is not None:
+                x = self.front.projections[i](x, front_maps[i])
             if self.plan is not None:
                 x, stage_orders = stage.forward_fixed(x, self.plan.ratios[i])
             else:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .nodes import Node, read_nodes, renamed, rewrite_nodes
 
 #: In the order in which a frame comes through them.
-PARTS = ("embed", "score", "gather", "attention", "mlp", "scatter", "merge", "head")
+PARTS = ("embed", "front", "score", "gather", "attention", "mlp", "scatter", "merge", "head")
 #: What heads that have them keep apart from `head`, in that order, too: Mask R-CNN's, Mask2Former's, label maps.
 HEAD_PARTS = (
     *("neck", "rpn_head", "proposals", "bbox_head", "detections", "mask_head"),

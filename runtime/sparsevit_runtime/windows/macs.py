@@ -2,7 +2,8 @@
 
 Counted: patch embedding, the linear layers and both attention products of every computed window, and patch merging.
 Not counted: norms, softmax, GELU, additions, moving windows about. Padding tokens inside a computed window count,
-because they are computed. What a head has to compute no plan changes; it is counted at export, and the card says it.
+because they are computed. What a convolutional front and a head have to compute no plan changes; it is counted at
+export, and the card says it.
 """
 
 from __future__ import annotations
@@ -94,4 +95,6 @@ def _backbone_of(card: ModelCard, sparsity: PlanLike | None) -> dict[str, int]:
         plan = Plan(card.windows.fixed)
     else:
         plan = Plan.dense(depths)
-    return backbone_parts(card.stages, card.architecture.embed_dim, plan)
+    front = card.architecture.front
+    parts = backbone_parts(card.stages, card.architecture.embed_dim, plan)
+    return parts if front is None else {"embed": parts.pop("embed"), "front": front.macs} | parts

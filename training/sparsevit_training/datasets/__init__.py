@@ -6,8 +6,9 @@ from typing import Literal
 
 from sparsevit_runtime.progress import SILENT, Progress
 
-from ..recipe_parts import CocoData, SemanticFolderData, StreetData, TrainingData
-from .base import IGNORE, Boxes, ClassInfo, Dataset, Sample, SkippedSample
+from ..recipe_parts import CoarseFolderData, CocoData, SemanticFolderData, StreetData, TrainingData
+from .base import FIRST_GROUP, IGNORE, Boxes, ClassInfo, Dataset, Sample, SkippedSample
+from .coarse_folder import CoarseFolder
 from .coco import BACKGROUND, CocoBoxes, CocoMasks
 from .coco_instances import CocoInstances
 from .images import UnlabelledImages
@@ -16,9 +17,11 @@ from .street import SyntheticStreet
 
 __all__ = [
     "BACKGROUND",
+    "FIRST_GROUP",
     "IGNORE",
     "Boxes",
     "ClassInfo",
+    "CoarseFolder",
     "CocoBoxes",
     "CocoInstances",
     "CocoMasks",
@@ -65,6 +68,9 @@ def open_dataset(
             cache_mb=cache_mb,
             progress=progress,
         )
+    if isinstance(recipe, CoarseFolderData):
+        taken = {"every": recipe.every, "offset": recipe.offset, "exclude": recipe.exclude}
+        return CoarseFolder(recipe.root, recipe.splits, recipe.groups, **taken, cache_mb=cache_mb, progress=progress)
     if isinstance(recipe, CocoData):
         kind = {"boxes": CocoBoxes, "masks": CocoInstances, "label map": CocoMasks}[learns_from]
         options = {"background": recipe.background} if learns_from == "label map" else {}

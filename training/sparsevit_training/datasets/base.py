@@ -20,6 +20,8 @@ from sparsevit_runtime.progress import SILENT, Progress, track
 
 #: Label of pixels that take no part in loss and metrics.
 IGNORE = 255
+#: Label of pixels of the first group of classes (`Dataset.groups`), the others behind it.
+FIRST_GROUP = 192
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,8 @@ class Sample:
 
     Attributes:
         image: (H, W, 3) uint8 BGR.
-        label: (H, W) uint8 class ids, `IGNORE` where void; None for an image without a label map.
+        label: (H, W) uint8 class ids, `FIRST_GROUP` and on where only a group is known, `IGNORE` where void; None for
+            an image without a label map.
         name: name for messages.
         boxes: objects; None for an image without boxes, which is not the same as an image of no object.
     """
@@ -108,6 +111,7 @@ class Dataset(ABC):
     Attributes:
         name: name for messages and reports.
         classes: the classes; empty for unlabelled data.
+        groups: names of the classes that pixels of each group may have; empty where labels say the classes themselves.
         skipped: samples that were left out, and why.
         left_out: objects that were left out of samples, by the reason, which ends "3 objects ...".
         absent: names of the classes that no sample has.
@@ -117,6 +121,7 @@ class Dataset(ABC):
 
     name: str
     classes: tuple[ClassInfo, ...] = ()
+    groups: tuple[tuple[str, ...], ...] = ()
     skipped: tuple[SkippedSample, ...] = ()
     left_out: Mapping[str, int] = MappingProxyType({})
     absent: tuple[str, ...] = ()

@@ -126,16 +126,8 @@ class SemanticFolder(Dataset):
         self._found: set[int] = set()
         self._values = np.zeros(_VALUES, bool)
 
-        pairs = []
-        for split in splits:
-            images = sorted(p for p in (root / split / "images").glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not images:
-                found = sorted(p.name for p in root.glob("*")) if root.is_dir() else "no such folder"
-                raise DatasetError(f"no images in {root / split / 'images'}; {_LAYOUT}. Found in {root}: {found}")
-            pairs += [(p, root / split / "labels" / f"{p.stem}.png") for p in images]
-        chosen = set(range(offset, len(pairs), every))
-        pairs = [p for i, p in enumerate(pairs) if (i in chosen) != exclude]
-        self._samples = CachedSamples([_Pair(*p) for p in pairs], self._read, cache_mb, progress)
+        pairs = paired_files(root, splits, every, offset, exclude)
+        self._samples = CachedSamples(pairs, self._read, cache_mb, progress)
         self.skipped = self._samples.skipped
         if not len(self._samples):
             first = f"; first: {self.skipped[0].name}: {self.skipped[0].reason}" if self.skipped else ""
@@ -189,6 +181,23 @@ class _Pair(NamedTuple):
 
     def __str__(self) -> str:
         return str(self.image)
+
+
+def paired_files(root: Path, splits: Sequence[str], every: int, offset: int, exclude: bool) -> list[_Pair]:
+    """Image and label of the samples that are taken; arguments as for `SemanticFolder`.
+
+    Raises:
+        DatasetError: a split has no images.
+    """
+    pairs: list[_Pair] = []
+    for split in splits:
+        images = sorted(p for p in (root / split / "images").glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not images:
+            found = sorted(p.name for p in root.glob("*")) if root.is_dir() else "no such folder"
+            raise DatasetError(f"no images in {root / split / 'images'}; {_LAYOUT}. Found in {root}: {found}")
+        pairs += [_Pair(p, root / split / "labels" / f"{p.stem}.png") for p in images]
+    chosen = set(range(offset, len(pairs), every))
+    return [p for i, p in enumerate(pairs) if (i in chosen) != exclude]
 
 
 def _ids_without(void: Sequence[int], listed: dict[int, ClassInfo], path: Path) -> list[int]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sparsevit_exporter.tasks.segmentation import HEADS
@@ -15,7 +14,7 @@ from sparsevit_runtime.errors import DatasetError
 
 from ..augmentation import crop_sample, fit_scale, paste_classes
 from ..batch import Batch
-from ..datasets import IGNORE, ClassInfo, Dataset, Sample
+from ..datasets import FIRST_GROUP, IGNORE, ClassInfo, Dataset, Sample
 from ..losses import SegmentationLoss, class_weights, self_distillation
 from ..models import TrainedModel
 from ..monitor import miou_at
@@ -77,14 +76,18 @@ class SegmentationObjective(Objective):
         if absent:
             log.warning("not learned, for no label of the data has it: %s", ", ".join(absent))
         weights = class_weights(counts, settings.weight_power)
-        self._loss = SegmentationLoss(weights, settings.label_smoothing, settings.lovasz).to(device)
+        groups = common_groups(datasets, classes)
+        self._loss = SegmentationLoss(weights, settings.label_smoothing, settings.lovasz, groups).to(device)
 
     def losses(self, predictions: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {_TERM: self._loss(predictions, batch.labels.to(self.device))}
 
     def pixel_weights(self, batch: Batch) -> Tensor:
         labels = batch.labels.to(self.device).long()
-        return F.pad(self._loss.weights, (0, IGNORE + 1 - len(self._loss.weights)))[labels]
+        weights = self._loss.weights.new_zeros(IGNORE + 1)
+        for first, known in ((0, self._loss.weights), (FIRST_GROUP, self._loss.group_weights)):
+            weights[first : first + len(known)] = known
+        return weights[labels]
 
     def match_dense(self, predictions: Tensor, dense: Tensor) -> Tensor:
         return self_distillation(predictions, dense, self._loss.weights)
@@ -93,6 +96,22 @@ class SegmentationObjective(Objective):
         self, model: TrainedModel, dataset: Dataset, ratios: Sequence[float], dtype: torch.dtype | None
     ) -> dict[float, float]:
         return miou_at(model, dataset, self.recipe.input, ratios, self.device, dtype)
+
+
+def common_groups(datasets: Sequence[Dataset], classes: Sequence[ClassInfo]) -> list[list[int]]:
+    """Class ids of each group of the data whose labels are groups; none where there is no such data.
+
+    Raises:
+        DatasetError: such data sets have different groups, or a group names a class that there is not.
+    """
+    names = [c.name for c in classes]
+    grouped = [d for d in datasets if d.groups]
+    for data in grouped:
+        if data.groups != grouped[0].groups:
+            raise DatasetError(f"{data.name} has other groups than {grouped[0].name}; give them the same, in one order")
+        if unknown := [name for group in data.groups for name in group if name not in names]:
+            raise DatasetError(f"groups of {data.name} name {unknown}; the classes are {', '.join(names)}")
+    return [[names.index(name) for name in group] for group in grouped[0].groups] if grouped else []
 
 
 def pixel_counts(datasets: Sequence[Dataset], shares: Sequence[float], num_classes: int) -> Tensor:
