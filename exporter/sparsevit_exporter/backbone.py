@@ -267,7 +267,7 @@ class SparseViT(nn.Module):
         window_size: tokens along one side of a window.
         drop_path_rate: stochastic depth of the last block; rises linearly from 0.
         front_width: channels of the stem of a convolutional front whose maps are added to what the stages take in
-            (`front`); 0, as published, for none. Blocks of such a network begin as ones that change nothing.
+            (`front`); 0, as published, for none. Patches and blocks of such a network begin as if they were not there.
     """
 
     def __init__(
@@ -309,6 +309,7 @@ class SparseViT(nn.Module):
         self.front = Front(front_width, self.channels) if front_width else None
         self.apply(_init_linear)
         if self.front is not None:
+            nn.init.zeros_(self.patch_embed.norm.weight)
             for block in (block for stage in self.stages for block in stage.blocks):
                 nn.init.zeros_(block.attn.w_msa.proj.weight)
                 nn.init.zeros_(block.ffn.contract.weight)

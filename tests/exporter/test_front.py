@@ -4,7 +4,6 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from onnx import helper, numpy_helper
 from torch import nn
 
 from exports import CLASSES, card_of, native_document, write_export
@@ -16,6 +15,7 @@ from sparsevit_exporter.options import IMAGENET_MEAN, IMAGENET_STD
 from sparsevit_runtime.errors import CheckpointError, ExportError
 from sparsevit_runtime.graph.parts import part_of_layer
 from sparsevit_runtime.windows.macs import card_macs, card_parts
+from yolox_files import write_yolox
 
 DEPTHS, HEADS = (2, 1, 1, 1), (1, 1, 2, 2)
 CHANNELS = (8, 16, 32, 64)
@@ -53,22 +53,9 @@ def test_a_front_for_other_networks_is_refused(changes):
         fronted(**changes)
 
 
-def yolox_file(path, width):
-    """An ONNX file whose convolutions are those of a YOLOX of that width, and their weights."""
-    generator = torch.Generator().manual_seed(3)
-    layers = [m for m in Front(width, CHANNELS).features.modules() if isinstance(m, nn.Conv2d)]
-    shapes = [(width, 12, 3, 3), *(tuple(layer.weight.shape) for layer in layers[1:])]
-    weights = [torch.randn(shape, generator=generator) for shape in shapes]
-    pairs = [(weight, torch.randn(len(weight), generator=generator)) for weight in weights]
-    nodes = [helper.make_node("Conv", [f"x{i}", f"w{i}", f"b{i}"], [f"x{i + 1}"]) for i in range(len(pairs))]
-    tensors = [numpy_helper.from_array(t.numpy(), f"{n}{i}") for i, p in enumerate(pairs) for n, t in zip("wb", p)]
-    onnx.save(helper.make_model(helper.make_graph(nodes, "yolox", [], [], tensors)), path)
-    return pairs
-
-
 def test_weights_out_of_a_file_of_yolox(tmp_path):
     """The stem over normalised RGB is YOLOX's focus over BGR bytes, to the border, where there is black beyond."""
-    pairs = yolox_file(tmp_path / "yolox.onnx", 4)
+    pairs = write_yolox(tmp_path / "yolox.onnx", 4)
     front = Front(4, CHANNELS).eval()
     load_front(front, tmp_path / "yolox.onnx", IMAGENET_MEAN, IMAGENET_STD)
     last = front.features.up_to5.join[0]
@@ -84,7 +71,7 @@ def test_weights_out_of_a_file_of_yolox(tmp_path):
 
 
 def test_files_of_other_networks_are_refused(tmp_path):
-    yolox_file(tmp_path / "yolox.onnx", 4)
+    write_yolox(tmp_path / "yolox.onnx", 4)
     with pytest.raises(CheckpointError, match=r"convolution 0 is \[\(4, 3, 6, 6\).*of width 6"):
         load_front(Front(6, CHANNELS), tmp_path / "yolox.onnx", IMAGENET_MEAN, IMAGENET_STD)
     with pytest.raises(CheckpointError, match=r"cannot read .*none\.onnx"):

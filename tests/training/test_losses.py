@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sparsevit_training.datasets import IGNORE
+from sparsevit_training.datasets import FIRST_GROUP, IGNORE
 from sparsevit_training.losses import SegmentationLoss, class_weights, lovasz_softmax, self_distillation
 
 
@@ -93,3 +93,26 @@ def test_self_distillation_is_zero_for_equal_answers_and_the_divergence_otherwis
     weights = torch.tensor([1.0, 0.0, 5.0])  # by what the dense pass says
     expected = (weights[dense.argmax(1)] * divergence).mean().item()
     assert self_distillation(logits, dense, weights).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_group_is_learned_by_the_summed_probability_of_its_classes():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 3, 4, 4)
+    loss = SegmentationLoss(torch.tensor([1.0, 2.0, 4.0]), 0.0, 0.0, [[0], [1, 2]])
+    labels = torch.full((1, 16, 16), FIRST_GROUP + 1, dtype=torch.uint8)
+    fine = torch.nn.functional.interpolate(logits, (8, 8), mode="bilinear").softmax(1)
+    assert torch.isclose(loss(logits, labels), -(fine[:, 1] + fine[:, 2]).log().mean())
+    one, both = labels.clone().fill_(FIRST_GROUP), labels.clone()
+    both[:, 8:] = FIRST_GROUP  # half of the pixels, each a third of the weight of a pixel of the other group
+    top, bottom = loss(logits[:, :, :2], labels[:, :8]), loss(logits[:, :, 2:], one[:, 8:])
+    assert torch.isclose(loss(logits, both), (3 * top + bottom) / 4, atol=0.05)
+
+
+def test_groups_of_one_class_are_learned_as_the_class():
+    torch.manual_seed(0)
+    labels = torch.randint(0, 3, (2, 16, 16), dtype=torch.uint8)
+    logits = torch.randn(2, 3, 4, 4)
+    loss = SegmentationLoss(torch.tensor([1.0, 2.0, 4.0]), 0.0, 0.0, [[0], [1], [2]])
+    mixed = torch.cat([labels[:1], labels[1:] + FIRST_GROUP])
+    assert torch.isclose(loss(logits, mixed), loss(logits, labels))
+    assert loss(logits, torch.full_like(labels, IGNORE)) == 0

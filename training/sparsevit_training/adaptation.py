@@ -5,6 +5,7 @@ Afterwards one set of weights serves every sparsity (Chen et al., "SparseViT", C
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +29,7 @@ from .freezing import freeze
 from .importance import importance_loss, stage_inputs
 from .models import TrainedModel, head_names
 from .recipe import Recipe, TrainingData, changed_keys
+from .recipe_parts import ClassBiasRecipe
 from .schedule import Schedule
 from .tasks import trained_task
 from .tasks.evaluation import metric_key
@@ -185,6 +187,8 @@ class Adaptation:
             csv_log.close()
             if self.step:
                 self.save()
+        if self.step and recipe.class_bias is not None and self.schedule.progress(self.step) >= 1.0:
+            self._tune_classes(recipe.class_bias)
         if not self.step:
             raise TrainingError(
                 f"the budget of {recipe.schedule.budget_minutes} minutes ended before the first step; raise "
@@ -280,13 +284,25 @@ class Adaptation:
     def _column(self, ratio: float) -> str:
         return f"{metric_key(self.task.metric)}_{round(100 * ratio)}"
 
+    def _tune_classes(self, recipe: ClassBiasRecipe) -> None:
+        """Writes ``model.pth`` anew, its classifier with tuned biases."""
+        model = copy.deepcopy(self.ema.model)
+        head: Any = model.head
+        with torch.no_grad():
+            bias = self.objective.class_bias(model, self.datasets, recipe, self.dtype)
+            head.classify.bias += bias.to(self.device)
+        log.info("biases of the classes: %s", ", ".join(f"{c.name} {b:+.2f}" for c, b in zip(self.classes, bias)))
+        save_whole(self._document(model), self._exportable)
+
+    def _document(self, model: TrainedModel) -> dict:
+        about = {"steps": self.step, "seed": self.recipe.seed}
+        return model_document(model, self.classes, self.recipe, about, self.metrics)
+
     def save(self) -> None:
         """Writes both checkpoints; not while the loss is not finite, for then the weights may not be either."""
         if self._bad_in_a_row:
             return
-        document = model_document(
-            self.ema.model, self.classes, self.recipe, {"steps": self.step, "seed": self.recipe.seed}, self.metrics
-        )
+        document = self._document(self.ema.model)
         save_whole(document, self._exportable)
         resume = {
             "step": self.step,

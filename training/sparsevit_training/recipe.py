@@ -13,6 +13,7 @@ from sparsevit_runtime.files import read_bounded
 from . import tasks
 from .recipe_parts import (
     AugmentationRecipe,
+    ClassBiasRecipe,
     CropRecipe,
     InputRecipe,
     LossRecipe,
@@ -63,6 +64,7 @@ class Recipe(Part):
     optimizer: OptimizerRecipe = OptimizerRecipe()
     schedule: ScheduleRecipe
     monitor: MonitorRecipe = MonitorRecipe()
+    class_bias: ClassBiasRecipe | None = None
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threads: int | None = Field(default=None, ge=1)
@@ -83,9 +85,10 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _suits_its_task(self) -> Recipe:
         task = tasks.trained_task(self.task)
-        if self.loss.importance and not task.weighs_pixels:
-            those = " and ".join(t.name for t in tasks.trained_tasks() if t.weighs_pixels)
-            raise ValueError(f"loss.importance is for {those}: no other task weighs pixels")
+        for name, asked in (("loss.importance", self.loss.importance), ("class_bias", self.class_bias)):
+            if asked and not task.weighs_pixels:
+                those = " and ".join(t.name for t in tasks.trained_tasks() if t.weighs_pixels)
+                raise ValueError(f"{name} is for {those}: no other task weighs pixels")
         if self.model.head not in task.heads:
             raise ValueError(
                 f"model.head is {self.model.head!r}; {task.name} is trained with {' or '.join(task.heads)}"

@@ -290,6 +290,19 @@ class TeacherRecipe(Part):
         return self
 
 
+class ClassBiasRecipe(Part):
+    """A bias for each class of segmentation, tuned once the training is over (`class_bias`) and put into the classifier
+    of ``model.pth``.
+
+    Attributes:
+        images: images of each labelled data set that are looked at, spread over it.
+        ratios: shares of windows pruned that it is tuned for.
+    """
+
+    images: Count = 60
+    ratios: tuple[Share, ...] = Field(default=(0.0, 0.5), min_length=1)
+
+
 class OptimizerRecipe(Part):
     """AdamW; norms, biases and bias tables do not decay."""
 

@@ -44,10 +44,11 @@ class DeployedFront(nn.Module):
         projections = nn.ModuleList(fold_norms(copy.deepcopy(p)) for p in front.projections)
         self.projections = cast("Sequence[Projection]", projections)
         if camera:
-            trained, activation = self.features.stem
+            trained, activation = self.features.stem.children()
             self.features.stem = nn.Sequential()
             # Black is 0 in bytes, so that a convolution's own border will do.
-            stem = nn.Conv2d(3, front.width, trained.kernel_size, trained.stride, STEM_PADDING)
+            assert isinstance(trained, nn.Conv2d) and trained.bias is not None
+            stem = nn.Conv2d(3, front.width, 6, 2, STEM_PADDING)
             weight, bias = fold_colours(trained.weight.detach(), trained.bias.detach(), mean, std)
             stem.load_state_dict({"weight": weight, "bias": bias})
             self.byte_stem = nn.Sequential(stem, activation)

@@ -69,8 +69,16 @@ def open_dataset(
             progress=progress,
         )
     if isinstance(recipe, CoarseFolderData):
-        taken = {"every": recipe.every, "offset": recipe.offset, "exclude": recipe.exclude}
-        return CoarseFolder(recipe.root, recipe.splits, recipe.groups, **taken, cache_mb=cache_mb, progress=progress)
+        return CoarseFolder(
+            recipe.root,
+            recipe.splits,
+            recipe.groups,
+            every=recipe.every,
+            offset=recipe.offset,
+            exclude=recipe.exclude,
+            cache_mb=cache_mb,
+            progress=progress,
+        )
     if isinstance(recipe, CocoData):
         kind = {"boxes": CocoBoxes, "masks": CocoInstances, "label map": CocoMasks}[learns_from]
         options = {"background": recipe.background} if learns_from == "label map" else {}

@@ -18,6 +18,7 @@ from ..batch import Batch
 from ..datasets import ClassInfo, Dataset, Sample
 from ..models import TrainedModel
 from ..recipe import Recipe
+from ..recipe_parts import ClassBiasRecipe
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,12 @@ class Objective(ABC):
 
     def pixel_weights(self, batch: Batch) -> Tensor:
         """(B, H, W) float32 on the device: how much each pixel counts in the loss, where the task weighs pixels."""
+        raise NotImplementedError
+
+    def class_bias(
+        self, model: TrainedModel, datasets: Sequence[Dataset], settings: ClassBiasRecipe, dtype: torch.dtype | None
+    ) -> Tensor:
+        """(K,) float32, what the classes' scores shall be raised by, where the task weighs pixels; see `class_bias`."""
         raise NotImplementedError
 
     @abstractmethod

@@ -14,11 +14,13 @@ from sparsevit_runtime.errors import DatasetError
 
 from ..augmentation import crop_sample, fit_scale, paste_classes
 from ..batch import Batch
+from ..class_bias import scores_of, tuned_bias
 from ..datasets import FIRST_GROUP, IGNORE, ClassInfo, Dataset, Sample
 from ..losses import SegmentationLoss, class_weights, self_distillation
 from ..models import TrainedModel
 from ..monitor import miou_at
 from ..recipe import Recipe
+from ..recipe_parts import ClassBiasRecipe
 from ..tasks.segmentation import SegmentationTask
 from .base import Draw, Objective
 
@@ -88,6 +90,20 @@ class SegmentationObjective(Objective):
         for first, known in ((0, self._loss.weights), (FIRST_GROUP, self._loss.group_weights)):
             weights[first : first + len(known)] = known
         return weights[labels]
+
+    def class_bias(
+        self, model: TrainedModel, datasets: Sequence[Dataset], settings: ClassBiasRecipe, dtype: torch.dtype | None
+    ) -> Tensor:
+        # A class of several groups counts as of the first.
+        group_of = {c: number for number, group in reversed([*enumerate(self._loss.groups)]) for c in group}
+        groups = torch.tensor([group_of.get(c, len(group_of)) for c in range(len(self._loss.weights))])
+        found = []
+        for data in datasets:
+            if data.classes or data.groups:
+                part = data.subset(np.linspace(0, len(data) - 1, min(settings.images, len(data))).astype(int).tolist())
+                known = groups if data.groups else None
+                found.append(scores_of(model, part, self.recipe.input, settings.ratios, known, self.device, dtype))
+        return tuned_bias(found)
 
     def match_dense(self, predictions: Tensor, dense: Tensor) -> Tensor:
         return self_distillation(predictions, dense, self._loss.weights)
