@@ -34,7 +34,7 @@ from .schedule import Schedule
 from .tasks import trained_task
 from .tasks.evaluation import metric_key
 from .teacher import FeatureDistillation, Teacher
-from .training_log import TrainingLog
+from .training_log import Averages, TrainingLog
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class Adaptation:
         columns += ["importance", "pruned", "step_s", "elapsed_s"]
         columns += [self._column(r) for r in recipe.monitor.ratios]
         csv_log = TrainingLog(recipe.output / "log.csv", columns, self.step, recipe.tensorboard)
-        window = _Averages()
+        window = Averages()
         saved_s = window_s = self.schedule.elapsed_s
         self.progress.start(f"{recipe.name}, %", 100)
         note, said = "", f"going on at step {self.step}" if self.step else ""
@@ -201,7 +201,7 @@ class Adaptation:
             )
         return self._exportable
 
-    def _train_step(self, step: int, batch: Batch, window: _Averages) -> None:
+    def _train_step(self, step: int, batch: Batch, window: Averages) -> None:
         recipe = self.recipe
         factor = self.schedule.lr_factor(step, batch.progress)
         for group in self.optimizer.param_groups:
@@ -339,28 +339,6 @@ class Adaptation:
         self.metrics = state["metrics"]
         self.schedule = Schedule(self.recipe.schedule, state["elapsed_s"])
         log.info("resumed %s at step %d", self._last, self.step)
-
-
-class _Averages:
-    """Running means since they were last taken."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, torch.Tensor | float] = {}
-        self._count = 0
-
-    def add(self, **values: torch.Tensor | float) -> None:
-        """Adds on the values' device: reading them at every step would make a GPU wait for the host."""
-        self._count += 1
-        for key, value in values.items():
-            value = value.detach().double() if isinstance(value, torch.Tensor) else value
-            self._sums[key] = self._sums.get(key, 0.0) + value
-
-    def take(self) -> dict[str, float]:
-        count = max(self._count, 1)
-        means = {key: float(value) / count for key, value in self._sums.items()}
-        means = {"loss": float("nan"), **means, "count": self._count}
-        self._sums, self._count = {}, 0
-        return means
 
 
 def build_model(recipe: Recipe, num_classes: int) -> TrainedModel:

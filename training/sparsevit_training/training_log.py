@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import torch
+
 from sparsevit_runtime.dependencies import require
 
 
@@ -54,3 +56,25 @@ class TrainingLog:
         self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+class Averages:
+    """Running means since they were last taken."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, torch.Tensor | float] = {}
+        self._count = 0
+
+    def add(self, **values: torch.Tensor | float) -> None:
+        """Adds on the values' device: reading them at every step would make a GPU wait for the host."""
+        self._count += 1
+        for key, value in values.items():
+            value = value.detach().double() if isinstance(value, torch.Tensor) else value
+            self._sums[key] = self._sums.get(key, 0.0) + value
+
+    def take(self) -> dict[str, float]:
+        count = max(self._count, 1)
+        means = {key: float(value) / count for key, value in self._sums.items()}
+        means = {"loss": float("nan"), **means, "count": self._count}
+        self._sums, self._count = {}, 0
+        return means
