@@ -135,6 +135,44 @@ def detection(name: str) -> str:
     return markdown(["model", "windows pruned", "AP", "AP50", "inference"], rows)
 
 
+def detectors() -> str:
+    """What the bundled detector costs beside others, as `benchmarks/detectors.py` measured."""
+    document = read("detectors")
+    rows = [
+        [
+            row["model"],
+            "-" if row["pruned"] is None else percent(row["pruned"]),
+            f"{row['macs'] / 1e6:.0f} M",
+            f"{row['median_ms']:.0f} ms",
+            f"{row['ratio']:.2f}",
+        ]
+        for row in document["rows"]
+    ]
+    first = next(row["model"] for row in document["rows"] if row["pruned"] is None)
+    threads = "as many threads as cores" if document["threads"] is None else f"{document['threads']} thread"
+    note = f"{machine(document)}; {threads}, {document['rounds']} rounds in one run."
+    return markdown(["model", "windows pruned", "MACs", "median", f"time, of {first}"], rows) + f"\n\n{note}"
+
+
+def watched() -> str:
+    """The bundled detector on clips and folders, as `benchmarks/watched_objects.py` measured."""
+    document = read("watched_road_users")
+    by_clip: dict[str, dict[float, dict]] = {}
+    for row in document["rows"]:
+        by_clip.setdefault(row["clip"], {})[row["sparsity"]] = row
+    rows = []
+    for clip, found in by_clip.items():
+        dense, pruned = found[0.0], found[0.6]
+        if not dense["objects"]:
+            continue
+        figures = [f"{100 * part[key]:.0f}" for part in (dense, pruned) for key in ("ap50", "recall")]
+        computed = ", ".join(f"{100 * c['objects']:.0f} / {100 * c['frame']:.0f}" for c in pruned["computed"])
+        rows.append([clip, str(dense["objects"]), *figures, f"{100 * pruned['agreement']:.0f}", computed])
+    header = ["clip", "objects", "AP50", "recall", "AP50, 60%", "recall, 60%", "agreement", "computed, objects / frame"]
+    note = f"{document['teacher']} at {document['teacher_score']:g}; recall at the card's threshold"
+    return markdown(header, rows) + f"\n\n{note}, {document['threshold']:.2f}."
+
+
 def search() -> str:
     """What `sparsevit search` reported for the bundled model."""
     rows = []
@@ -168,6 +206,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "search": search,
     "detection": lambda: detection("eval_road_users"),
     "detection_street": lambda: detection("eval_road_users_street"),
+    "detectors": detectors,
+    "watched": watched,
     "mask_rcnn": lambda: heads("heads_mask_rcnn", mask_rcnn),
     "high_resolution": lambda: heads("heads_high_resolution", high_resolution),
     "gpu_kernels": lambda: gpu_kernels(gpu_documents(), markdown),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import onnx
@@ -18,7 +17,9 @@ def write_yolox(path: Path, width: int) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(3)
     layers = [m for m in FrontFeatures(width).modules() if isinstance(m, nn.Conv2d)]
     shapes = [(width, 12, 3, 3), *(tuple(layer.weight.shape) for layer in layers[1:])]
-    weights = [torch.randn(shape, generator=generator) / math.prod(shape[1:]) ** 0.5 for shape in shapes]
+    weights = [
+        torch.randn(shape, generator=generator) * (2 / shape[1:].numel()) ** 0.5 for shape in map(torch.Size, shapes)
+    ]
     pairs = [(weight, torch.randn(len(weight), generator=generator) * 0.1) for weight in weights]
     nodes = [helper.make_node("Conv", [f"x{i}", f"w{i}", f"b{i}"], [f"x{i + 1}"]) for i in range(len(pairs))]
     tensors = [numpy_helper.from_array(t.numpy(), f"{n}{i}") for i, p in enumerate(pairs) for n, t in zip("wb", p)]

@@ -16,7 +16,6 @@ from sparsevit_runtime.errors import SinkError, SourceError, SourceLostError
 from sparsevit_runtime.live.governor import Governor
 from sparsevit_runtime.live.outlet import Pull
 from sparsevit_runtime.live.states import SourceState
-from sparsevit_runtime.runner import DEFAULT_THRESHOLD
 from sparsevit_runtime.sinks import StopStream
 from sparsevit_runtime.sinks.video import HIGHEST_FPS, LOWEST_FPS
 from sparsevit_runtime.windows.level import Level
@@ -120,7 +119,7 @@ def run_sources(
     sparsity: PlanLike | Level | None = None,
     *,
     activity: bool = False,
-    threshold: float = DEFAULT_THRESHOLD,
+    threshold: float | None = None,
     draw: bool = True,
     stage: int | None = None,
     limit: int | None = None,
@@ -139,7 +138,7 @@ def run_sources(
         feeds: sources of different names, open, closed at the end; and the sinks of each, open, which stay open.
         sparsity: share pruned, in any form `Plan.parse` reads, or a level; None computes all windows.
         activity: draw which windows were computed.
-        threshold: least score of a detection.
+        threshold: least score of a detection; None for what the card says.
         draw: annotate the frames of sinks that want pictures; without, they get the frame as it came.
         stage: stage whose windows are drawn; None for all.
         limit: frames of each source at most; None for all.

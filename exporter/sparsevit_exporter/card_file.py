@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,29 @@ def record_metrics(path: str | Path, metrics: Sequence[MetricCard]) -> ModelCard
     replaced = {(m.name, m.dataset, m.ratio) for m in metrics}
     kept = tuple(m for m in card.metrics if (m.name, m.dataset, m.ratio) not in replaced)
     card = card.model_copy(update={"metrics": kept + tuple(metrics)})
+    entry.value = card.to_json()
+    write_atomic(path, proto.SerializeToString())
+    return card
+
+
+def record_objects(path: str | Path, **changes: float | None) -> ModelCard:
+    """Writes how objects are read from the answers into the card, see `ObjectsCard`.
+
+    Args:
+        path: an exported .onnx file of a detector, rewritten whole; its graph stays as it is.
+        changes: fields of `ObjectsCard`; the others stay.
+
+    Returns:
+        The new card.
+
+    Raises:
+        ModelError, CardError, SinkError: as for `record_metrics`; also where a value is not possible.
+    """
+    path = Path(path)
+    proto, entry, card = open_exported(path)
+    document = card.model_dump(mode="json")
+    document["objects"] |= changes
+    card = ModelCard.from_json(json.dumps(document), origin=str(path))
     entry.value = card.to_json()
     write_atomic(path, proto.SerializeToString())
     return card

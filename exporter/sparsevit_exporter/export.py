@@ -153,6 +153,7 @@ def _card(
             parameters=sum(p.numel() for p in network.parameters()),
         ),
         classes=tuple(classes),
+        objects=task.objects(network, task.check_options(options.task)),
         metrics=tuple(metrics),
         training=training,
         producer=f"sparsevit-edge {sparsevit_runtime.__version__}, torch {torch.__version__.split('+')[0]}"

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .convolutions import conv, separable
 from .heads.pyramid import upsample_to
 from .options import IMAGENET_MEAN, IMAGENET_STD
 
@@ -21,15 +22,6 @@ from .options import IMAGENET_MEAN, IMAGENET_STD
 MAPS = 4
 #: Pixels that the stem looks beyond the border.
 STEM_PADDING = 2
-
-
-def conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups), nn.SiLU())
-
-
-def separable(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3x3 depthwise, then pointwise."""
-    return nn.Sequential(conv(inputs, inputs, 3, stride, groups=inputs), conv(inputs, outputs))
 
 
 class Bottleneck(nn.Module):

@@ -51,7 +51,8 @@ def count_front_macs(front: Front, height: int, width: int) -> int:
     front = copy.deepcopy(front).requires_grad_(False).eval()
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), counter:
-        for projection, feature_map in zip(front.projections, front(torch.zeros(1, 3, height, width)), strict=True):
+        projections: Any = front.projections
+        for projection, feature_map in zip(projections, front(torch.zeros(1, 3, height, width)), strict=True):
             projection.layer(feature_map)
     return counter.get_total_flops() // 2
 

@@ -148,8 +148,8 @@ def trained_state(weights: Mapping[str, Tensor], card: ModelCard) -> dict[str, T
             case ["colours"]:
                 layer = key.rpartition(".")[0]
                 names = f"{layer}.weight", f"{layer}.bias"
-                stored = (parts[name]["colours"] for name in names)
-                state.update(zip(names, unfold_colours(*stored, card.input.mean, card.input.std), strict=True))
+                kernel, offset = (parts[name]["colours"] for name in names)
+                state.update(zip(names, unfold_colours(kernel, offset, card.input.mean, card.input.std), strict=True))
             case folds:
                 raise KeyError(f"{key} in parts {', '.join(folds)}")
     return state

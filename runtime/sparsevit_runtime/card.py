@@ -150,6 +150,19 @@ class ArchitectureCard(_Part):
     front: FrontCard | None = None
 
 
+class ObjectsCard(_Part):
+    """How objects are read from the answers of a detector.
+
+    Attributes:
+        threshold: least score where a caller names none; None for 0.25.
+        nms_iou: overlap from which, of two boxes of one class, that of the poorer score is left out; None where the
+            graph names each object once.
+    """
+
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    nms_iou: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
 class ClassCard(_Part):
     name: _Name
     color: tuple[_Byte, _Byte, _Byte] | None = None  # RGB
@@ -223,6 +236,7 @@ class ModelCard(_Part):
     windows: WindowCard
     architecture: ArchitectureCard
     classes: tuple[ClassCard, ...] = Field(default=(), max_length=65536)
+    objects: ObjectsCard = ObjectsCard()
     checks: tuple[CheckCard, ...] = Field(default=(), max_length=64)
     metrics: tuple[MetricCard, ...] = Field(default=(), max_length=4096)
     training: TrainingCard | None = None
@@ -245,7 +259,8 @@ class ModelCard(_Part):
         return tuple(c.name for c in self.classes)
 
     def to_json(self) -> str:
-        left_out: Any = {} if self.inputs else {"inputs": True}  # so that earlier versions read what they can run
+        # So that earlier versions read what they can run.
+        left_out: Any = {name: True for name in ("inputs", "objects") if not _differs(self, name)}
         defaults = {"resize": "letterbox", "pad_multiple": 1}
         left_out["input"] = {name for name, value in defaults.items() if getattr(self.input, name) == value}
         left_out["architecture"] = {name for name in ("head_macs", "front") if not getattr(self.architecture, name)}
@@ -279,6 +294,11 @@ class ModelCard(_Part):
                 f"the model card of {origin} is invalid: {first_problem(error)} ({error.error_count()} problem(s)); "
                 "export the model again with this version"
             ) from error
+
+
+def _differs(card: ModelCard, name: str) -> bool:
+    """Whether a field says more than its default."""
+    return bool(getattr(card, name) != ModelCard.model_fields[name].default)
 
 
 def first_problem(error: ValidationError) -> str:

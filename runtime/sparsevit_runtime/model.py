@@ -19,7 +19,7 @@ from .errors import ArgumentError, FrameError, ModelError
 from .files import expand_path
 from .images.frames import FrameLike
 from .images.probe import probe_image
-from .runner import DEFAULT_THRESHOLD, PlacedFrame, Request, Runner
+from .runner import PlacedFrame, Request, Runner
 from .tasks import Result
 from .texts import shown
 from .triton import is_served
@@ -194,7 +194,7 @@ class Model:
         sparsity: PlanLike | Level | None = None,
         *,
         activity: bool = False,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         inputs: Mapping[str, np.ndarray] | None = None,
     ) -> Result: ...
 
@@ -205,7 +205,7 @@ class Model:
         sparsity: PlanLike | Level | None = None,
         *,
         activity: bool = False,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         inputs: Sequence[Mapping[str, np.ndarray]] | None = None,
     ) -> list[Result]: ...
 
@@ -215,7 +215,7 @@ class Model:
         sparsity: PlanLike | Level | None = None,
         *,
         activity: bool = False,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         inputs: Any = None,
     ) -> Result | list[Result]:
         """Runs one frame, or a list of frames in one go as `batch` does.
@@ -226,7 +226,8 @@ class Model:
             sparsity: any form `Plan.parse` reads, or a level; None computes all windows, or the fixed plan of a
                 `--fixed` export.
             activity: results also tell which windows were computed.
-            threshold: detections with a lower score are left out; other tasks ignore it.
+            threshold: detections with a lower score are left out; None for what the card says, else 0.25. Other tasks
+                ignore it.
             inputs: arrays that the model takes with each frame beside its pixels, by name, without a batch; most take
                 nothing. One set for each frame of a list.
 
@@ -250,7 +251,7 @@ class Model:
         sparsity: PlanLike | Level | None = None,
         *,
         activity: bool = False,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         inputs: Sequence[Mapping[str, np.ndarray]] | None = None,
     ) -> list[Result]:
         """Runs several frames, of any sizes, in one go; see `__call__`. The timings are those of the whole batch."""
@@ -304,7 +305,7 @@ class Model:
         sparsity: PlanLike | Level | None = None,
         *,
         activity: bool = False,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         reconnect: Reconnect | None = None,
         track: bool | Tracking = False,
     ) -> Stream:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .arguments import as_flag
 from .backends.base import Backend, Outputs, RunQueue
+from .card import ModelCard
 from .contract import IMAGE, KEEP, TensorSpec, zero_inputs
 from .errors import ArgumentError, FrameError
 from .images.device_frames import DeviceFrame, is_device_frame, read_device_frame
@@ -25,7 +26,7 @@ from .windows.activity import WindowActivity
 from .windows.level import Level
 from .windows.plan import PlanLike, number_of
 
-#: Detections below this score are left out unless the caller says otherwise.
+#: Detections below this score are left out unless the card or the caller says otherwise.
 DEFAULT_THRESHOLD = 0.25
 
 
@@ -102,14 +103,18 @@ class Runner:
             sparsity = sparsity.plan
         return Level.resolve(self.card, sparsity)
 
-    def request(self, level: Level, *, activity: bool = False, threshold: float = DEFAULT_THRESHOLD) -> Request:
+    def least_score(self, threshold: float | None = None) -> float:
+        """What `least_score` makes of a threshold for this model."""
+        return least_score(self.card, threshold)
+
+    def request(self, level: Level, *, activity: bool = False, threshold: float | None = None) -> Request:
         """What a caller wants of a frame.
 
         Raises:
             ArgumentError: `threshold` is no number from 0 to 1, or `activity` no flag.
         """
         outputs = self._answers + (self._orders if activity else ())
-        return Request(level, as_flag(activity, "activity"), check_share("threshold", threshold), outputs)
+        return Request(level, as_flag(activity, "activity"), self.least_score(threshold), outputs)
 
     def place(self, frame: FrameLike, inputs: Mapping[str, np.ndarray] | None = None) -> PlacedFrame:
         """Checks a frame.
@@ -290,6 +295,17 @@ class RunnerQueue:
     def collect(self, ticket: Any) -> Outputs:
         """Waits for a run, the oldest first. Returns and raises as `Runner.run`."""
         return self._queue.collect(ticket)
+
+
+def least_score(card: ModelCard, threshold: float | None = None) -> float:
+    """The least score of a detection: what the caller says, else what the card says, else `DEFAULT_THRESHOLD`.
+
+    Raises:
+        ArgumentError: the caller's is no number from 0 to 1.
+    """
+    if threshold is not None:
+        return check_share("threshold", threshold)
+    return DEFAULT_THRESHOLD if card.objects.threshold is None else card.objects.threshold
 
 
 def check_share(name: str, value: object) -> float:

@@ -2,7 +2,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from sparsevit_exporter.card_file import record_metrics
+from sparsevit_exporter.card_file import record_metrics, record_objects
 from sparsevit_runtime.card import CARD_KEY, MetricCard, ModelCard
 from sparsevit_runtime.errors import CardError, ModelError
 
@@ -41,6 +41,18 @@ def test_same_figure_is_replaced_and_others_stay(tmp_path):
     stored = {p.key: p.value for p in onnx.load(path).metadata_props}
     assert ModelCard.from_json(stored[CARD_KEY]) == card and stored["other"] == "kept"
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_how_objects_are_read_is_changed_field_by_field(tmp_path):
+    path = tmp_path / "m.onnx"
+    write_file(path, CARD.to_json())
+    record_objects(path, nms_iou=0.65)
+    card = record_objects(path, threshold=0.1)
+    assert (card.objects.threshold, card.objects.nms_iou) == (0.1, 0.65) and card.metrics == CARD.metrics
+    stored = {p.key: p.value for p in onnx.load(path).metadata_props}
+    assert ModelCard.from_json(stored[CARD_KEY]) == card
+    with pytest.raises(CardError, match="threshold"):
+        record_objects(path, threshold=2.0)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,6 @@ def test_how_a_model_is_not_loaded(path, name, value, message):
     ("name", "value", "message"),
     [
         ("threshold", "half", "threshold is 'half'; give a number from 0 to 1"),
-        ("threshold", None, "threshold is None; give a number"),
         ("threshold", True, "threshold is True"),
         ("threshold", float("nan"), "threshold is nan"),
         ("threshold", float("inf"), "threshold is inf"),

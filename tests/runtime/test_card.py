@@ -28,6 +28,14 @@ def test_earlier_versions_read_a_card_of_letterboxed_frames_and_refuse_one_of_st
     assert "resize" not in json.loads(ModelCard.model_validate(tiny.card_document()).to_json())["input"]
 
 
+def test_earlier_versions_read_a_card_that_says_nothing_of_objects():
+    document = {**tiny.card_document(task="detection"), "objects": {"threshold": 0.1, "nms_iou": 0.6}}
+    said = ModelCard.model_validate(document)
+    assert ModelCard.from_json(said.to_json()) == said
+    assert json.loads(said.to_json())["objects"] == document["objects"]
+    assert "objects" not in json.loads(ModelCard.model_validate({**document, "objects": {}}).to_json())
+
+
 def test_what_the_card_tells():
     card = ModelCard.model_validate(tiny.card_document())
     assert card.class_names == tiny.CLASSES
@@ -45,6 +53,8 @@ def test_what_the_card_tells():
         ({"input.resize": "crop"}, "input.resize"),
         ({"input": {"height": 0, "width": 4, "mean": [0, 0, 0], "std": [1, 1, 1]}}, "input.height"),
         ({"surprise": 1}, "surprise"),
+        ({"objects": {"threshold": 1.5}}, "objects.threshold"),
+        ({"objects": {"nms_iou": 0}}, "objects.nms_iou"),
         ({"windows": {"window_size": 7, "depths": []}}, "windows.depths"),
         ({"classes": [{"name": "sky", "color": [1, 2]}]}, "classes.0.color"),
         ({"classes": [{"name": "sky", "color": [1, 2, 999]}]}, "classes.0.color.2"),

@@ -52,3 +52,15 @@ def test_nothing_to_find_has_no_figure(capsys):
     found = average_precision({**TRUTH, "annotations": []}, RIGHT)
     assert math.isnan(found.ap) and math.isnan(found.ap50)
     assert capsys.readouterr().out == ""  # pycocotools prints
+
+
+def test_the_threshold_of_the_best_f1():
+    """Two right ones at 0.9 and 0.4, wrong ones at 0.4 and 0.2; a score takes all that have it."""
+    wrong = [record(2, 1, [0, 0, 9, 9], 0.2), record(2, 1, [50, 0, 9, 9], 0.4)]
+    best = average_precision(TRUTH, [RIGHT[0], {**RIGHT[1], "score": 0.4}, *wrong]).best
+    assert (best.threshold, best.f1) == (0.4, pytest.approx(2 * 2 / (3 + 2)))
+    assert (best.precision, best.recall) == (pytest.approx(2 / 3), 1.0)
+    crowd = record(2, 2, [0, 60, 99, 39], 0.95)
+    assert average_precision(TRUTH, [*RIGHT, crowd]).best.f1 == pytest.approx(1)
+    assert average_precision(TRUTH, RIGHT, names=["a"]).best.recall == 1
+    assert average_precision(TRUTH, []).best is None

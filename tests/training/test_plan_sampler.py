@@ -62,3 +62,10 @@ def test_same_seed_same_plans():
 def test_kept_counts_follow_the_truncation_of_the_reference():
     stages = stage_geometries(28 * 10, 28 * 12, (2,), 7)  # 120 windows
     assert keep_of_ratios([[0.8]], stages) == (23,)
+
+
+def test_a_run_may_begin_dense():
+    recipe = PlanRecipe(dense_share=0.0, dense_until=0.25, ratios=(0.5,))
+    rng = np.random.default_rng(0)
+    plans = [sample_ratios(DEPTHS, recipe, rng, progress) for progress in (0.0, 0.24, 0.25, 1.0)]
+    assert [plan[0][0] for plan in plans] == [0.0, 0.0, 0.5, 0.5]

@@ -62,7 +62,9 @@ def test_overrides_reach_lists_and_missing_parents(tmp_path):
             {"model": {"head": "mask2former"}},
             "model.head is 'mask2former'; segmentation is trained with",
         ),
-        ({"task": "detection", "loss": {"importance": 0.5}}, "loss.importance is for segmentation"),
+        ({"task": "instances", "loss": {"importance": 0.5}}, "loss.importance is for segmentation and detection"),
+        ({"task": "instances", "monitor": {"agreement": True}}, "monitor.agreement is for segmentation and detection"),
+        ({"teacher": {"path": "y.onnx"}}, "teaches features, answers .grid., or both"),
     ],
 )
 def test_mistakes_are_named(change, named):

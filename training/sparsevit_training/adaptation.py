@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 #: Steps in a row without a finite loss after which a run gives up.
 MAX_BAD_STEPS = 20
+#: Batches, the first of the run, by which a network is grown on a pretrained front.
+GROWN_ON = 8
 
 
 class TrainingError(SparseViTError):
@@ -123,6 +125,8 @@ class Adaptation:
             () if recipe.model.start is None or start_from(self.model, recipe.model.start) else head_names(self.model)
         )
         self._frozen = freeze(self.model, recipe.model.frozen, fresh)
+        if recipe.model.front_weights is not None and recipe.model.start is None:
+            self.objective.grow(self.model, self.classes, (self.batches.make(step) for step in range(GROWN_ON)))
         self.model.to(self.device)
         norms = (m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d))
         self._statistics = [buffer for norm in norms for buffer in norm.buffers()]
@@ -148,6 +152,7 @@ class Adaptation:
         columns = ["step", "progress", "lr", "loss", *self.objective.terms, "distillation", "self_distillation"]
         columns += ["importance", "pruned", "step_s", "elapsed_s"]
         columns += [self._column(r) for r in recipe.monitor.ratios]
+        columns += [self._alike(r) for r in recipe.monitor.ratios if recipe.monitor.agreement]
         csv_log = TrainingLog(recipe.output / "log.csv", columns, self.step, recipe.tensorboard)
         window = Averages()
         saved_s = window_s = self.schedule.elapsed_s
@@ -269,7 +274,7 @@ class Adaptation:
         if not self.recipe.loss.self_distillation:
             return torch.zeros((), device=self.device)
         with torch.no_grad(), torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            dense = self.ema.model(images)
+            dense = self.objective.answer(self.ema.model, images)
         return self.objective.match_dense(predictions, dense)
 
     def _measure(self, monitored: Dataset) -> dict[str, float]:
@@ -279,10 +284,17 @@ class Adaptation:
             {"name": self.task.metric, "dataset": name, "ratio": r, "value": 100 * v, "unit": "%"}
             for r, v in found.items()
         ]
-        return {self._column(r): 100 * v for r, v in found.items()}
+        scores = {self._column(r): 100 * v for r, v in found.items()}
+        if self.recipe.monitor.agreement:
+            alike = self.objective.agreement(self.ema.model, monitored, self.recipe.monitor.ratios, self.dtype)
+            scores |= {self._alike(r): 100 * v for r, v in alike.items()}
+        return scores
 
     def _column(self, ratio: float) -> str:
         return f"{metric_key(self.task.metric)}_{round(100 * ratio)}"
+
+    def _alike(self, ratio: float) -> str:
+        return f"agreement_{round(100 * ratio)}"
 
     def _tune_classes(self, recipe: ClassBiasRecipe) -> None:
         """Writes ``model.pth`` anew, its classifier with tuned biases."""

@@ -20,10 +20,26 @@ LEAST_SCORE = 0.005
 
 
 @dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold, and what is found there at an IoU of 0.5, all classes counted as one.
+
+    Attributes:
+        threshold: least score.
+        f1, precision, recall: 0..1.
+    """
+
+    threshold: float
+    f1: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
 class AveragePrecision:
     """AP over IoU 0.50 to 0.95 and AP50, 0..1, with at most 100 boxes per image.
 
     Attributes:
+        best: threshold of the greatest F1; None where there is no object, or nothing was found.
         ap, ap50: means over the classes that occur; NaN when none does.
         per_class, per_class50: (K,) each; NaN for a class without any object.
     """
@@ -32,6 +48,7 @@ class AveragePrecision:
     ap50: float
     per_class: tuple[float, ...]
     per_class50: tuple[float, ...]
+    best: OperatingPoint | None = None
 
 
 def average_precision(
@@ -71,13 +88,34 @@ def average_precision(
             run.params.imgIds = list(image_ids)
         run.evaluate()
         run.accumulate()
+    if names is None:
+        counted = set(range(classes))
+    else:
+        counted = {k for k, c in enumerate(truth["categories"]) if c["name"] in names}
+    best = _best_point(run, counted)
     precision = run.eval["precision"][:, :, :, 0, -1]  # (IoU thresholds, recalls, K): all areas, 100 boxes
-    if names is not None:
-        left_out = [k for k, c in enumerate(truth["categories"]) if c["name"] not in names]
-        precision[:, :, left_out] = -1
+    precision[:, :, [k for k in range(classes) if k not in counted]] = -1
     per_class = [_mean(precision[:, :, k]) for k in range(classes)]
     per_class50 = [_mean(precision[0, :, k]) for k in range(classes)]
-    return AveragePrecision(_mean(precision), _mean(precision[0]), tuple(per_class), tuple(per_class50))
+    return AveragePrecision(_mean(precision), _mean(precision[0]), tuple(per_class), tuple(per_class50), best)
+
+
+def _best_point(run: Any, classes: Collection[int]) -> OperatingPoint | None:
+    """The threshold of the greatest F1 at an IoU of 0.5, from what pycocotools matched; crowds do not count."""
+    images, areas = len(run.params.imgIds), len(run.params.areaRng)  # the first area is all
+    pairs = [p for k in classes for p in run.evalImgs[k * areas * images : k * areas * images + images] if p]
+    objects = sum(int((~np.asarray(p["gtIgnore"], bool)).sum()) for p in pairs)
+    counts = [~np.asarray(p["dtIgnore"][0], bool) for p in pairs]
+    scores = np.concatenate([np.asarray(p["dtScores"], float)[c] for p, c in zip(pairs, counts)] or [np.zeros(0)])
+    right = np.concatenate([p["dtMatches"][0][c] > 0 for p, c in zip(pairs, counts)] or [np.zeros(0, bool)])
+    if not objects or not len(scores):
+        return None
+    order = np.argsort(-scores, kind="stable")
+    scores, found = scores[order], right[order].cumsum()
+    last = np.append(scores[1:] < scores[:-1], True)  # a threshold takes all of one score
+    f1 = np.where(last, 2 * found / (np.arange(1, len(scores) + 1) + objects), -1.0)
+    at = int(f1.argmax())
+    return OperatingPoint(float(scores[at]), float(f1[at]), float(found[at] / (at + 1)), float(found[at] / objects))
 
 
 def _mean(precision: np.ndarray) -> float:

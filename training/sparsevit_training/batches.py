@@ -88,7 +88,7 @@ class BatchMaker:
         size = crop.height, crop.width
         views = [self._view(rng, size, progress) for _ in range(crop.batch)]
         images = np.stack([jitter_colors(image, recipe.augmentation, rng) for image, _ in views])
-        ratios = sample_ratios(recipe.model.depths, recipe.plans, rng)
+        ratios = sample_ratios(recipe.model.depths, recipe.plans, rng, progress)
         stages = stage_geometries(*size, recipe.model.depths, recipe.model.window_size)
         flat = [r for stage in ratios for r in stage]
         return Batch(

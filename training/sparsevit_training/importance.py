@@ -6,6 +6,7 @@ has no gradient, though it is free to: every block normalises its input first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -59,12 +60,12 @@ def importance_loss(
     Returns:
         Scalar float32 in 0..2, mean over images, stages and window layouts; 0 where no image counts.
     """
-    weights = _pool(pixel_weights.unsqueeze(1), PATCH_SIZE, inputs[0])  # (B, 1, H, W) of the first stage
+    weights = pool(pixel_weights.unsqueeze(1), PATCH_SIZE, inputs[0])  # (B, 1, H, W) of the first stage
     missed = torch.zeros_like(weights)  # sum over earlier stages of the share of blocks
     terms = []
     first_pair = 0
     for stage, (x, depth) in enumerate(zip(inputs, depths, strict=True)):
-        wanted = _pool(weights * (1 + passed_over * missed / max(stage, 1)), 2**stage, x).permute(0, 2, 3, 1)
+        wanted = pool(weights * (1 + passed_over * missed / max(stage, 1)), 2**stage, x).permute(0, 2, 3, 1)
         shifts = (0, window_size // 2)[:depth]
         scores = [windows.window_score(x, window_size, shift) for shift in shifts]  # (B, nW)
         for shift, score in zip(shifts, scores, strict=True):
@@ -83,6 +84,29 @@ def importance_loss(
     return 1.0 - torch.where(counts, correlation, 0.0).sum() / counts.sum()
 
 
+def object_weights(boxes: Sequence[Tensor | None], size: Sequence[int]) -> Tensor:
+    """How much pixels matter to a detector.
+
+    An object's pixels weigh ``side ** -0.5``, side being the root of its area: its windows then weigh about alike (L2
+    norm), that of a small one as much as each of a large one. What is of no object weighs nothing.
+
+    Args:
+        boxes: of each image (N, 4) xyxy in pixels; None for one that is not annotated.
+        size: height and width in pixels.
+
+    Returns:
+        (B, height, width) float32.
+    """
+    height, width = size
+    weights = torch.zeros(len(boxes), height, width)
+    for plane, found in zip(weights, boxes, strict=True):
+        for x0, y0, x1, y1 in [] if found is None else found.tolist():
+            side = max((x1 - x0) * (y1 - y0), 1.0) ** 0.5
+            rows = slice(max(math.floor(y0), 0), max(math.ceil(y1), 0))
+            plane[rows, max(math.floor(x0), 0) : max(math.ceil(x1), 0)].clamp_(min=side**-0.5)
+    return weights
+
+
 def _computed(
     scores: Sequence[Tensor], keep: Sequence[int], map_hw: Sequence[int], window_size: int, depth: int
 ) -> Tensor:
@@ -98,7 +122,7 @@ def _computed(
     return computed.squeeze(-1) / depth
 
 
-def _pool(pixels: Tensor, stride: int, tokens: Tensor) -> Tensor:
+def pool(pixels: Tensor, stride: int, tokens: Tensor) -> Tensor:
     """Means of (B, 1, h, w) over squares of a stride, (B, 1, H, W) as the tokens (B, H, W, C); zeros fill the last."""
     height, width = tokens.shape[1:3]
     room = (0, width * stride - pixels.shape[3], 0, height * stride - pixels.shape[2])

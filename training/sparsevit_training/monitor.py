@@ -11,12 +11,16 @@ import torch
 from sparsevit_exporter.heads.detection import decode_detections
 from sparsevit_exporter.heads.labels import decode_labels
 from sparsevit_exporter.instances import InstanceFeatures
+from sparsevit_exporter.tasks.detection import NMS_IOU
 from sparsevit_runtime import Detections, Instances
 from sparsevit_runtime.images.letterbox import Letterbox
+from sparsevit_runtime.runner import DEFAULT_THRESHOLD
+from sparsevit_runtime.tasks.named_once import named_once
 from sparsevit_runtime.windows.geometry import stage_geometries
 
 from .average_precision import LEAST_SCORE, MOST_BOXES, Compared, average_precision
 from .batch import normalize
+from .box_agreement import box_agreement
 from .datasets import CocoBoxes, CocoInstances, Dataset, Sample
 from .metrics import ConfusionMatrix
 from .models import TrainedModel
@@ -102,23 +106,85 @@ def average_precision_at(
     """COCO AP (0..1) of a detector per uniform ratio; other arguments as for `confusion_at`."""
 
     def records_at(ratio: float) -> Iterator[dict[str, Any]]:
-        for indices, _, letterboxes, raw in outputs_of(model, dataset, recipe, ratio, device, dtype, batch):
-            count = min(MOST_BOXES, raw.logits.shape[1])
-            decoded = decode_detections(raw, count, recipe.height, recipe.width)
-            for index, letterbox, boxes, scores, classes in zip(
-                indices, letterboxes, *(d.cpu().numpy() for d in decoded), strict=True
-            ):
-                chosen = scores >= LEAST_SCORE
-                answer = Detections(
+        for index, answer in detections_at(model, dataset, recipe, ratio, device, dtype, batch):
+            yield from answer.to_coco(dataset.image_ids[index])
+
+    return _precision_of(records_at, dataset, ratios, "bbox")
+
+
+def detections_at(
+    model: TrainedModel,
+    dataset: CocoBoxes,
+    recipe: InputRecipe,
+    ratio: float,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    batch: int = 4,
+) -> Iterator[tuple[int, Detections]]:
+    """Indices of images and what a detector finds in each; arguments as for `confusion_at`."""
+    once = getattr(model, "once", True)
+    for indices, _, letterboxes, raw in outputs_of(model, dataset, recipe, ratio, device, dtype, batch):
+        count = min(MOST_BOXES if once else 3 * MOST_BOXES, raw.logits.shape[1])
+        decoded = decode_detections(raw, count, recipe.height, recipe.width)
+        for index, letterbox, boxes, scores, classes in zip(
+            indices, letterboxes, *(d.cpu().numpy() for d in decoded), strict=True
+        ):
+            chosen = scores >= LEAST_SCORE
+            if not once:
+                chosen &= named_once(boxes, classes, chosen, NMS_IOU)
+            yield (
+                index,
+                Detections(
                     xyxy=letterbox.boxes_to_frame(boxes[chosen]),
                     confidence=scores[chosen],
                     class_id=classes[chosen],
                     names=tuple(c.name for c in dataset.classes),
                     image_wh=letterbox.frame_wh,
-                )
-                yield from answer.to_coco(dataset.image_ids[index])
+                ),
+            )
 
-    return _precision_of(records_at, dataset, ratios, "bbox")
+
+def box_agreement_at(
+    model: TrainedModel,
+    dataset: CocoBoxes,
+    recipe: InputRecipe,
+    ratios: Sequence[float],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    batch: int = 4,
+) -> dict[float, float]:
+    """How far a detector finds what it finds in a dense pass, `box_agreement` over all images; as `confusion_at`."""
+
+    def found(ratio: float) -> list[Detections]:
+        answers = detections_at(model, dataset, recipe, ratio, device, dtype, batch)
+        return [answer[answer.confidence >= DEFAULT_THRESHOLD] for _, answer in answers]
+
+    dense = found(0.0)
+    return {ratio: box_agreement(found(ratio), dense) for ratio in ratios}
+
+
+def label_agreement_at(
+    model: TrainedModel,
+    dataset: Dataset,
+    recipe: InputRecipe,
+    ratios: Sequence[float],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    batch: int = 4,
+) -> dict[float, float]:
+    """Share of the pixels, borders too, that a segmenter labels as in a dense pass; arguments as for `confusion_at`."""
+
+    def labels(ratio: float) -> list[np.ndarray]:
+        outputs = outputs_of(model, dataset, recipe, ratio, device, dtype, batch)
+        return [logits.argmax(1).to(torch.uint8).cpu().numpy() for *_, logits in outputs]
+
+    dense = labels(0.0)
+
+    def alike(ratio: float) -> float:
+        pairs = zip(labels(ratio), dense, strict=True)
+        return float(np.concatenate([(a == b).ravel() for a, b in pairs]).mean())
+
+    return {ratio: alike(ratio) for ratio in ratios}
 
 
 def _precision_of(

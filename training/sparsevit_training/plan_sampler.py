@@ -12,14 +12,22 @@ from sparsevit_runtime.windows.plan import kept_windows
 from .recipe_parts import PlanRecipe
 
 
-def sample_ratios(depths: Sequence[int], recipe: PlanRecipe, rng: np.random.Generator) -> list[list[float]]:
+def sample_ratios(
+    depths: Sequence[int], recipe: PlanRecipe, rng: np.random.Generator, progress: float = 1.0
+) -> list[list[float]]:
     """Draws a plan: one ratio per block pair, never decreasing within a stage.
+
+    Args:
+        depths: blocks per stage.
+        recipe: what is drawn from.
+        rng: generator.
+        progress: progress of the training, 0..1.
 
     Returns:
         One list per stage, one ratio per block pair; all 0 in a dense step.
     """
     pairs = [-(-d // 2) for d in depths]
-    if rng.random() < recipe.dense_share:
+    if rng.random() < recipe.dense_share or progress < recipe.dense_until:
         return [[0.0] * n for n in pairs]
     if recipe.uniform_share and rng.random() < recipe.uniform_share:
         ratio = float(rng.choice(recipe.ratios))

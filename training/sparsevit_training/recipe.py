@@ -85,10 +85,14 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _suits_its_task(self) -> Recipe:
         task = tasks.trained_task(self.task)
-        for name, asked in (("loss.importance", self.loss.importance), ("class_bias", self.class_bias)):
-            if asked and not task.weighs_pixels:
-                those = " and ".join(t.name for t in tasks.trained_tasks() if t.weighs_pixels)
-                raise ValueError(f"{name} is for {those}: no other task weighs pixels")
+        for name, asked, can in (
+            ("loss.importance", self.loss.importance, "weighs_pixels"),
+            ("class_bias", self.class_bias, "tunes_classes"),
+            ("monitor.agreement", self.monitor.agreement, "watches_agreement"),
+        ):
+            if asked and not getattr(task, can):
+                those = " and ".join(t.name for t in tasks.trained_tasks() if getattr(t, can))
+                raise ValueError(f"{name} is for {those}: no other task has it")
         if self.model.head not in task.heads:
             raise ValueError(
                 f"model.head is {self.model.head!r}; {task.name} is trained with {' or '.join(task.heads)}"

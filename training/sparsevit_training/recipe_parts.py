@@ -104,17 +104,22 @@ TrainingData = Annotated[
 ]
 
 
+#: Modules that have weights without a `start`: the front, and what brings its maps to the stages where they are grown.
+_GROWN = ("backbone.front.features", "backbone.front")
+
+
 class ModelRecipe(Part):
     """Architecture; the number of classes comes from the data.
 
     Attributes:
         start: model to fine-tune: see `start_from`.
-        head: one of those that the task can be trained with: ``pyramid``, or for segmentation ``mlp``.
+        head: one of those that the task can be trained with: ``pyramid``, or for segmentation ``mlp``, or for detection
+            ``yolox``, which names an object several times and needs NMS.
         frozen: modules that keep the weights of `start`, such as ``backbone`` or ``head.pyramid``, or those of
-            `front_weights`: ``backbone.front.features``.
+            `front_weights`: ``backbone.front.features``; all of ``backbone.front`` where a ``yolox`` head is grown.
         front_width: channels of the stem of a convolutional front, 0 for none; see `SparseViT`.
-        front_weights: ONNX file of a YOLOX of that width, which the front's convolutions come from; not needed where
-            `start` has a front.
+        front_weights: ONNX file of a YOLOX of that width, which the front's convolutions come from, and what stands
+            behind it where the head is ``yolox`` (see `growing`); not needed where `start` has a front.
     """
 
     embed_dim: int = Field(default=32, ge=1)
@@ -131,8 +136,8 @@ class ModelRecipe(Part):
 
     @model_validator(mode="after")
     def _frozen_has_a_start(self) -> ModelRecipe:
-        given = "backbone.front.features" if self.front_weights is not None else ""
-        if self.start is None and any(name != given for name in self.frozen):
+        given = () if self.front_weights is None else _GROWN if self.head == "yolox" else _GROWN[:1]
+        if self.start is None and any(name not in given for name in self.frozen):
             raise ValueError(f"frozen {list(self.frozen)} would keep random weights; name what to `start` from")
         return self
 
@@ -217,11 +222,13 @@ class PlanRecipe(Part):
     Attributes:
         ratios: drawn from for every block pair, sorted within a stage.
         dense_share: share of the steps that prune nothing.
+        dense_until: progress before which every step prunes nothing, 0 to 1.
         uniform_share: share of the others that prune every block alike, as a ratio given to the deployed model does.
     """
 
     ratios: tuple[Share, ...] = Field(default=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), min_length=1)
     dense_share: Share = 0.3
+    dense_until: Share = 0.0
     uniform_share: Share = 0.0
 
 
@@ -238,8 +245,8 @@ class LossRecipe(Part):
         one_to_one: weight of the branch that is deployed against the auxiliary one.
         self_distillation: weight, at steps with a pruned plan, of the distance to the averaged weights' dense answers;
             unlabelled images count too.
-        importance: weight of what has windows score by the class weights of their pixels (see `importance`);
-            segmentation only.
+        importance: weight of what has windows score by what their pixels weigh (see `importance`): in segmentation by
+            their classes, in detection by the objects there, a small one more than each pixel of a large one.
         passed_over: factor by which a pixel weighs more in `importance` that the earlier stages of a pass did not
             compute.
     """
@@ -271,8 +278,8 @@ class TeacherRecipe(Part):
     """
 
     path: Path
-    features: tuple[tuple[str, ...], ...] = Field(min_length=1)
-    strides: tuple[int, ...]
+    features: tuple[tuple[str, ...], ...] = ()
+    strides: tuple[int, ...] = ()
     first_stage: int = Field(default=1, ge=0)
     weight: float = Field(default=1.0, ge=0)
     final_weight: float = Field(default=0.1, ge=0)
@@ -285,6 +292,8 @@ class TeacherRecipe(Part):
     def _same_length(self) -> TeacherRecipe:
         if len(self.grid) not in (0, 3) or bool(self.grid) != bool(self.grid_classes):
             raise ValueError("grid names one tensor per stride 8, 16 and 32 and comes with grid_classes")
+        if not self.features and not self.grid:
+            raise ValueError("a teacher teaches features, answers (grid), or both; name tensors of either")
         if len(self.features) != len(self.strides):
             raise ValueError(f"{len(self.features)} groups of features but {len(self.strides)} strides")
         return self
@@ -329,8 +338,13 @@ class ScheduleRecipe(Part):
 
 
 class MonitorRecipe(Part):
-    """What is watched while training, at which ratios, and how often."""
+    """What is watched while training, at which ratios, and how often.
+
+    Attributes:
+        agreement: watch, too, how far each ratio agrees with a dense pass (see `monitor`).
+    """
 
     data: Annotated[SemanticFolderData | CocoData, Field(discriminator="kind")] | None = None
     ratios: tuple[Share, ...] = Field(default=(0.0, 0.5), min_length=1)
     every_steps: int = Field(default=1000, ge=1)
+    agreement: bool = False

@@ -54,8 +54,11 @@ def batch(
     ] = options.DEFAULT_MODEL,
     sparsity: Annotated[str | None, typer.Option("--sparsity", "-s", help=options.SPARSITY_HELP)] = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0.0, max=1.0, help="Least score of a detection.")
-    ] = 0.25,
+        float | None,
+        typer.Option(
+            "--threshold", min=0.0, max=1.0, help="Least score of a detection.  [default: the card's, else 0.25]"
+        ),
+    ] = None,
     coco: Annotated[
         bool, typer.Option("--coco", help="Write one COCO JSON document, OUT/_coco.json, as well.")
     ] = False,

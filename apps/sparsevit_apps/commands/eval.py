@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,6 +57,14 @@ def evaluate(
         typer.Option("--plot", metavar="FILE", help="Write accuracy against time (.png). Needs matplotlib."),
     ] = None,
     record: Annotated[bool, typer.Option("--record", help="Write the figures into the model's card.")] = False,
+    record_threshold: Annotated[
+        bool,
+        typer.Option(
+            "--record-threshold",
+            help="Write the threshold of the best F1, at the first sparsity of the sweep, into the model's card "
+            "(detection).",
+        ),
+    ] = False,
     backend: options.Backend = "auto",
     device: options.Device = None,
     threads: options.Threads = None,
@@ -64,6 +73,7 @@ def evaluate(
     """Measure mIoU or COCO AP through the runtime, as deployed: scaling, graph and answer in the frame's pixels."""
     from sparsevit_runtime import load
     from sparsevit_runtime.dependencies import require
+    from sparsevit_runtime.errors import ArgumentError
     from sparsevit_runtime.files import write_atomic
     from sparsevit_runtime.model import find_model
     from sparsevit_runtime.sinks.paths import check_target
@@ -75,12 +85,10 @@ def evaluate(
         if plot.suffix.lower() != ".png":
             raise typer.BadParameter(f"{str(plot)!r}: the picture is a .png file", param_hint="--plot")
         require("matplotlib")
-    if record:
+    if record or record_threshold:
         require("onnx")
-        if classes is not None:
-            raise typer.BadParameter(
-                "a card's figures are of all classes; leave out one of the two", param_hint="--record"
-            )
+    if record and classes is not None:
+        raise typer.BadParameter("a card's figures are of all classes; leave out one of the two", param_hint="--record")
     require("yaml")  # the datasets' descriptions share a module with the recipes
     from sparsevit_training.evaluate import evaluate as measure
     from sparsevit_training.evaluate import evaluate_peer
@@ -135,6 +143,15 @@ def evaluate(
         say(f"recorded in the card of {path}")
         if uneven := [f.plan for f in figures if not f.uniform]:
             say(f"not recorded, for a card knows figures by one ratio: {', '.join(uneven)}", err=True)
+    if record_threshold:
+        from sparsevit_exporter.card_file import record_objects
+
+        best = figures[0].threshold
+        if best is None:
+            raise ArgumentError(f"no threshold of {figures[0].model} on {figures[0].dataset}: nothing to choose it by")
+        path = find_model(model)
+        record_objects(path, threshold=math.floor(100 * best) / 100)
+        say(f"recorded in the card of {path}: threshold {math.floor(100 * best) / 100:.2f}")
 
 
 def _table(figures: Sequence[Evaluation], peers: Sequence[Evaluation], dataset: Dataset) -> Table:
@@ -159,8 +176,10 @@ def _table(figures: Sequence[Evaluation], peers: Sequence[Evaluation], dataset: 
         table.add_row(name, *(_percent(f.figures[name], 2) for f in everything), style="bold" if name == metric else "")
     table.add_row("inference ms", *(_number(f.inference_ms, 1) for f in everything))
     table.add_row("total ms", *(_number(f.total_ms, 1) for f in everything))
+    notes = [f"{plan_label(figure)}: {note}" for figure in figures for note in figure.notes]
+    notes += [f"{figure.model}: {note}" for figure in peers for note in figure.notes]
     frames = [f"{counted(len(dataset.skipped), 'frame')} left out"] if dataset.skipped else []
-    table.caption = escape("\n".join([*frames, *dataset.notes])) or None
+    table.caption = escape("\n".join([*notes, *frames, *dataset.notes])) or None
     table.caption_justify = "left"
     return table
 

@@ -75,7 +75,19 @@ def export(
     ] = None,
     detections: Annotated[
         int | None,
-        typer.Option(min=1, help="Boxes returned per image (detection, instances); 100 unless given."),
+        typer.Option(
+            min=1,
+            help="Boxes returned per image (detection, instances); 100 unless given, 300 before NMS.",
+        ),
+    ] = None,
+    nms_iou: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Overlap from which the runtime leaves out the poorer of two boxes of a class (detection); unless "
+            "given 0.65 for heads that need NMS, none for others.",
+        ),
     ] = None,
     proposals: Annotated[
         int | None,
@@ -120,6 +132,7 @@ def export(
         "label_stride": label_stride,
         "post_processing": post_processing,
         "detections": detections,
+        "nms_iou": nms_iou,
         "proposals": proposals,
         "score_threshold": score_threshold,
         "resize": None if resize is None else resize.value,

@@ -51,8 +51,11 @@ def run(
         int | None, typer.Option("--stage", min=0, help="With --activity: the windows of this stage, not of all.")
     ] = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0.0, max=1.0, help="Least score of a detection.")
-    ] = 0.25,
+        float | None,
+        typer.Option(
+            "--threshold", min=0.0, max=1.0, help="Least score of a detection.  [default: the card's, else 0.25]"
+        ),
+    ] = None,
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Stop after this many frames of each source.")
     ] = None,

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sparsevit_runtime.errors import ArgumentError, ConfigError, SparseViTError
 from sparsevit_runtime.files import read_bounded
-from sparsevit_runtime.runner import DEFAULT_THRESHOLD
 from sparsevit_runtime.sinks import check_sink, folder_of
 from sparsevit_runtime.sinks.images import PICTURE_SUFFIXES
 from sparsevit_runtime.sinks.video import VIDEO_SUFFIXES
@@ -58,7 +57,7 @@ class ModelConfig(_Part):
         backend: auto, onnxruntime or tensorrt.
         device: cpu or cuda; None for the best there is.
         threads: CPU threads; None for one per physical core.
-        threshold: least score of a detection.
+        threshold: least score of a detection; what the card says where it is not given.
     """
 
     name: str | None = Field(default=None, min_length=1)
@@ -67,7 +66,7 @@ class ModelConfig(_Part):
     backend: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
     device: Literal["cpu", "cuda"] | None = None
     threads: int | None = Field(default=None, ge=1, le=4096)
-    threshold: float = Field(default=DEFAULT_THRESHOLD, ge=0, le=1)
+    threshold: float | None = Field(default=None, ge=0, le=1)
 
     @field_validator("sparsity", mode="before")
     @classmethod

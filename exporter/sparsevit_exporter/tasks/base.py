@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from sparsevit_runtime.card import ModelCard
+from sparsevit_runtime.card import ModelCard, ObjectsCard
 from sparsevit_runtime.errors import CheckpointError, ExportError
 from sparsevit_runtime.windows.geometry import StageGeometry, stage_geometries
 
@@ -102,6 +102,10 @@ class Task(ABC, Generic[Options]):
     def remark(self, network: nn.Module, options: Options) -> str:
         """What the card shall say of the answers beyond the task's name, in its `producer`; empty for nothing."""
         return ""
+
+    def objects(self, network: nn.Module, options: Options) -> ObjectsCard:
+        """How objects are read from the answers, as the card says it."""
+        return ObjectsCard()
 
     @abstractmethod
     def compare(self, run: ParityRun, expected: Any, outputs: Mapping[str, Tensor]) -> list[ParityRow]:

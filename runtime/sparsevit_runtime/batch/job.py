@@ -17,6 +17,7 @@ from ..files import write_error
 from ..graph.onnx_file import read_onnx
 from ..model import bundled_models, load
 from ..progress import SILENT, Progress
+from ..runner import least_score
 from ..texts import shown
 from ..triton import is_served
 from ..windows.level import Level
@@ -130,7 +131,8 @@ def _resolved(work: Work, out: str) -> tuple[Work, ModelCard]:
     # Workers may be in other folders. Where a bundled model is they know, and where a copy is made they make their own.
     elsewhere = is_served(work.model) or is_remote(work.model) or Path(path) in bundled_models().values()
     named = work.model if elsewhere else str(Path(path).absolute())
-    return replace(work, model=named, out=out, digest=digest, sparsity=sparsity), card
+    least = least_score(card, work.threshold)
+    return replace(work, model=named, out=out, digest=digest, sparsity=sparsity, threshold=least), card
 
 
 def _begin(store: Store, work: Work, card: ModelCard, names: list[str]) -> None:

@@ -14,7 +14,6 @@ from ..errors import ArgumentError, ModelError
 from ..graph.onnx_file import read_onnx
 from ..images.image_files import decode_image
 from ..model import find_model, load
-from ..runner import DEFAULT_THRESHOLD
 from ..texts import shown
 from ..triton import is_served
 from .rows import answer_of, check_columns
@@ -70,7 +69,7 @@ class FramePredictor:
         model: str | Path,
         sparsity: PlanLike | Level | None = None,
         *,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         backend: str = "auto",
         device: str | None = None,
         threads: int | None = None,
@@ -83,7 +82,7 @@ class FramePredictor:
         Args:
             model, backend, device, threads, options: the same as in `load`.
             sparsity: any form `Plan.parse` reads; None computes all windows.
-            threshold: least score of a detection.
+            threshold: least score of a detection; None for what the card says.
             batch: frames of a run, at most; None for what suits model and device.
             image: name of the column with the frames.
             color: order of the channels of frames that come as arrays; Ray Data's `read_images` gives ``rgb``.

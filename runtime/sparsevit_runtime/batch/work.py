@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import BatchError, ServerError
 from ..files import is_no_room, write_error
 from ..model import find_model
-from ..runner import DEFAULT_THRESHOLD
 from ..sources.base import Frame
 from ..triton import is_served
 from ..windows.plan import PlanLike
@@ -48,7 +47,7 @@ class Work:
             copies first.
         digest: digest that it has to have; empty for any.
         sparsity: any form `Plan.parse` reads; None for all windows.
-        threshold: least score of a detection.
+        threshold: least score of a detection; None for what the card says.
         backend, device, threads: the same as in `load`.
         batch: frames of a run; None for what suits model and device.
         out: URI of the folder of results.
@@ -57,7 +56,7 @@ class Work:
     model: str
     digest: str = ""
     sparsity: PlanLike | None = None
-    threshold: float = DEFAULT_THRESHOLD
+    threshold: float | None = None
     backend: str = "auto"
     device: str | None = None
     threads: int | None = None

@@ -15,7 +15,7 @@ import numpy as np
 from ..arguments import as_kind, as_number, as_whole
 from ..draw import draw_result
 from ..errors import SessionError
-from ..runner import DEFAULT_THRESHOLD, Runner, check_share
+from ..runner import Runner
 from ..tasks import Result
 from ..tracking import Follower, Tracking, tracking_of
 from ..windows.level import Level
@@ -77,7 +77,7 @@ class Session:
         *,
         level: PlanLike | Level | None = None,
         activity: bool = False,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         draw: Draw = draw_result,
         limit: int | None = None,
         limit_each: int | None = None,
@@ -96,7 +96,7 @@ class Session:
             level: share that is computed, in any form `Plan.parse` reads; None for all windows, or the fixed plan of a
                 fixed export.
             activity: results tell which windows were computed.
-            threshold: least score of a detection.
+            threshold: least score of a detection; None for what the card says.
             draw: draws the picture of a frame and its result, in an outlet's thread, for those that want pictures.
             limit: frames run at most, all sources together; None for all.
             limit_each: frames run of each source at most; None for all.
@@ -125,8 +125,9 @@ class Session:
         oldest_s = None if max_age_ms is None else as_number(max_age_ms, "max_age_ms", 1e-3, 1e9) / 1e3
         self._runner = runner
         tracking = tracking_of(track)
-        follower = None if tracking is None else Follower(tracking, runner, check_share("threshold", threshold))
-        least = threshold if follower is None else follower.threshold
+        least = runner.least_score(threshold)
+        follower = None if tracking is None else Follower(tracking, runner, least)
+        least = least if follower is None else follower.threshold
         self._requests = Requests(runner, level, governor, activity, least)
         self._drawing = Drawing(draw, activity)
         self.recorder = Recorder.of(self._outlets.all)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..runner import DEFAULT_THRESHOLD, Runner
+from ..runner import Runner
 from ..sources.base import Source
 from ..tasks import Result
 from ..tracking import Tracking
@@ -44,7 +44,7 @@ class Stream(Iterator[Result]):
         sparsity: PlanLike | Level | None = None,
         *,
         activity: bool = False,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         reconnect: Reconnect | None = None,
         track: bool | Tracking = False,
     ) -> None:

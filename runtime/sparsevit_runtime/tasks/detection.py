@@ -21,6 +21,7 @@ from .base import Task
 from .columns import Column
 from .counts import Counts, draw_counts
 from .found_by_both import OBJECTS, compare_objects
+from .named_once import named_once
 from .palette import class_palette, hues
 from .results import (
     CategoryIds,
@@ -299,7 +300,11 @@ class DetectionTask(Task):
         )
 
     def decode(self, answers: Mapping[str, np.ndarray], letterbox: Placement, threshold: float) -> dict[str, Any]:
-        return self._objects(answers, letterbox, answers["scores"] >= threshold)[0]
+        wanted = answers["scores"] >= threshold
+        most = self.card.objects.nms_iou
+        if most is not None:
+            wanted = wanted & named_once(answers["boxes"], answers["classes"], wanted, most)
+        return self._objects(answers, letterbox, wanted)[0]
 
     def _objects(
         self, answers: Mapping[str, np.ndarray], letterbox: Placement, wanted: np.ndarray

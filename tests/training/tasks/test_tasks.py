@@ -202,7 +202,7 @@ def test_a_new_task_is_trained(registries, recipe_of):
     with pytest.raises(RecipeError, match="outlines do not turn"):
         recipe_of(task="outlines")
     still = {"rotation_degrees": 0}
-    with pytest.raises(RecipeError, match="importance is for segmentation: no other task weighs pixels"):
+    with pytest.raises(RecipeError, match="importance is for segmentation and detection: no other task has it"):
         recipe_of(task="outlines", augmentation=still, loss={"importance": 0.5})
     recipe = recipe_of(task="outlines", augmentation=still)
     adapt(recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -66,9 +66,22 @@ class Objective(ABC):
         """The network of the recipe, its head with fresh weights."""
         return self.network(backbone, num_classes, self.recipe.model.head_channels)
 
+    def grow(self, model: TrainedModel, classes: Sequence[ClassInfo], batches: Iterable[Batch]) -> None:  # noqa: B027
+        """Called once before training from a pretrained front: fills what stands behind it, where the task can.
+
+        Args:
+            model: its front has its weights.
+            classes: classes of the data.
+            batches: the first batches of the run, on the CPU.
+        """
+
     def predict(self, model: Any, maps: Sequence[Tensor]) -> Any:
         """What the model's head says in training of the maps of its backbone."""
         return model.head(maps)
+
+    def answer(self, model: Any, images: Tensor) -> Any:
+        """A dense forward pass of the whole network, as `match_dense` compares with it."""
+        return model(images)
 
     @abstractmethod
     def losses(self, predictions: Any, batch: Batch) -> dict[str, Tensor]:
@@ -86,7 +99,7 @@ class Objective(ABC):
 
     @abstractmethod
     def match_dense(self, predictions: Any, dense: Any) -> Tensor:
-        """Distance of a pruned pass, as `predict` returned it, to a dense forward pass; scalar float32, 0 at best."""
+        """Distance of a pruned pass, as `predict` returned it, to what `answer` returned; scalar float32, 0 at best."""
 
     @abstractmethod
     def scores(
@@ -97,6 +110,12 @@ class Objective(ABC):
         dtype: torch.dtype | None,
     ) -> dict[float, float]:
         """The task's metric, 0..1, per uniform ratio, along the deployed path."""
+
+    def agreement(
+        self, model: TrainedModel, dataset: Dataset, ratios: Sequence[float], dtype: torch.dtype | None
+    ) -> dict[float, float]:
+        """How far each ratio says what a dense pass says, 0..1, whether it is right or not, of a task that can tell."""
+        raise NotImplementedError
 
 
 def check_objects(datasets: Sequence[Dataset], classes: Sequence[ClassInfo]) -> None:

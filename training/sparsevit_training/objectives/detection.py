@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sparsevit_exporter.backbone import SparseViT
 from sparsevit_exporter.heads import DetectionHead
+from sparsevit_exporter.heads.decoupled import DecoupledHead
 from sparsevit_exporter.heads.detection import RawDetections
 from sparsevit_exporter.tasks.detection import DetectionModel
 from sparsevit_runtime.errors import DatasetError
+from sparsevit_runtime.tasks.coco_classes import COCO_CLASSES
 
 from ..augmentation import crop_boxes, fit_scale, mosaic
-from ..batch import Batch
+from ..batch import Batch, normalize
 from ..datasets import Boxes, ClassInfo, CocoBoxes, Dataset, Sample
 from ..detection_loss import ONE_TO_MANY, agreement, answer_distillation, assigned_loss, locations_of
+from ..growing import grow
+from ..importance import object_weights
 from ..models import TrainedModel
-from ..monitor import average_precision_at
+from ..monitor import average_precision_at, box_agreement_at
 from .base import Draw, Objective, check_objects
+
+log = logging.getLogger(__name__)
+
+#: What both branches of a head say, the first of which may be missing.
+_Branches: TypeAlias = tuple[RawDetections | None, RawDetections]
 
 
 class DetectionObjective(Objective):
@@ -40,6 +51,9 @@ class DetectionObjective(Objective):
         super().prepare(datasets, classes, device)
         check_objects(datasets, classes)
 
+    def build(self, backbone: SparseViT, num_classes: int) -> DetectionModel:
+        return DetectionModel(backbone, num_classes, self.recipe.model.head_channels, self.recipe.model.head)
+
     def view(self, draw: Draw, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, Boxes | None]:
         if rng.random() >= self.recipe.augmentation.mosaic_probability or size[0] % 2 or size[1] % 2:
             return self._crop(draw(), size, rng, 1.0)
@@ -56,11 +70,27 @@ class DetectionObjective(Objective):
         """Per image boxes (N, 4) float32 xyxy in pixels and classes (N,) int64; None where not annotated."""
         return [None if t is None else (torch.from_numpy(t.xyxy), torch.from_numpy(t.classes)) for t in truths]
 
-    def predict(self, model: Any, maps: Sequence[Tensor]) -> tuple[RawDetections, RawDetections]:
+    def grow(self, model: TrainedModel, classes: Sequence[ClassInfo], batches: Iterable[Batch]) -> None:
+        if not isinstance(model.head, DecoupledHead) or self.recipe.model.front_weights is None:
+            return
+        unknown = [c.name for c in classes if c.name not in COCO_CLASSES]
+        if unknown:
+            log.warning("the head begins with random weights: YOLOX knows no %s", ", ".join(unknown))
+            return
+        settings = self.recipe.input
+        images = [normalize(batch.images, settings.mean, settings.std) for batch in batches]
+        numbers = [COCO_CLASSES.index(c.name) for c in classes]
+        explained = grow(model.backbone, model.head, self.recipe.model.front_weights, numbers, images)
+        log.info("grown on YOLOX: the stems explain %s of what its own say", ", ".join(f"{e:.3f}" for e in explained))
+
+    def predict(self, model: Any, maps: Sequence[Tensor]) -> _Branches:
         head: DetectionHead = model.head
         return head.forward_training(maps)
 
-    def losses(self, predictions: tuple[RawDetections, RawDetections], batch: Batch) -> dict[str, Tensor]:
+    def answer(self, model: Any, images: Tensor) -> _Branches:
+        return self.predict(model, model.backbone(images))
+
+    def losses(self, predictions: _Branches, batch: Batch) -> dict[str, Tensor]:
         settings, device = self.recipe.loss, self.device
         one_to_one, one_to_many = predictions
         locations, strides = (t.to(device) for t in locations_of(*batch.images.shape[1:3]))
@@ -69,6 +99,9 @@ class DetectionObjective(Objective):
             ("one_to_one", one_to_one, 1, settings.one_to_one),
             ("one_to_many", one_to_many, ONE_TO_MANY, 1.0),
         ):
+            if raw is None:
+                found[name] = torch.zeros((), device=device)
+                continue
             classified, boxed = assigned_loss(raw, batch.labels, locations, strides, count)
             found[name] = weight * (classified + settings.box * boxed)
         found["answers"] = torch.zeros((), device=device)
@@ -80,12 +113,28 @@ class DetectionObjective(Objective):
             found["answers"] = weight * (classified + settings.box * boxed)
         return found
 
-    def match_dense(self, predictions: tuple[RawDetections, RawDetections], dense: RawDetections) -> Tensor:
-        classified, boxed = agreement(predictions[0], dense)
-        return classified + self.recipe.loss.box * boxed
+    def pixel_weights(self, batch: Batch) -> Tensor:
+        """See `object_weights`; 0 in images that are not annotated."""
+        boxes = [None if truth is None else truth[0] for truth in batch.labels]
+        return object_weights(boxes, batch.images.shape[1:3]).to(self.device)
+
+    def match_dense(self, predictions: _Branches, dense: _Branches) -> Tensor:
+        """Of both branches: that which is deployed does not steer the features where there is another beside it."""
+        total = torch.zeros((), device=self.device)
+        for pruned, whole in zip(predictions, dense, strict=True):
+            if pruned is not None and whole is not None:
+                classified, boxed = agreement(pruned, whole)
+                total = total + classified + self.recipe.loss.box * boxed
+        return total
 
     def scores(
         self, model: TrainedModel, dataset: Dataset, ratios: Sequence[float], dtype: torch.dtype | None
     ) -> dict[float, float]:
         boxes = cast(CocoBoxes, dataset)  # nothing else passes `check`
         return average_precision_at(model, boxes, self.recipe.input, ratios, self.device, dtype)
+
+    def agreement(
+        self, model: TrainedModel, dataset: Dataset, ratios: Sequence[float], dtype: torch.dtype | None
+    ) -> dict[float, float]:
+        boxes = cast(CocoBoxes, dataset)
+        return box_agreement_at(model, boxes, self.recipe.input, ratios, self.device, dtype)

@@ -18,7 +18,7 @@ from ..class_bias import scores_of, tuned_bias
 from ..datasets import FIRST_GROUP, IGNORE, ClassInfo, Dataset, Sample
 from ..losses import SegmentationLoss, class_weights, self_distillation
 from ..models import TrainedModel
-from ..monitor import miou_at
+from ..monitor import label_agreement_at, miou_at
 from ..recipe import Recipe
 from ..recipe_parts import ClassBiasRecipe
 from ..tasks.segmentation import SegmentationTask
@@ -112,6 +112,11 @@ class SegmentationObjective(Objective):
         self, model: TrainedModel, dataset: Dataset, ratios: Sequence[float], dtype: torch.dtype | None
     ) -> dict[float, float]:
         return miou_at(model, dataset, self.recipe.input, ratios, self.device, dtype)
+
+    def agreement(
+        self, model: TrainedModel, dataset: Dataset, ratios: Sequence[float], dtype: torch.dtype | None
+    ) -> dict[float, float]:
+        return label_agreement_at(model, dataset, self.recipe.input, ratios, self.device, dtype)
 
 
 def common_groups(datasets: Sequence[Dataset], classes: Sequence[ClassInfo]) -> list[list[int]]:

@@ -64,11 +64,15 @@ class TrainedTask(Task):
     Attributes:
         learns_from: what it takes from COCO JSON: boxes, the masks of each object, or a map that all are drawn into.
         weighs_pixels: its loss says how much every pixel counts (`Objective.pixel_weights`).
+        watches_agreement: a run can watch how far pruned passes agree with dense ones (`Objective.agreement`).
+        tunes_classes: biases of its classes can be tuned at the end (`Objective.class_bias`).
         heads: names of the heads that it can be trained with, as recipes give them.
     """
 
     learns_from: ClassVar[LearnedFrom] = "boxes"
     weighs_pixels: ClassVar[bool] = False
+    watches_agreement: ClassVar[bool] = False
+    tunes_classes: ClassVar[bool] = False
     heads: ClassVar[tuple[str, ...]] = ("pyramid",)
 
     def check_recipe(self, recipe: Recipe) -> None:

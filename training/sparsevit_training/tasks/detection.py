@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,6 +45,25 @@ class DetectionEvaluation(Evaluation):
         return {_METRIC: self.precision.ap, "AP50": self.precision.ap50}
 
     @property
+    def threshold(self) -> float | None:
+        return None if self.precision.best is None else self.precision.best.threshold
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        best = self.precision.best
+        if best is None:
+            return ()
+        return (
+            f"best F1 {best.f1:.2f} at threshold {best.threshold:.2f}: precision {best.precision:.2f}, "
+            f"recall {best.recall:.2f} at IoU 0.5",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        best = self.precision.best
+        point = {} if best is None else {"best_f1": {k: round(v, 5) for k, v in asdict(best).items()}}
+        return {**super().to_dict(), **point}
+
+    @property
     def per_class(self) -> tuple[float, ...]:
         return self.precision.per_class
 
@@ -53,6 +72,9 @@ class DetectionTask(TrainedTask):
     """See `TrainedTask`. Measuring needs pycocotools."""
 
     name: ClassVar[str] = "detection"
+    heads: ClassVar[tuple[str, ...]] = ("pyramid", "yolox")
+    weighs_pixels: ClassVar[bool] = True
+    watches_agreement: ClassVar[bool] = True
     metric: ClassVar[str] = _METRIC
     least_score: ClassVar[float] = LEAST_SCORE
 

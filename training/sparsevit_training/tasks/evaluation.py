@@ -62,6 +62,16 @@ class Evaluation(ABC):
     def per_class(self) -> tuple[float, ...]:
         """The primary metric per class, 0..1; NaN for a class that does not occur."""
 
+    @property
+    def threshold(self) -> float | None:
+        """Least score at which objects are found best, of a task that has scores."""
+        return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else there is to say, a sentence each."""
+        return ()
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; figures that do not exist are None."""
         return {

@@ -62,6 +62,8 @@ class SegmentationTask(TrainedTask):
     metric: ClassVar[str] = _METRIC
     learns_from: ClassVar[LearnedFrom] = "label map"
     weighs_pixels: ClassVar[bool] = True
+    watches_agreement: ClassVar[bool] = True
+    tunes_classes: ClassVar[bool] = True
     heads: ClassVar[tuple[str, ...]] = ("pyramid", "mlp")
 
     def open_evaluation_data(
