@@ -23,6 +23,8 @@ from pathlib import Path
 
 #: What is left of a killed driver is gone after so long, seconds.
 _NOTICED_S = 60.0
+#: Share of the kills that wait for workers first, and how long they do, seconds.
+_OF_WORKERS, _BEGUN_S = 0.8, 120.0
 TIMES = ["capture_ms", "preprocess_ms", "inference_ms", "postprocess_ms"]
 
 
@@ -125,6 +127,11 @@ def disturbed(
         job = Job(arguments, place / f"killed{len(jobs)}")
         failures = 0
         while True:
+            # Mostly once there are workers: on a busy machine all kills would else hit drivers that begin.
+            begun = time.monotonic()
+            patience = _BEGUN_S if chance.random() < _OF_WORKERS else 0.0
+            while time.monotonic() < begun + patience and job.driver.poll() is None and not children(job.driver.pid):
+                time.sleep(0.2)
             waited = time.monotonic() + chance.uniform(*given.interval_s)
             while time.monotonic() < waited and job.driver.poll() is None:
                 job.look()

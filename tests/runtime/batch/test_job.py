@@ -212,15 +212,25 @@ def test_coco_names_images_by_their_place_below_the_common_folder(run, tmp_path:
     assert {"0.png", "day/long.mp4#59", "short.mp4#0"} <= set(names)
 
 
-def test_a_data_set_is_read_by_pandas_and_duckdb(run, tmp_path: Path):
-    duckdb, pandas = pytest.importorskip("duckdb"), pytest.importorskip("pandas")
-    model = tiny.write_model(tmp_path / "detection.onnx", task="detection", **BOXES)
-    run(model=str(model))
-    frame = pandas.read_parquet(tmp_path / "out")
-    assert len(frame) == 75 and list(frame["class_ids"].iloc[0]) == [2, 6]
-    query = f"select count(*), sum(len(boxes)), max(scores[1]) from '{tmp_path}/out/*.parquet'"
-    ((count, boxes, best),) = duckdb.sql(query).fetchall()
-    assert (count, boxes) == (75, 150) and best == pytest.approx(0.9)
+@pytest.fixture
+def boxes(run, tmp_path: Path) -> Path:
+    """A data set of two boxes in each of ten frames."""
+    run(
+        write_clip(tmp_path / "clip.mp4", 10),
+        model=str(tiny.write_model(tmp_path / "m.onnx", task="detection", **BOXES)),
+    )
+    return tmp_path / "out"
+
+
+def test_a_data_set_is_read_by_pandas(boxes: Path):
+    frame = pytest.importorskip("pandas").read_parquet(boxes)
+    assert len(frame) == 10 and list(frame["class_ids"].iloc[0]) == [2, 6]
+
+
+def test_a_data_set_is_read_by_duckdb(boxes: Path):
+    query = f"select count(*), sum(len(boxes)), max(scores[1]) from '{boxes}/*.parquet'"
+    ((count, found, best),) = pytest.importorskip("duckdb").sql(query).fetchall()
+    assert (count, found) == (10, 20) and best == pytest.approx(0.9)
 
 
 def test_inputs_and_results_on_other_file_systems(run, archive: Path, tmp_path: Path):
