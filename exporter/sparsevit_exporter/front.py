@@ -9,6 +9,7 @@ convolutions, as in the files that its weights come from (`checkpoints.yolox`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -155,6 +156,12 @@ class Front(nn.Module):
         self.width = width
         self.features = FrontFeatures(width)
         self.projections = nn.ModuleList(Projection(*c) for c in zip(self.features.channels, channels, strict=True))
+
+    def add_nothing(self) -> None:
+        """Has the projections say nothing, until they are trained."""
+        for projection in self.projections:
+            norm = cast(Projection, projection).layer[1]
+            nn.init.zeros_(cast(Tensor, norm.weight))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) normalised RGB -> the maps, as `FrontFeatures` gives them."""

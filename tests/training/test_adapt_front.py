@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from sparsevit_exporter.checkpoints import load_checkpoint
-from sparsevit_runtime.errors import DatasetError
-from sparsevit_training.adaptation import Adaptation, adapt
+from sparsevit_runtime.errors import CheckpointError, DatasetError
+from sparsevit_training.adaptation import Adaptation, adapt, build_model
+from sparsevit_training.checkpoint import model_document, start_from
+from sparsevit_training.datasets import ClassInfo
 from sparsevit_training.recipe_parts import RecipeError
 from yolox_files import write_yolox
 
+CLASSES = tuple(ClassInfo(name, (0, 0, 0)) for name in ("Ground", "Thing", "Rare sign"))
 GROUPS = {0: ["Ground"], 1: ["Thing", "Rare sign"]}
 MODEL = {
     "embed_dim": 8,
@@ -68,3 +71,18 @@ def test_groups_of_other_classes_are_refused(recipe_of, parts):
 def test_a_front_that_does_not_fit_is_refused(recipe_of, parts, changes, message):
     with pytest.raises(RecipeError, match=message):
         recipe_of(**parts | {"model": parts["model"] | changes})
+
+
+@pytest.mark.parametrize("head", ["mlp", "pyramid"])
+def test_a_front_before_a_network_without_one_says_nothing_at_first(recipe_of, parts, tmp_path, head):
+    plain = {name: value for name, value in MODEL.items() if name not in ("front_width", "frozen")}
+    start = build_model(recipe_of(model=plain), 3).eval()
+    path = tmp_path / "start.pth"
+    torch.save(model_document(start, CLASSES, recipe_of(model=plain), {}, []), path)
+    fronted = build_model(recipe_of(model=parts["model"] | {"head": head}), 3).eval()
+    assert start_from(fronted, path) is (head == "mlp")
+    images = torch.randn(1, 3, 40, 56)
+    torch.testing.assert_close(fronted.backbone(images), start.backbone(images))
+    assert fronted.backbone.front.features.stem[0].weight.abs().max() > 0
+    with pytest.raises(CheckpointError, match="holds a backbone"):
+        start_from(build_model(recipe_of(model=plain | {"embed_dim": 16}), 3), path)

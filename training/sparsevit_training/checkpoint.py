@@ -55,7 +55,8 @@ def save_whole(document: dict, path: Path) -> None:
 def start_from(model: TrainedModel, path: str | Path) -> bool:
     """Copies a checkpoint's weights into a new model, for fine-tuning.
 
-    The backbone must fit; the head is taken along when it is one of ours with as many classes.
+    The backbone must fit; the head is taken along when it is one of ours with as many classes. A convolutional front
+    that the checkpoint lacks keeps its weights and adds nothing at first: the model begins as the checkpoint's.
 
     Args:
         model: receives the weights.
@@ -69,16 +70,23 @@ def start_from(model: TrainedModel, path: str | Path) -> bool:
     """
     loaded = load_checkpoint(path)
     backbone = getattr(loaded.network, "backbone", loaded.network)
-    if backbone.config != model.backbone.config:
+    front = model.backbone.front
+    added = front if backbone.front is None else None
+    expected = {k: v for k, v in model.backbone.config.items() if added is None or k != "front_width"}
+    if backbone.config != expected:
         raise CheckpointError(
             f"{path} holds a backbone {backbone.config}, the recipe asks for {model.backbone.config}; change `model` "
             "in the recipe, or start from another checkpoint"
         )
-    model.backbone.load_state_dict(backbone.state_dict())
-    network = loaded.network
-    if loaded.task != model.task or getattr(network, "head_config", None) != model.head_config:
+    given = loaded.network.state_dict()
+    prefix = "" if backbone is loaded.network else "backbone."
+    if added is not None:
+        added.add_nothing()
+        given |= {f"{prefix}front.{name}": tensor for name, tensor in added.state_dict().items()}
+    model.backbone.load_state_dict({k.removeprefix(prefix): v for k, v in given.items() if k.startswith(prefix)})
+    if loaded.task != model.task or getattr(loaded.network, "head_config", None) != model.head_config:
         return False
-    model.load_state_dict(network.state_dict())
+    model.load_state_dict(given)
     return True
 
 
