@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+import tiny
 from sparsevit_runtime import load
 from sparsevit_runtime.model import find_model
 from sparsevit_street import STREET_CLASSES, StreetScene
@@ -65,6 +66,25 @@ def test_record_writes_the_card(sparsevit, dataset, tmp_path):
     with load(path) as model:
         (metric,) = [m for m in model.card.metrics if m.dataset == f"{dataset.name} test"]
     assert (metric.name, metric.ratio, metric.unit) == ("mIoU", 0.0, "%") and 0 <= metric.value <= 100
+
+
+def test_the_threshold_of_the_best_f1_is_written_into_a_detectors_card(sparsevit, tmp_path):
+    boxes = [(8.0, 8.0, 24.0, 16.0), (8.0, 0.0, 16.0, 6.0)]
+    answers = {"boxes": boxes, "scores": [0.45, 0.3], "classes": [0, 0]}
+    path = tiny.write_model(tmp_path / "m.onnx", task="detection", **answers)
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((32, 48, 3), np.uint8))
+    truth = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [8, 8, 16, 8], "area": 128, "iscrowd": 0}
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 48, "height": 32}],
+        "annotations": [truth],
+        "categories": [{"id": 1, "name": tiny.CLASSES[0]}],
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    said = sparsevit("eval", path, tmp_path, "--sweep", "0", "--record-threshold")
+    assert said.code == 0 and "threshold 0.4" in said.out
+    with load(path) as model:
+        assert model.card.objects.threshold == pytest.approx(0.44, abs=0.011)
 
 
 def test_chosen_classes_and_what_was_left_out_are_shown(sparsevit, dataset, tmp_path):
