@@ -131,8 +131,8 @@ def detection(name: str) -> str:
     for row in read(name):
         pruned = "-" if row["plan"] == "own" else percent(row["ratio"])
         figures = [f"{100 * row[key]:.1f}" for key in ("ap", "ap50")]
-        rows.append([row["model"], pruned, *figures, f"{row['inference_ms']:.0f} ms"])
-    return markdown(["model", "windows pruned", "AP", "AP50", "inference"], rows)
+        rows.append([row["model"], pruned, *figures])
+    return markdown(["model", "windows pruned", "AP", "AP50"], rows)
 
 
 def detectors() -> str:
