@@ -15,6 +15,8 @@ from sparsevit_runtime.errors import CheckpointError, MissingDependencyError
 #: Weights of a HuggingFace directory, the preferred one first.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _INDEX = ".index.json"
+#: Names of the same in another precision, say, as `save_pretrained(variant="fp16")` gives them.
+_VARIANT = re.compile(r"(model\.\w+\.safetensors|pytorch_model\.\w+\.bin)$")
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 _LFS_POINTER = b"version https://git-lfs"
 _RESAVE = (
@@ -74,6 +76,9 @@ def weights_file(path: Path) -> Path:
         for name in WEIGHT_FILES:
             if (path / f"{name}{_INDEX}").is_file():
                 return path / f"{name}{_INDEX}"
+        variants = sorted(file for file in path.iterdir() if _VARIANT.match(file.name))
+        if len(variants) == 1:
+            return variants[0]
         raise CheckpointError(f"{path} is a directory without {' or '.join(WEIGHT_FILES)}; give the checkpoint file")
     if not path.exists():
         raise CheckpointError(f"there is no checkpoint at {path}; check the path")
@@ -99,7 +104,8 @@ def read_sidecar(path: str | Path, name: str) -> dict[str, Any] | None:
         CheckpointError: the file is not a JSON object.
     """
     path = Path(path)
-    if not path.is_dir() and path.name.removesuffix(_INDEX) not in WEIGHT_FILES:
+    name_of_weights = path.name.removesuffix(_INDEX)
+    if not path.is_dir() and name_of_weights not in WEIGHT_FILES and not _VARIANT.match(name_of_weights):
         return None
     file = (path if path.is_dir() else path.parent) / name
     return _read_json(file) if file.is_file() else None

@@ -127,9 +127,11 @@ def normalisation(preprocessor: Mapping[str, Any]) -> tuple[RGB, RGB] | None:
         CheckpointError: they are not three numbers each, or a std is not positive.
     """
     mean, std = preprocessor.get("image_mean"), preprocessor.get("image_std")
-    if mean is None or std is None or not preprocessor.get("do_normalize", True):
+    if not preprocessor.get("do_normalize", True):
+        mean, std = [0.0] * 3, [1.0] * 3
+    if mean is None or std is None:
         return None
-    scale = preprocessor.get("rescale_factor", 1 / 255)
+    scale = preprocessor.get("rescale_factor", 1 / 255) if preprocessor.get("do_rescale", True) else 1
     try:
         scaled_mean, scaled_std = (_scaled(values, scale) for values in (mean, std))
     except (TypeError, ValueError, ZeroDivisionError) as error:

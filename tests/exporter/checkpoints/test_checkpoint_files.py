@@ -69,6 +69,13 @@ def test_reads_a_directory_and_prefers_safetensors(tmp_path, names):
     assert read_state(tmp_path)["a"] == 0.0
 
 
+def test_a_directory_with_one_variant_alone(tmp_path):
+    save_file(STATE, tmp_path / "model.fp16.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    for path in (tmp_path, tmp_path / "model.fp16.safetensors"):
+        assert torch.equal(read_state(path)["a"], STATE["a"]) and read_sidecar(path, "config.json") == {}
+
+
 def test_metadata_of_plain_values_is_kept(tmp_path):
     meta = {"mmdet_version": "2.25.0", "CLASSES": ("person", "car"), "epoch": 12}
     torch.save({"meta": meta, "state_dict": STATE, "optimizer": {"state": {0: {"step": 3}}}}, tmp_path / "w.pth")

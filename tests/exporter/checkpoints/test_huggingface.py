@@ -139,7 +139,9 @@ def test_config(config, message):
     ("preprocessor", "expected"),
     [
         ({}, None),
-        ({"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_normalize": False}, None),
+        ({"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_normalize": False}, ((0.0,) * 3, (255.0,) * 3)),
+        ({"do_normalize": False, "do_rescale": False}, ((0.0,) * 3, (1.0,) * 3)),
+        ({"image_mean": [90] * 3, "image_std": [50] * 3, "do_rescale": False}, ((90.0,) * 3, (50.0,) * 3)),
         (
             {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
             ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
