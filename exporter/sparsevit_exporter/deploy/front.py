@@ -58,7 +58,7 @@ class DeployedFront(nn.Module):
         """(B, H, W, 3) uint8 BGR, or (B, 3, H, W) float32 normalised -> maps (B, C, H, W) at strides 4, 8, 16, 32."""
         if not self.camera:
             return self.features.maps(self.features.stem(bordered(image, self.features.black.float()).to(self.dtype)))
-        pixels = image.permute(0, 3, 1, 2).to(self.dtype)
+        pixels = image.to(self.dtype).permute(0, 3, 1, 2)  # TensorRT turns no bytes
         if any(size % 2 for size in pixels.shape[2:]):
             pixels = F.pad(pixels, (0, pixels.shape[3] % 2, 0, pixels.shape[2] % 2))
         return self.features.maps(self.byte_stem(pixels))
