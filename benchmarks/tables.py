@@ -143,7 +143,6 @@ def detectors() -> str:
             row["model"],
             "-" if row["pruned"] is None else percent(row["pruned"]),
             f"{row['macs'] / 1e6:.0f} M",
-            f"{row['median_ms']:.0f} ms",
             f"{row['ratio']:.2f}",
         ]
         for row in document["rows"]
@@ -151,7 +150,7 @@ def detectors() -> str:
     first = next(row["model"] for row in document["rows"] if row["pruned"] is None)
     threads = "as many threads as cores" if document["threads"] is None else f"{document['threads']} thread"
     note = f"{machine(document)}; {threads}, {document['rounds']} rounds in one run."
-    return markdown(["model", "windows pruned", "MACs", "median", f"time, of {first}"], rows) + f"\n\n{note}"
+    return markdown(["model", "windows pruned", "MACs", f"time, of {first}"], rows) + f"\n\n{note}"
 
 
 def watched() -> str:
