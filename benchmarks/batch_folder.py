@@ -88,6 +88,7 @@ def main() -> None:
             for i, who in ((1, "driver"), (2, "worker"))
         }
         report = {
+            "model": Path(given.model).stem,
             "images": given.images,
             "broken": given.broken,
             "exit_code": driver.returncode,
