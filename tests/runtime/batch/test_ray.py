@@ -76,6 +76,8 @@ def test_rows_are_those_of_one_process_though_a_worker_is_killed(cluster: RayClu
         try:
             killed.append(worker_in(tmp_path / "ray", "part-000004-"))
             os.kill(killed[0], signal.SIGKILL)
+            while is_alive(killed[0]):  # the answer is for the next one
+                time.sleep(0.02)
         finally:
             pipe.write_bytes((archive / "2.png").read_bytes())
 
