@@ -17,6 +17,8 @@ pytestmark = pytest.mark.slow
 
 SCRIPTS = ROOT / "plugins"
 GENERATIONS = [folder for folder in os.environ.get("SPARSEVIT_TENSORRT_HEADERS", "").split(os.pathsep) if folder]
+#: For kernels as other tests have compiled them.
+COMPILED_BEFORE = {**os.environ, "SPARSEVIT_CUDA_ARCHITECTURES": ARCHITECTURES}
 #: JetPack 6 is Ubuntu 22.04.
 NEWEST_GLIBC = (2, 35)
 
@@ -33,9 +35,8 @@ def test_header_generations(tensorrt_headers, cuda_headers):
     folders = list(dict.fromkeys([tensorrt_headers, *map(Path, GENERATIONS)]))
     build = BUILD.with_name("test-headers")
     named = [f"HEADERS={' '.join(map(str, folders))}", f"HEADERS_BUILD={build}"]
-    environment = {**os.environ, "SPARSEVIT_CUDA_ARCHITECTURES": ARCHITECTURES}  # as they are compiled for other tests
     with kernels_compiled_once():
-        output = run("make", "-C", ROOT, "headers", *named, env=environment).stdout
+        output = run("make", "-C", ROOT, "headers", *named, env=COMPILED_BEFORE).stdout
     assert re.findall(r"built for TensorRT ([\d.]+)", output) == [version_of(folder) for folder in folders]
     for number in range(1, len(folders) + 1):
         made = build / str(number) / "plugins"
@@ -54,7 +55,7 @@ def test_headers_that_do_not_compile_are_told(tensorrt_headers, cuda_headers, tm
     with (broken / "NvInferRuntime.h").open("a") as header:
         header.write('\n#error "a header of tomorrow"\n')
     with pytest.raises(AssertionError, match=r"a header of tomorrow[\s\S]*does not compile against .*broken"):
-        run("sh", SCRIPTS / "check_headers.sh", tmp_path / "build", broken)
+        run("sh", SCRIPTS / "check_headers.sh", tmp_path / "build", broken, env=COMPILED_BEFORE)
 
 
 @pytest.fixture(scope="module")
