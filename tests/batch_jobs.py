@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -35,20 +34,3 @@ def assert_as_streamed(rows: list[dict], model: Model, source: Path, sparsity: f
         assert (row["width"], row["height"]) == result.image_wh
         assert row["keep"] == list(result.keep)
         assert np.array_equal(label_map_of(row), result.label_map)
-
-
-def children_of(pid: int) -> list[int]:
-    """Processes below another one; some may be gone already."""
-    found: list[int] = []
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in map(int, (task / "children").read_text().split()):
-                found += [child, *children_of(child)]
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -36,10 +36,7 @@ def record_metrics(path: str | Path, metrics: Sequence[MetricCard]) -> ModelCard
     proto, entry, card = open_exported(path)
     replaced = {(m.name, m.dataset, m.ratio) for m in metrics}
     kept = tuple(m for m in card.metrics if (m.name, m.dataset, m.ratio) not in replaced)
-    card = card.model_copy(update={"metrics": kept + tuple(metrics)})
-    entry.value = card.to_json()
-    write_atomic(path, proto.SerializeToString())
-    return card
+    return _rewritten(path, proto, entry, card.model_copy(update={"metrics": kept + tuple(metrics)}))
 
 
 def record_objects(path: str | Path, **changes: float | None) -> ModelCard:
@@ -59,7 +56,11 @@ def record_objects(path: str | Path, **changes: float | None) -> ModelCard:
     proto, entry, card = open_exported(path)
     document = card.model_dump(mode="json")
     document["objects"] |= changes
-    card = ModelCard.from_json(json.dumps(document), origin=str(path))
+    return _rewritten(path, proto, entry, ModelCard.from_json(json.dumps(document), origin=str(path)))
+
+
+def _rewritten(path: Path, proto: onnx.ModelProto, entry: onnx.StringStringEntryProto, card: ModelCard) -> ModelCard:
+    """The card, once the file carries it."""
     entry.value = card.to_json()
     write_atomic(path, proto.SerializeToString())
     return card

@@ -160,7 +160,7 @@ def box_agreement_at(
         return [answer[answer.confidence >= DEFAULT_THRESHOLD] for _, answer in answers]
 
     dense = found(0.0)
-    return {ratio: box_agreement(found(ratio), dense) for ratio in ratios}
+    return {ratio: box_agreement(found(ratio) if ratio else dense, dense) for ratio in ratios}
 
 
 def label_agreement_at(
@@ -181,7 +181,7 @@ def label_agreement_at(
     dense = labels(0.0)
 
     def alike(ratio: float) -> float:
-        pairs = zip(labels(ratio), dense, strict=True)
+        pairs = zip(labels(ratio) if ratio else dense, dense, strict=True)
         return float(np.concatenate([(a == b).ravel() for a, b in pairs]).mean())
 
     return {ratio: alike(ratio) for ratio in ratios}

@@ -149,9 +149,9 @@ def evaluate(
         best = figures[0].threshold
         if best is None:
             raise ArgumentError(f"no threshold of {figures[0].model} on {figures[0].dataset}: nothing to choose it by")
-        path = find_model(model)
-        record_objects(path, threshold=math.floor(100 * best) / 100)
-        say(f"recorded in the card of {path}: threshold {math.floor(100 * best) / 100:.2f}")
+        path, threshold = find_model(model), math.floor(100 * best) / 100
+        record_objects(path, threshold=threshold)
+        say(f"recorded in the card of {path}: threshold {threshold:.2f}")
 
 
 def _table(figures: Sequence[Evaluation], peers: Sequence[Evaluation], dataset: Dataset) -> Table:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from batch_jobs import children_of, is_alive, read_rows
+from batch_jobs import read_rows
+from batch_kills import descendants, is_alive
 from sparsevit_runtime.batch import Processes, ThisProcess, Work, run_batch
 
 pytest.importorskip("pyarrow")
@@ -59,7 +60,7 @@ def reader_of(pipe: Path) -> int:
     """The worker of this process that reads a pipe."""
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
-        for pid in children_of(os.getpid()):
+        for pid in descendants(os.getpid()):
             if reads(pid, pipe):
                 return pid
     raise TimeoutError(f"no worker reads {pipe}")
@@ -118,7 +119,7 @@ def test_a_killed_driver_leaves_no_worker_and_what_is_finished(inputs, tiny_file
     command = [sys.executable, tmp_path / "driver.py", inputs, out, tiny_file]
     driver = subprocess.Popen([str(each) for each in command], env=environment)
     writer = wait_for_reader(pipe)
-    workers = set(children_of(driver.pid))
+    workers = set(descendants(driver.pid))
     renew(pipe)
     driver.kill()
     driver.wait()

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import tiny
-from batch_jobs import children_of, is_alive, read_rows
+from batch_jobs import read_rows
+from batch_kills import descendants, is_alive
 from clips import pictures
 from sparsevit_runtime.batch import FramePredictor, RayCluster, ThisProcess, Work, run_batch
 from sparsevit_runtime.errors import BackendError, BatchError
@@ -45,7 +46,7 @@ def cluster() -> Iterator[RayCluster]:
         try:
             yield RayCluster(2)
         finally:
-            of_ray = [pid for pid in children_of(os.getpid()) if str(folder) in command_of(pid)]
+            of_ray = [pid for pid in descendants(os.getpid()) if str(folder) in command_of(pid)]
             ray.shutdown()
             until = time.monotonic() + PATIENCE_S
             while any(map(is_alive, of_ray)) and time.monotonic() < until:
