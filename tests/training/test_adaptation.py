@@ -24,7 +24,6 @@ from sparsevit_training.adaptation import (
     TrainingError,
     adapt,
     build_model,
-    build_optimizer,
     choose_autocast,
     choose_device,
 )
@@ -32,6 +31,8 @@ from sparsevit_training.batch import normalize
 from sparsevit_training.checkpoint import start_from
 from sparsevit_training.datasets import IGNORE
 from sparsevit_training.importance import importance_loss, stage_inputs
+from sparsevit_training.optimizer import build_optimizer
+from sparsevit_training.recipe_parts import RecipeError
 
 
 def weights(path):
@@ -321,6 +322,27 @@ def test_what_does_not_decay(recipe_of):
     assert all(p.ndim >= 2 for p in decayed["params"])
     assert {n for n in names.values() if "norm" in n or n.endswith((".bias", "bias_table"))} <= spared
     assert not any(n.endswith(("qkv.weight", "projection.weight", "classify.weight")) for n in spared)
+
+
+def test_a_part_learns_at_a_rate_of_its_own(recipe_of):
+    scales = {"backbone": 0.1, "backbone.norm0": 2.0}
+    recipe = recipe_of(optimizer={"lr": 0.01, "lr_scale": scales}, schedule={"steps": 2, "warmup_steps": 0})
+    model = build_model(recipe, 3)
+    groups = build_optimizer([model, None], recipe).param_groups
+    scale_of = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        expected = 2.0 if "norm0" in name else 0.1 if name.startswith("backbone.") else 1.0
+        assert scale_of[id(parameter)] == expected, name
+    session = Adaptation(recipe)
+    session.run(stop_at=1)
+    rates = {group["lr_scale"]: group["lr"] for group in session.optimizer.param_groups}
+    assert rates[0.1] == pytest.approx(0.1 * rates[1.0]) and rates[2.0] == pytest.approx(2 * rates[1.0])
+
+
+def test_a_rate_for_what_is_not_trained_is_refused(recipe_of):
+    with pytest.raises(RecipeError, match=r"optimizer\.lr_scale names backbone\.front, which has nothing to train"):
+        recipe = recipe_of(optimizer={"lr_scale": {"backbone.front": 0.1}})
+        build_optimizer([build_model(recipe, 3)], recipe)
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("fp32", None), ("bf16", torch.bfloat16)])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from .ema import ModelEma
 from .freezing import freeze
 from .importance import importance_loss, stage_inputs
 from .models import TrainedModel, head_names
+from .optimizer import build_optimizer
 from .recipe import Recipe, TrainingData, changed_keys
 from .recipe_parts import ClassBiasRecipe
 from .schedule import Schedule
@@ -210,7 +210,7 @@ class Adaptation:
         recipe = self.recipe
         factor = self.schedule.lr_factor(step, batch.progress)
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.optimizer.lr * factor
+            group["lr"] = recipe.optimizer.lr * group.get("lr_scale", 1.0) * factor
         torch.manual_seed((recipe.seed * 1_000_003 + step) % 2**31)  # stochastic depth, the same after a resume
         self.model.train()
         for module in self._frozen:
@@ -360,21 +360,6 @@ def build_model(recipe: Recipe, num_classes: int) -> TrainedModel:
     if backbone.front is not None and m.front_weights is not None:
         load_front(backbone.front, m.front_weights, recipe.input.mean, recipe.input.std)
     return trained_task(recipe.task).objective(recipe).build(backbone, num_classes)
-
-
-def build_optimizer(modules: Iterable[nn.Module | None], recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW of what is trained, with weight decay on matrices and filters alone: not on norms, biases, bias tables."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for module in filter(None, modules):
-        for name, parameter in module.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            is_plain = parameter.ndim <= 1 or name.endswith("relative_position_bias_table")
-            (plain if is_plain else decayed).append(parameter)
-    settings = recipe.optimizer
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)
 
 
 def choose_device(name: str) -> torch.device:

@@ -313,9 +313,15 @@ class ClassBiasRecipe(Part):
 
 
 class OptimizerRecipe(Part):
-    """AdamW; norms, biases and bias tables do not decay."""
+    """AdamW; norms, biases and bias tables do not decay.
+
+    Attributes:
+        lr_scale: factor on the learning rate of a part's parameters, by the dotted name of its module; of two that
+            hold a parameter the longer name counts. Pretrained parts want less than fresh ones.
+    """
 
     lr: float = Field(default=1e-3, gt=0)
+    lr_scale: dict[str, Annotated[float, Field(gt=0)]] = {}
     weight_decay: float = Field(default=0.05, ge=0)
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     clip_norm: float = Field(default=1.0, gt=0)
