@@ -24,10 +24,11 @@ from sparsevit_exporter import InstanceModel, windows
 from sparsevit_exporter.backbone import Block
 from sparsevit_exporter.checkpoints import load_checkpoint
 from sparsevit_exporter.heads.rpn import RATIOS
-from sparsevit_exporter.instances import STAGES, InstanceFeatures
+from sparsevit_exporter.tasks.instances import STAGES, InstanceFeatures
 from sparsevit_training.average_precision import average_precision
 from sparsevit_training.datasets import CocoInstances
-from sparsevit_training.monitor import instance_records, outputs_of
+from sparsevit_training.monitor import outputs_of
+from sparsevit_training.objectives.instances import instance_records
 from sparsevit_training.recipe_parts import InputRecipe
 
 #: Logit of an anchor that takes no part.

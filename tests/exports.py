@@ -23,8 +23,8 @@ from sparsevit_exporter import (
     load_checkpoint,
 )
 from sparsevit_exporter.checkpoints import LoadedCheckpoint
-from sparsevit_exporter.instances import InstanceFeatures
 from sparsevit_exporter.tasks import task_of
+from sparsevit_exporter.tasks.instances import InstanceFeatures
 from sparsevit_exporter.tasks.segmentation import Mask2FormerModel
 from sparsevit_runtime.card import CARD_KEY, ClassCard, ModelCard
 from sparsevit_runtime.images.probe import probe_image

@@ -138,6 +138,54 @@ def test_a_task_is_named_in_one_file_a_package(folder, package, task):
     assert len(files) <= 1, [str(path.relative_to(ROOT)) for path in files]
 
 
+#: Where instance segmentation stands, and who names what is defined there: registers of tasks, doors of packages, and
+#: the reader of checkpoints that are one.
+INSTANCES = {
+    "runtime": (
+        ["sparsevit_runtime.tasks.instances"],
+        ["sparsevit_runtime", "sparsevit_runtime.tasks"],
+    ),
+    "exporter": (
+        ["sparsevit_exporter.tasks.instances"],
+        ["sparsevit_exporter", "sparsevit_exporter.checkpoints.mask_rcnn", "sparsevit_exporter.tasks"],
+    ),
+    "training": (
+        ["sparsevit_training.objectives.instances", "sparsevit_training.tasks.instances"],
+        ["sparsevit_training.tasks"],
+    ),
+}
+
+
+def defined(path: Path) -> set[str]:
+    """Classes and functions of a module."""
+    tree = ast.parse(path.read_text())
+    return {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef)) if node.name[0] != "_"}
+
+
+def mentioned(path: Path) -> Iterator[str]:
+    """What a module names outside strings."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from (alias.name for alias in node.names)
+
+
+def test_what_a_task_defines_is_named_by_registers_and_doors_alone():
+    of_package = {folder: {name_of(p, folder): p for p in modules(folder, package)} for folder, package in FLOORS}
+    names = {
+        name for folder, (own, _) in INSTANCES.items() for each in own for name in defined(of_package[folder][each])
+    }
+    assert {"Instances", "InstanceModel", "InstancesEvaluation", "InstancesObjective", "draw_instances"} < names
+    for folder, paths in of_package.items():
+        own, others = INSTANCES.get(folder, ([], []))
+        assert sorted(set(own) | {n for n, path in paths.items() if names & set(mentioned(path))}) == sorted(
+            own + others
+        )
+
+
 @pytest.mark.parametrize(("folder", "package"), FLOORS)
 def test_modules_are_short(folder, package):
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules(folder, package)}

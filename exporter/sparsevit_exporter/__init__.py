@@ -3,11 +3,10 @@
 from .backbone import SparseViT
 from .checkpoints import load_checkpoint
 from .export import export
-from .instances import InstanceModel
 from .options import ExportOptions
 from .parity_report import ParityReport
 from .tasks.detection import DetectionModel, DetectionOptions
-from .tasks.instances import InstanceOptions
+from .tasks.instances import InstanceModel, InstanceOptions
 from .tasks.segmentation import SegmentationModel, SegmentationOptions
 
 __all__ = [

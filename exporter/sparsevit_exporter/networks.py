@@ -10,8 +10,22 @@ from torch import Tensor, nn
 from .backbone import SparseViT
 
 
-class HeadedModel(nn.Module):
-    """SparseViT with a head.
+class Network(nn.Module):
+    """SparseViT with what a task sets on it; called with images, as `HeadedModel.forward` is.
+
+    Attributes:
+        backbone: the feature extractor.
+        task: name as the model card has it.
+        head_config: arguments that rebuild what stands on the backbone.
+    """
+
+    task: ClassVar[str]
+    backbone: SparseViT
+    head_config: dict[str, Any]
+
+
+class HeadedModel(Network):
+    """SparseViT with one head.
 
     Args:
         backbone: the feature extractor.
@@ -20,12 +34,9 @@ class HeadedModel(nn.Module):
         head: further arguments of the head.
 
     Attributes:
-        task: name as the model card has it.
         head_name: name of the head where its task has several, empty for the first of them.
-        head_config: arguments that rebuild the head.
     """
 
-    task: ClassVar[str]
     head_name: ClassVar[str] = ""
     head_type: ClassVar[type[nn.Module]]
 
@@ -34,7 +45,7 @@ class HeadedModel(nn.Module):
         self.backbone = backbone
         self.head = self.head_type(backbone.channels, num_classes, channels, **head)
         named = {"type": self.head_name} if self.head_name else {}
-        self.head_config: dict[str, Any] = {**named, "num_classes": num_classes, "channels": channels, **head}
+        self.head_config = {**named, "num_classes": num_classes, "channels": channels, **head}
 
     def forward(
         self,

@@ -54,7 +54,7 @@ _HOME = {
     "draw_result": "draw",
     "draw_segmentation": "draw",
     "draw_detections": "draw",
-    "draw_instances": "draw",
+    "draw_instances": "tasks.instances",
     "draw_activity": "draw",
     "SparseViTError": "errors",
     "ArgumentError": "errors",
@@ -84,7 +84,6 @@ if TYPE_CHECKING:
     from .card import ModelCard as ModelCard
     from .draw import draw_activity as draw_activity
     from .draw import draw_detections as draw_detections
-    from .draw import draw_instances as draw_instances
     from .draw import draw_result as draw_result
     from .draw import draw_segmentation as draw_segmentation
     from .errors import ArgumentError as ArgumentError
@@ -124,6 +123,7 @@ if TYPE_CHECKING:
     from .tasks.counts import Counts as Counts
     from .tasks.detection import Detections as Detections
     from .tasks.instances import Instances as Instances
+    from .tasks.instances import draw_instances as draw_instances
     from .tasks.results import Result as Result
     from .tasks.results import Timings as Timings
     from .tasks.segmentation import Segmentation as Segmentation

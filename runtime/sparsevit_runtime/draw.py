@@ -14,13 +14,12 @@ from .arguments import as_kind, as_whole
 from .errors import PlanError
 from .images.annotate import Entry, check_picture, line_height, write_panel
 from .tasks.detection import draw_detections
-from .tasks.instances import draw_instances
 from .tasks.results import Result, expect_result
 from .tasks.segmentation import draw_segmentation
 from .windows.activity import WindowActivity
 from .windows.level import say_pruned
 
-__all__ = ["draw_activity", "draw_detections", "draw_instances", "draw_result", "draw_segmentation"]
+__all__ = ["draw_activity", "draw_detections", "draw_result", "draw_segmentation"]
 
 _OUTLINE = (80, 220, 255)  # BGR
 #: Brightness left to what was not computed.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from sparsevit_exporter.instances import InstanceModel
-from sparsevit_exporter.networks import HeadedModel
+from sparsevit_exporter.networks import Network
 
-#: A network whose `backbone` is a SparseViT, and that has a `task` and a `head_config`.
-TrainedModel: TypeAlias = HeadedModel | InstanceModel
+#: A network of a task.
+TrainedModel: TypeAlias = Network
 
 
 def head_names(model: TrainedModel) -> tuple[str, ...]:

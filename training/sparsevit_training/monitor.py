@@ -10,9 +10,8 @@ import torch
 
 from sparsevit_exporter.heads.detection import decode_detections
 from sparsevit_exporter.heads.labels import decode_labels
-from sparsevit_exporter.instances import InstanceFeatures
 from sparsevit_exporter.tasks.detection import NMS_IOU
-from sparsevit_runtime import Detections, Instances
+from sparsevit_runtime import Detections
 from sparsevit_runtime.images.letterbox import Letterbox
 from sparsevit_runtime.runner import DEFAULT_THRESHOLD
 from sparsevit_runtime.tasks.named_once import named_once
@@ -21,7 +20,7 @@ from sparsevit_runtime.windows.geometry import stage_geometries
 from .average_precision import LEAST_SCORE, MOST_BOXES, Compared, average_precision
 from .batch import normalize
 from .box_agreement import box_agreement
-from .datasets import CocoBoxes, CocoInstances, Dataset, Sample
+from .datasets import CocoBoxes, Dataset, Sample
 from .metrics import ConfusionMatrix
 from .models import TrainedModel
 from .plan_sampler import keep_of_ratios
@@ -109,7 +108,7 @@ def average_precision_at(
         for index, answer in detections_at(model, dataset, recipe, ratio, device, dtype, batch):
             yield from answer.to_coco(dataset.image_ids[index])
 
-    return _precision_of(records_at, dataset, ratios, "bbox")
+    return precision_of(records_at, dataset, ratios, "bbox")
 
 
 def detections_at(
@@ -187,66 +186,21 @@ def label_agreement_at(
     return {ratio: alike(ratio) for ratio in ratios}
 
 
-def _precision_of(
+def precision_of(
     records_at: Callable[[float], Iterator[dict[str, Any]]],
     dataset: CocoBoxes,
     ratios: Sequence[float],
     compared: Compared,
 ) -> dict[float, float]:
-    """COCO AP (0..1) of the records found at each ratio."""
+    """COCO AP (0..1) per uniform ratio.
+
+    Args:
+        records_at: what is found at a ratio, in COCO's results format.
+        dataset: data that they are of.
+        ratios: shares of windows pruned.
+        compared: what IoU is computed of.
+    """
     return {
         ratio: average_precision(dataset.document, list(records_at(ratio)), dataset.image_ids, compared=compared).ap
         for ratio in ratios
     }
-
-
-#: Proposals and detections while training is watched; an exported file may have others.
-_PROPOSALS, _DETECTIONS = 300, MOST_BOXES
-
-
-def instance_records(
-    seen: InstanceFeatures, dataset: CocoInstances, indices: Sequence[int], letterboxes: Sequence[Letterbox]
-) -> list[dict[str, Any]]:
-    """COCO records, with masks, of what Mask R-CNN finds in a batch of images.
-
-    Args:
-        seen: features of the images.
-        dataset: data set that they are of.
-        indices, letterboxes: of the images.
-    """
-    count = min(_PROPOSALS, seen.candidates()[1][0].numel())
-    chosen = seen.detections(count, min(_DETECTIONS, count * len(dataset.classes)), LEAST_SCORE)
-    answers = [part.float().cpu().numpy() for part in (*chosen, seen.masks(*chosen))]
-    records = []
-    for i, (index, letterbox) in enumerate(zip(indices, letterboxes, strict=True)):
-        boxes, scores, classes, grids = (part[i] for part in answers)
-        real = scores > 0
-        answer = Instances(
-            xyxy=letterbox.boxes_to_frame(boxes[real]),
-            confidence=scores[real],
-            class_id=classes[real].astype(np.int64),
-            names=tuple(c.name for c in dataset.classes),
-            image_wh=letterbox.frame_wh,
-            grids=grids[real],
-            grid_xyxy=letterbox.boxes_to_frame(boxes[real], clip=False),
-        )
-        records += answer.to_coco(dataset.image_ids[index])
-    return records
-
-
-def mask_precision_at(
-    model: TrainedModel,
-    dataset: CocoInstances,
-    recipe: InputRecipe,
-    ratios: Sequence[float],
-    device: torch.device,
-    dtype: torch.dtype | None,
-    batch: int = 4,
-) -> dict[float, float]:
-    """COCO AP (0..1) of an instance segmenter's masks per uniform ratio; other arguments as for `confusion_at`."""
-
-    def records_at(ratio: float) -> Iterator[dict[str, Any]]:
-        for indices, _, letterboxes, seen in outputs_of(model, dataset, recipe, ratio, device, dtype, batch):
-            yield from instance_records(seen, dataset, indices, letterboxes)
-
-    return _precision_of(records_at, dataset, ratios, "segm")

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsevit_exporter.heads.boxes import has_area
-from sparsevit_exporter.heads.roi import MASK_SIZE, STDS
-from sparsevit_exporter.instances import InstanceFeatures
+from sparsevit_exporter.heads.roi import MASK_SIZE, STDS, RoIHead
 
 from .rcnn_targets import (
     ANCHOR_SHARE,
@@ -44,6 +43,20 @@ class Truth(NamedTuple):
     masks: Tensor
 
 
+class Anchors(NamedTuple):
+    """The anchors of B images, and what the region proposal network says of them.
+
+    Attributes:
+        boxes: (A, 4) float32 xyxy in pixels.
+        logits: (B, A) float32, whether there is an object.
+        deltas: (B, A, 4) float32, where its box is.
+    """
+
+    boxes: Tensor
+    logits: Tensor
+    deltas: Tensor
+
+
 class Regions(NamedTuple):
     """Regions of one image that the heads are taught on.
 
@@ -56,41 +69,38 @@ class Regions(NamedTuple):
     shows: Tensor
 
 
-def proposal_losses(seen: InstanceFeatures, truths: Sequence[Truth], count: int) -> tuple[Tensor, Tensor]:
+def proposal_losses(anchors: Anchors, truths: Sequence[Truth], count: int) -> tuple[Tensor, Tensor]:
     """Of the region proposal network: whether there is an object, and where its box is, scalar float32 each.
 
     Args:
-        seen: features of B images.
+        anchors: of B images.
         truths: of the images.
         count: anchors taken of each image.
     """
-    sizes = [(level.shape[2], level.shape[3]) for level in seen.levels]
-    anchors = torch.cat(seen.network.rpn_head.anchors(sizes, seen.levels[0].device))  # (A, 4)
-    logits, deltas = torch.cat(list(seen.logits), 1), torch.cat(list(seen.deltas), 1)  # (B, A), (B, A, 4)
+    boxes, logits, deltas = anchors
     scored, placed, taken = [], [], 0
     for i, truth in enumerate(truths):
-        owner = match(anchors, truth.boxes, ANCHORS)
+        owner = match(boxes, truth.boxes, ANCHORS)
         positive, negative = sample(owner, Sampling(count, ANCHOR_SHARE))
         chosen = torch.cat([positive, negative])
         wanted = torch.zeros_like(logits[i, chosen])
         wanted[: len(positive)] = 1.0
         scored.append(F.binary_cross_entropy_with_logits(logits[i, chosen], wanted, reduction="sum"))
-        offsets = encode_boxes(anchors[positive], truth.boxes[owner[positive]], _PLAIN)
+        offsets = encode_boxes(boxes[positive], truth.boxes[owner[positive]], _PLAIN)
         placed.append((deltas[i, positive] - offsets).abs().sum())
         taken += len(chosen)
     return torch.stack(scored).sum() / max(taken, 1), torch.stack(placed).sum() / max(taken, 1)
 
 
 @torch.no_grad()
-def choose_regions(seen: InstanceFeatures, truths: Sequence[Truth], proposals: int, count: int) -> list[Regions]:
+def choose_regions(boxes: Tensor, scores: Tensor, truths: Sequence[Truth], count: int) -> list[Regions]:
     """Regions of each image, some of its proposals and of its objects.
 
     Args:
-        seen, truths: of B images.
-        proposals: taken of each image, at most.
+        boxes, scores: (B, P, 4) and (B, P), proposals of B images; rows past the last have a score below 0.
+        truths: of the images.
         count: regions of each image, at most.
     """
-    boxes, scores = seen.proposals(min(proposals, seen.candidates()[1][0].numel()))
     regions = []
     for found, score, truth in zip(boxes, scores, truths, strict=True):
         candidates = torch.cat([truth.boxes, found[score >= 0]])
@@ -102,16 +112,21 @@ def choose_regions(seen: InstanceFeatures, truths: Sequence[Truth], proposals: i
 
 
 def region_losses(
-    seen: InstanceFeatures, truths: Sequence[Truth], regions: Sequence[Regions]
+    heads: RoIHead, levels: Sequence[Tensor], truths: Sequence[Truth], regions: Sequence[Regions]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the box head the classes and the boxes, and of the mask head the masks, scalar float32 each."""
-    heads = seen.network.roi_head
+    """Of the box head the classes and the boxes, and of the mask head the masks, scalar float32 each.
+
+    Args:
+        heads: both.
+        levels: of the pyramid, of B images: (B, C, H, W).
+        truths, regions: of the images.
+    """
     classes = heads.bbox_head.num_classes
-    logits, deltas = heads.bbox_head(seen.levels, _padded([r.boxes for r in regions]))
+    logits, deltas = heads.bbox_head(levels, _padded([r.boxes for r in regions]))
     classified, placed, shaped, taken = [], [], [], 0
     shown = _padded([r.boxes[: len(r.shows)] for r in regions])  # (B, P, 4)
     kinds = [truth.classes[r.shows] for truth, r in zip(truths, regions, strict=True)]
-    masks = heads.mask_head(seen.levels, shown, _padded(kinds)) if shown.shape[1] else None
+    masks = heads.mask_head(levels, shown, _padded(kinds)) if shown.shape[1] else None
     for i, (truth, region) in enumerate(zip(truths, regions, strict=True)):
         count = len(region.shows)
         wanted = torch.full((len(region.boxes),), classes, device=logits.device)  # background is the last class
@@ -128,13 +143,13 @@ def region_losses(
     return torch.stack(classified).sum() / max(taken, 1), torch.stack(placed).sum() / max(taken, 1), mask_loss
 
 
-def agreement(seen: InstanceFeatures, dense: InstanceFeatures) -> Tensor:
+def agreement(pruned: Anchors, dense: Anchors) -> Tensor:
     """Distance of a pruned pass to a dense one, by what the anchors say: divergence of the scores, and the offsets of
     those that the dense pass is sure of; scalar float32, 0 where both agree."""
-    logits, target = torch.cat(list(seen.logits), 1), torch.cat(list(dense.logits), 1).sigmoid()
-    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    target = dense.logits.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(pruned.logits, target, reduction="none")
     floor = F.binary_cross_entropy(target, target, reduction="none")
-    apart = (torch.cat(list(seen.deltas), 1) - torch.cat(list(dense.deltas), 1)).abs().sum(-1)
+    apart = (pruned.deltas - dense.deltas).abs().sum(-1)
     return ((entropy - floor).sum() + (apart * target).sum()) / target.sum().clamp(min=1.0)
 
 

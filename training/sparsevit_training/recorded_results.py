@@ -11,7 +11,7 @@ from typing import Any
 from sparsevit_runtime.errors import DatasetError
 from sparsevit_runtime.tasks.segmentation import COCO_MASK
 
-from .datasets import CocoBoxes, CocoInstances, Dataset
+from .datasets import CocoBoxes, Dataset
 from .datasets.coco_fields import id_key, is_number
 from .tasks import measured_task
 from .tasks.evaluation import Evaluation, RecordTally
@@ -35,11 +35,10 @@ def evaluate_results(path: str | Path, dataset: Dataset, task: str, name: str | 
         DatasetError: not readable, other content, or a task or data that has no such results.
     """
     path = Path(path)
-    records = _read(path, masks=isinstance(dataset, CocoInstances))
     tally = measured_task(task).tally(path.stem, dataset)
     if not isinstance(tally, RecordTally) or not isinstance(dataset, CocoBoxes):
         raise DatasetError(f"{path.name} holds objects, which a model for {task} does not find; leave it out")
-    tally.records += dataset.own_records(records)
+    tally.records += dataset.own_records(_read(path, masks=tally.masked))
     return tally.evaluation(
         model=path.stem,
         dataset=name or dataset.name,

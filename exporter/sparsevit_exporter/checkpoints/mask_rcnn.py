@@ -15,7 +15,7 @@ from sparsevit_runtime.tasks.coco_classes import COCO_CLASSES
 
 from ..backbone import SparseViT
 from ..heads.rpn import RATIOS
-from ..instances import STAGES, InstanceModel
+from ..tasks.instances import STAGES, InstanceModel
 from . import mmdet_config, reference
 from .architecture import check_finite
 from .states import BackboneState, Format, KeyMismatch, check_fit, check_plain, listing

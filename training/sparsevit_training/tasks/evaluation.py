@@ -126,8 +126,11 @@ class RecordTally(Tally[_Result]):
     """Counts objects, as records in COCO's results format.
 
     Attributes:
+        masked: records have masks.
         records: records so far, over the ids of the data's `document`.
     """
+
+    masked: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []

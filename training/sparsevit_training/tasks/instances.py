@@ -89,6 +89,8 @@ class InstancesTask(TrainedTask):
 
 
 class _Masks(RecordTally[Instances]):
+    masked: ClassVar[bool] = True
+
     def __init__(self, dataset: CocoInstances) -> None:
         super().__init__()
         self._dataset = dataset
