@@ -142,11 +142,13 @@ def _load_foreign(
         raise KeyMismatch(
             f"read as {form.name}: {error}. Closest format: {closest.name} ({hits} of {len(state)} keys); {advice}"
         ) from error
+    meta = raw.get("meta")
+    about = mmdet_config.read(meta)
+    mmdet_config.check_backbone(about)
     network: nn.Module = backbone
     classes: tuple[ClassCard, ...] = ()
     outside: Sequence[str] = parts.outside
     whole = form is mask_rcnn.FORMAT or (name == "auto" and form in _DETECTORS and mask_rcnn.is_two_stage(state))
-    meta = raw.get("meta")
     if whole:
         alone = reference.FORMAT if form is mask_rcnn.FORMAT else form
         network, classes, outside = mask_rcnn.build(backbone, state, parts, meta, alone.name)
@@ -161,15 +163,14 @@ def _load_foreign(
         )
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     if sidecars:
-        preprocessor = read_sidecar(path, "preprocessor_config.json") or {}
-        mean, std = huggingface.normalisation(preprocessor) or (mean, std)
-    elif about := mmdet_config.read(meta):
+        mean, std = huggingface.normalisation(_preprocessor(path)) or (mean, std)
+    elif about:
         mean, std = mmdet_config.normalisation(about) or (mean, std)
         if mmdet_config.blue_first(about):
             weight = backbone.patch_embed.projection.weight
             weight.data = weight.data.flip(1)
         if whole and (chosen := mmdet_config.choices(about)):
-            logger.warning("%s was tested otherwise than an exported file chooses: %s", path, listing(chosen))
+            logger.warning("%s was tested otherwise than an exported file chooses: %s", path, listing(chosen, limit=9))
     if parts.leftovers:
         logger.info("%s: %d keys are not needed (%s)", path, len(parts.leftovers), listing(parts.leftovers))
     if outside:
@@ -191,8 +192,15 @@ def _load_mask2former(
     path: str | Path, state: Mapping[str, Tensor], config: Mapping[str, Any] | None
 ) -> LoadedCheckpoint:
     about = read_sidecar(path, "config.json") or {}
-    preprocessor = read_sidecar(path, "preprocessor_config.json") or {}
     try:
-        return mask2former.load(state, about, preprocessor, config)
+        return mask2former.load(state, about, _preprocessor(path), config)
     except KeyMismatch as error:
         raise KeyMismatch(f"read as {mask2former.NAME}: {error}. It is incomplete, or a variant of it") from error
+
+
+def _preprocessor(path: str | Path) -> dict[str, Any]:
+    """How HuggingFace's network was given pixels; empty, and told, where its folder does not say it."""
+    found = read_sidecar(path, "preprocessor_config.json")
+    if found is None:
+        logger.warning("%s has no preprocessor_config.json beside it: pixels are normalised as ImageNet's", path)
+    return found or {}

@@ -137,20 +137,15 @@ def build_backbone(state: BackboneState, overrides: Mapping[str, Any] | None = N
     for i in identity:
         del expected[f"norm{i}.weight"], expected[f"norm{i}.bias"]
     check_fit(expected, weights, state.unknown, state.origins)
-    check_finite(weights, state.origins)
-    numbers = [name for name, tensor in weights.items() if not tensor.is_floating_point() and not name.endswith(_STEPS)]
-    if whole := [state.origins[name] for name in numbers]:
-        raise CheckpointError(
-            f"{listing(whole)} hold whole numbers, as a quantised network's do; save them as floating-point numbers"
-        )
+    check_values(weights, state.origins)
     net.load_state_dict({**net.state_dict(), **weights})
     if identity:
         logger.warning("no output norms for stages %s: left at weight 1, bias 0", identity)
     return net
 
 
-def check_finite(weights: Mapping[str, Tensor], origins: Mapping[str, str]) -> None:
-    """Refuses NaN and infinity.
+def check_values(weights: Mapping[str, Tensor], origins: Mapping[str, str]) -> None:
+    """Refuses NaN, infinity, and whole numbers.
 
     Raises:
         CheckpointError: naming the first few tensors that hold them.
@@ -158,6 +153,11 @@ def check_finite(weights: Mapping[str, Tensor], origins: Mapping[str, str]) -> N
     broken = [origins.get(name, name) for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise CheckpointError(f"{listing(broken)} hold NaN or infinity; take an earlier checkpoint of that training")
+    numbers = [name for name, tensor in weights.items() if not tensor.is_floating_point() and not name.endswith(_STEPS)]
+    if whole := [origins.get(name, name) for name in numbers]:
+        raise CheckpointError(
+            f"{listing(whole)} hold whole numbers, as a quantised network's do; save them as floating-point numbers"
+        )
 
 
 def _take_indices(weights: dict[str, Tensor], origins: Mapping[str, str]) -> None:

@@ -14,9 +14,14 @@ from sparsevit_runtime.errors import CheckpointError, MissingDependencyError
 
 #: Weights of a HuggingFace directory, the preferred one first.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-_INDEX = ".index.json"
+#: Of the list of files that hold the weights, where they are split.
+_INDEX = re.compile(r"\.index(\.\w+)?\.json$")
 #: Names of the same in another precision, say, as `save_pretrained(variant="fp16")` gives them.
-_VARIANT = re.compile(r"(model\.\w+\.safetensors|pytorch_model\.\w+\.bin)$")
+_VARIANT = re.compile(
+    r"(model\.\w+\.safetensors|pytorch_model\.\w+\.bin|(model\.safetensors|pytorch_model\.bin)\.index\.\w+\.json)$"
+)
+#: One of the files that split weights are in.
+_SPLIT = re.compile(r"-\d+-of-(\d+)\.(safetensors|bin)$")
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 _LFS_POINTER = b"version https://git-lfs"
 _RESAVE = (
@@ -41,7 +46,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
             plain Python values.
     """
     file = weights_file(Path(path))
-    if file.name.endswith(_INDEX):
+    if _INDEX.search(file.name):
         return _read_shards(file)
     return _read_file(file)
 
@@ -67,23 +72,28 @@ def weights_file(path: Path) -> Path:
     list of the files.
 
     Raises:
-        CheckpointError: it does not exist or its name ends in nothing we read.
+        CheckpointError: it does not exist, its name ends in nothing we read, or it is a part of the weights.
     """
     if path.is_dir():
         for name in WEIGHT_FILES:
             if (path / name).is_file():
                 return path / name
         for name in WEIGHT_FILES:
-            if (path / f"{name}{_INDEX}").is_file():
-                return path / f"{name}{_INDEX}"
+            if (path / f"{name}.index.json").is_file():
+                return path / f"{name}.index.json"
         variants = sorted(file for file in path.iterdir() if _VARIANT.match(file.name))
         if len(variants) == 1:
             return variants[0]
         raise CheckpointError(f"{path} is a directory without {' or '.join(WEIGHT_FILES)}; give the checkpoint file")
     if not path.exists():
         raise CheckpointError(f"there is no checkpoint at {path}; check the path")
-    if path.name.endswith(_INDEX):
+    if _INDEX.search(path.name):
         return path
+    if (split := _SPLIT.search(path.name)) and int(split[1]) > 1:
+        raise CheckpointError(
+            f"{path.name} is one of {int(split[1])} files that hold the weights; give the folder that they are in, "
+            "with their list (model.safetensors.index.json or pytorch_model.bin.index.json)"
+        )
     known = (*_TORCH_SUFFIXES, ".safetensors")
     if path.suffix.lower() not in known:
         numpy = "; a detectron2 model of NumPy arrays has to be saved by torch.save first"
@@ -104,7 +114,7 @@ def read_sidecar(path: str | Path, name: str) -> dict[str, Any] | None:
         CheckpointError: the file is not a JSON object.
     """
     path = Path(path)
-    name_of_weights = path.name.removesuffix(_INDEX)
+    name_of_weights = _INDEX.sub("", path.name)
     if not path.is_dir() and name_of_weights not in WEIGHT_FILES and not _VARIANT.match(name_of_weights):
         return None
     file = (path if path.is_dir() else path.parent) / name

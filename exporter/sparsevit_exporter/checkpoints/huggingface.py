@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -106,13 +107,28 @@ def _join_qkv(state: BackboneState) -> None:
         state.add(joined, keys[0], torch.cat(parts))
 
 
+def backbone_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a `config.json` says of the backbone in a network of more; empty where it says nothing.
+
+    Raises:
+        CheckpointError: it is no JSON object.
+    """
+    found = config.get("backbone_config") or {}
+    if not isinstance(found, Mapping):
+        raise CheckpointError(
+            f"its config.json has the backbone_config {str(found)[:60]!r}, where a JSON object belongs; take the "
+            "config.json that it was saved with"
+        )
+    return found
+
+
 def check_config(config: Mapping[str, Any]) -> None:
     """Refuses a `config.json` that describes another network than the weights alone would suggest.
 
     Raises:
         CheckpointError: not a Swin Transformer (first version), or options that SparseViT does not have.
     """
-    swin = config.get("backbone_config") or config
+    swin = backbone_config(config) or config
     if swin.get("model_type", "swin") != "swin":
         raise CheckpointError(f"its config.json says model_type {swin['model_type']!r}; only 'swin' fits SparseViT")
     other = [f"{k} {swin[k]!r} (needs {v!r})" for k, v in _FIXED_CONFIG.items() if swin.get(k, v) != v]
@@ -124,7 +140,7 @@ def normalisation(preprocessor: Mapping[str, Any]) -> tuple[RGB, RGB] | None:
     """Mean and std in 0..255 units from a `preprocessor_config.json`; None when it names none.
 
     Raises:
-        CheckpointError: they are not three numbers each, or a std is not positive.
+        CheckpointError: they are not three finite numbers each, or a std is not positive.
     """
     mean, std = preprocessor.get("image_mean"), preprocessor.get("image_std")
     if not preprocessor.get("do_normalize", True):
@@ -136,13 +152,15 @@ def normalisation(preprocessor: Mapping[str, Any]) -> tuple[RGB, RGB] | None:
         scaled_mean, scaled_std = (_scaled(values, scale) for values in (mean, std))
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(f"its preprocessor_config.json is invalid: mean {mean!r}, std {std!r}") from error
-    if min(scaled_std) <= 0:
+    if min(scaled_std) <= 0 or not all(map(math.isfinite, (*scaled_mean, *scaled_std))):
         raise CheckpointError(f"its preprocessor_config.json is invalid: mean {mean!r}, std {std!r}")
     return scaled_mean, scaled_std
 
 
-def _scaled(values: Sequence[Any], scale: Any) -> RGB:
-    red, green, blue = (round(float(value) / scale, 4) for value in values)
+def _scaled(values: Any, scale: Any) -> RGB:
+    """One number stands for all three channels."""
+    each = values if isinstance(values, (list, tuple)) else [values] * 3
+    red, green, blue = (round(float(value) / scale, 4) for value in each)
     return red, green, blue
 
 

@@ -20,7 +20,7 @@ from ..heads.mask2former.deformable import LEVELS
 from ..options import IMAGENET_MEAN, IMAGENET_STD
 from ..tasks.segmentation import Mask2FormerConfig, Mask2FormerModel
 from . import huggingface
-from .architecture import build_backbone, check_finite
+from .architecture import build_backbone, check_values
 from .loaded import LoadedCheckpoint
 from .states import BackboneState, KeyMismatch, check_fit, listing
 
@@ -123,7 +123,7 @@ def load(
         raise KeyMismatch(f"its config.json says {heads} attention heads, its weights are of {arguments.heads}")
     network = Mask2FormerModel(backbone, **arguments.model_dump())
     check_fit(network.head.state_dict(), head.weights, head.unknown, head.origins)
-    check_finite(head.weights, head.origins)
+    check_values(head.weights, head.origins)
     network.head.load_state_dict(head.weights)
     mean, std = huggingface.normalisation(preprocessor) or (IMAGENET_MEAN, IMAGENET_STD)
     return LoadedCheckpoint(
@@ -151,7 +151,7 @@ def _head(state: Mapping[str, Tensor], backbone: BackboneState) -> tuple[Backbon
 
 
 def _check_config(config: Mapping[str, Any]) -> None:
-    swin = config.get("backbone_config") or {}
+    swin = huggingface.backbone_config(config)
     if config.get("backbone") or swin.get("model_type", "swin") != "swin":
         kind = config.get("backbone") or swin["model_type"]
         raise CheckpointError(
@@ -159,8 +159,9 @@ def _check_config(config: Mapping[str, Any]) -> None:
         )
     huggingface.check_config({"backbone_config": {"model_type": "swin", **swin}})
     stages = swin.get("out_features") or _STAGES
-    if list(stages) != _STAGES:
-        raise CheckpointError(f"its head reads {listing(stages, limit=4)} of the backbone; only all four can be read")
+    if stages != _STAGES:
+        told = listing(map(str, stages), limit=4) if isinstance(stages, list) else str(stages)[:60]
+        raise CheckpointError(f"its head reads {told} of the backbone; only all four can be read")
     other = [f"{k} {config[k]!r} (needs {v!r})" for k, v in _FIXED_CONFIG.items() if config.get(k, v) not in (v, None)]
     if other:
         raise CheckpointError(f"its config.json has {listing(other)}, which this head does not implement")

@@ -17,7 +17,7 @@ from ..backbone import SparseViT
 from ..heads.rpn import RATIOS
 from ..tasks.instances import STAGES, InstanceModel
 from . import mmdet_config, reference
-from .architecture import check_finite
+from .architecture import check_values
 from .states import BackboneState, Format, KeyMismatch, check_fit, check_plain, listing
 
 _HEADS = ("neck.", "rpn_head.", "roi_head.")
@@ -26,6 +26,8 @@ _ADVICE = (
     "head and one mask head with a box and a mask for each class. Read the backbone alone with format={format!r} "
     "(--format {format} --task backbone), or train such heads on it"
 )
+#: What tells the width of the pyramid.
+_LATERAL = "neck.lateral_convs.0.conv.weight"
 #: Of a training config: windows were left out.
 _PRUNED = re.compile(r"\bSparseViT\b|\bpruning_ratio")
 
@@ -75,7 +77,7 @@ def build(
     for name, tensor in heads.items():
         check_plain(named[name], tensor)
     num_classes = heads["roi_head.bbox_head.fc_cls.weight"].shape[0] - 1
-    channels = heads["neck.lateral_convs.0.conv.weight"].shape[0]
+    channels = heads[_LATERAL].shape[0]
     hidden = heads["roi_head.bbox_head.shared_fcs.0.weight"].shape[0]
     classes = _classes(meta, num_classes)
     try:
@@ -84,7 +86,7 @@ def build(
         check_fit(expected, heads, origins=named)
     except (KeyMismatch, ValueError) as error:
         raise CheckpointError(f"its heads are others: {error}; {advice}") from error
-    check_finite(heads, named)
+    check_values(heads, named)
     network.load_state_dict({**network.state_dict(), **heads})
     return network, classes, tuple(key for name, key in named.items() if name not in heads)
 
@@ -109,6 +111,8 @@ def _other_heads(heads: Mapping[str, Tensor]) -> str | None:
         return (
             f"its pyramid has {laterals} lateral and {levels} further convolutions (neck), {STAGES} and {STAGES} belong"
         )
+    if not rows(_LATERAL):
+        return f"its pyramid lacks {_LATERAL}"
     scores, offsets = rows("rpn_head.rpn_cls.weight"), rows("rpn_head.rpn_reg.weight")
     if (scores, offsets) != (len(RATIOS), 4 * len(RATIOS)):
         return (

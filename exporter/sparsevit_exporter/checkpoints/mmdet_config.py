@@ -61,8 +61,17 @@ _CHOOSING: tuple[tuple[str, Any], ...] = (
     ("rpn.min_bbox_size", 0),
     ("rcnn.nms.type", "nms"),
     ("rcnn.nms.iou_threshold", roi.OVERLAP),
+    ("rcnn.nms.class_agnostic", False),
     ("rcnn.mask_thr_binary", 0.5),
 )
+#: What options of `export` say of it.
+_OPTIONAL: tuple[tuple[str, Any, str], ...] = (
+    ("rpn.max_per_img", 1000, "--proposals"),
+    ("rcnn.score_thr", 0.05, "--score-threshold"),
+    ("rcnn.max_per_img", 100, "--detections"),
+)
+#: What the backbone computes that no weight shows.
+_BACKBONE: tuple[tuple[str, Any], ...] = (("qk_scale", None), ("act_cfg.type", "GELU"))
 
 
 def read(meta: object) -> Mapping[str, Any]:
@@ -97,7 +106,24 @@ def check(config: Mapping[str, Any]) -> None:
 
 def choices(config: Mapping[str, Any]) -> list[str]:
     """Where its tests choose objects otherwise than an exported file does, as lines for a message."""
-    return list(_others(_at(config.get("model"), "test_cfg"), _CHOOSING))
+    told = []
+    for tests in (_at(config.get("model"), "test_cfg"), config.get("test_cfg")):  # older ones have it beside the model
+        told += list(_others(tests, _CHOOSING))
+        for place, default, option in _OPTIONAL:
+            found = _at(tests, place)
+            if found is not _UNKNOWN and found != default:
+                told.append(f"{place} {str(found)[:60]} (here {default}, or what {option} says)")
+    return told
+
+
+def check_backbone(config: Mapping[str, Any]) -> None:
+    """Refuses a backbone whose weights fit and that computes something else.
+
+    Raises:
+        CheckpointError: naming what differs.
+    """
+    if other := list(_others(_at(config.get("model"), "backbone"), _BACKBONE)):
+        raise CheckpointError(f"its config has a backbone with {listing(other)}; SparseViT does not compute that")
 
 
 def normalisation(config: Mapping[str, Any]) -> tuple[RGB, RGB] | None:

@@ -14,7 +14,7 @@ from sparsevit_runtime.errors import CheckpointError
 
 from ..tasks import Task, task_of
 from . import reference
-from .architecture import build_backbone, check_finite, infer_config
+from .architecture import build_backbone, check_values, infer_config
 from .loaded import LoadedCheckpoint
 from .states import KeyMismatch, check_fit, check_plain, listing, unwrap
 
@@ -135,7 +135,7 @@ def _load_head(network: nn.Module, task: Task[Any], weights: dict[str, torch.Ten
     for name, tensor in weights.items():
         check_plain(name, tensor)
     check_fit(own, weights)
-    check_finite(weights, {})
+    check_values(weights, {})
     network.load_state_dict(weights, strict=False)
 
 

@@ -144,6 +144,19 @@ def test_weights_in_several_files_are_read(tmp_path, index, suffix):
     for path in (tmp_path, tmp_path / f"{index}.index.json"):
         assert read_state(path) == {"a": torch.tensor([0.0]), "b": torch.tensor([1.0])}
         assert read_sidecar(path, "config.json") == {}
+    variant = (tmp_path / f"{index}.index.json").rename(tmp_path / f"{index}.index.fp16.json")
+    for path in (tmp_path, variant):
+        assert read_state(path) == {"a": torch.tensor([0.0]), "b": torch.tensor([1.0])}
+        assert read_sidecar(path, "config.json") == {}
+
+
+def test_a_part_of_the_weights_is_not_all_of_them(tmp_path):
+    name = "model.fp16-00002-of-00003.safetensors"
+    save_file(STATE, tmp_path / name)
+    with pytest.raises(CheckpointError, match=f"{name} is one of 3 files that hold the weights; give the folder"):
+        read_state(tmp_path / name)
+    whole = (tmp_path / name).rename(tmp_path / "model-00001-of-00001.safetensors")
+    assert torch.equal(read_state(whole)["a"], STATE["a"])
 
 
 @pytest.mark.parametrize(

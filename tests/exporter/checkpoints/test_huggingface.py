@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -146,6 +147,7 @@ def test_config(config, message):
             {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
             ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
         ),
+        ({"image_mean": 0.5, "image_std": 0.25}, ((127.5,) * 3, (63.75,) * 3)),
         ({"image_mean": [1, 2, 3], "image_std": [1, 1, 2], "rescale_factor": 1}, ((1.0, 2.0, 3.0), (1.0, 1.0, 2.0))),
     ],
 )
@@ -153,7 +155,17 @@ def test_normalisation(preprocessor, expected):
     assert normalisation(preprocessor) == expected
 
 
-@pytest.mark.parametrize(("mean", "std"), [([0.5], [0.5]), ([0, 0, 0], [1, 1, 0]), ("abc", [1, 1, 1]), (1, 2)])
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ([0.5], [0.5]),
+        ([0, 0, 0], [1, 1, 0]),
+        ("abc", [1, 1, 1]),
+        ([0, 0, math.nan], [1, 1, 1]),
+        ([0, 0, 0], [1, 1, math.inf]),
+        (0, math.nan),
+    ],
+)
 def test_invalid_normalisation(mean, std):
     with pytest.raises(CheckpointError, match="preprocessor_config.json is invalid"):
         normalisation({"image_mean": mean, "image_std": std})

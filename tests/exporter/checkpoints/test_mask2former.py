@@ -176,6 +176,8 @@ QUERIES = "model.transformer_module.queries_features.weight"
             None,
             "its head reads stage2, stage4 of",
         ),
+        ({"backbone_config": {"out_features": 4}}, None, "its head reads 4 of"),
+        ({"backbone_config": {"out_features": [1, 2]}}, None, "its head reads 1, 2 of"),
         ({"pre_norm": True}, None, r"pre_norm True \(needs False\), which this head does not implement"),
         ({"activation_function": "gelu"}, None, "activation_function 'gelu'"),
         ({"num_attention_heads": 8}, None, "says 8 attention heads, its weights are of 4"),
@@ -192,6 +194,21 @@ QUERIES = "model.transformer_module.queries_features.weight"
 def test_what_does_not_fit(changed, config, alter, message):
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(changed(dict(config), alter or (lambda state: None)))
+
+
+@pytest.mark.parametrize("found", ["swin", [1], 3])
+def test_a_config_whose_backbone_is_no_object(changed, found):
+    folder = changed()
+    document = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**document, "backbone_config": found}))
+    with pytest.raises(CheckpointError, match="backbone_config '.*', where a JSON object belongs; take the config"):
+        load_checkpoint(folder)
+
+
+def test_a_folder_that_does_not_say_how_pixels_are_normalised(changed, caplog):
+    assert load_checkpoint(changed()).mean == (123.675, 116.28, 103.53)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "has no preprocessor_config.json beside it: pixels are normalised as ImageNet's" in told
 
 
 def test_a_backbone_that_is_no_swin_and_is_not_named(changed):

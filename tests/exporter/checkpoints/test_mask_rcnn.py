@@ -112,6 +112,8 @@ def renamed(old, new):
         (without(MASK), "no mask head"),
         (renamed(BOX, f"{BOX}0."), "a cascade of 1 box heads"),
         (without("neck.lateral_convs.3"), "3 lateral and 4 further convolutions"),
+        (without("neck.lateral_convs.0.conv.weight"), "its pyramid lacks neck.lateral_convs.0.conv.weight"),
+        (changed(neck__lateral_convs__0__conv__weight=torch.tensor(1.0)), "its pyramid lacks neck.lateral_convs.0"),
         (changed(neck__fpn_convs__4__conv__weight=torch.ones(8, 8, 3, 3)), "4 lateral and 5 further"),
         (
             changed(
@@ -150,9 +152,13 @@ def test_a_class_without_a_proper_name_is_refused(tmp_path, network):
         load_checkpoint(path)
 
 
-def test_broken_weights_are_refused(tmp_path, network):
-    state = {**network.state_dict(), f"{BOX}fc_cls.bias": torch.full((4,), float("nan"))}
-    with pytest.raises(CheckpointError, match=r"roi_head.bbox_head.fc_cls.bias hold NaN"):
+@pytest.mark.parametrize(
+    ("bias", "told"),
+    [(torch.full((4,), float("nan")), "hold NaN"), (torch.ones(4, dtype=torch.int8), "hold whole numbers, as a quant")],
+)
+def test_broken_weights_are_refused(tmp_path, network, bias, told):
+    state = {**network.state_dict(), f"{BOX}fc_cls.bias": bias}
+    with pytest.raises(CheckpointError, match=f"roi_head.bbox_head.fc_cls.bias {told}"):
         load_checkpoint(save(tmp_path / "w.pth", state))
 
 

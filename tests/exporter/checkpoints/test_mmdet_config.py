@@ -84,6 +84,23 @@ def test_heads_of_the_same_shapes_that_compute_otherwise_are_refused(loads, old,
     assert loads(text, format="reference").task == "backbone"
 
 
+def test_a_backbone_of_the_same_shapes_that_computes_otherwise_is_refused(loads):
+    text = PUBLISHED.replace("init_cfg=None", "qk_scale=0.5")
+    for form in ("auto", "reference"):
+        with pytest.raises(CheckpointError, match=r"w.pth: its config has a backbone with qk_scale 0.5 \(here None\)"):
+            loads(text, format=form)
+
+
+def test_what_options_of_the_export_choose_is_told_with_them(loads, caplog):
+    tests = "dict(rpn=dict(max_per_img=300), rcnn=dict(score_thr=0.3, nms=dict(class_agnostic=True)))"
+    with caplog.at_level(logging.WARNING):
+        loads(f"model = dict(type='MaskRCNN')\npruning_ratios = 0\ntest_cfg = {tests}")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "rcnn.nms.class_agnostic True (here False)" in line
+    assert "rpn.max_per_img 300 (here 1000, or what --proposals says)" in line
+    assert "rcnn.score_thr 0.3 (here 0.05, or what --score-threshold says)" in line
+
+
 def test_other_choices_in_tests_are_told(loads, caplog):
     text = PUBLISHED.replace("iou_threshold=0.5", "iou_threshold=0.6").replace("nms_pre=1000", "nms_pre=2000")
     with caplog.at_level(logging.WARNING):
