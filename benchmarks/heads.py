@@ -7,6 +7,7 @@ layers of each are timed, one by one.
 
     python benchmarks/heads.py --models out/heads --prepare     # exports, minutes each; what is there stays
     python benchmarks/heads.py --models out/heads --rounds 5 -o benchmarks/results/heads_mask_rcnn.json
+    python benchmarks/heads.py --models out/heads --only mask2former -o benchmarks/results/heads_mask2former.json
     python benchmarks/heads.py --models out/heads --only pyramid mlp -o benchmarks/results/heads_high_resolution.json
 """
 

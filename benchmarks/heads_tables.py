@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sparsevit_runtime.graph.parts import BACKBONE, WHOLE, sums_of
 
@@ -19,14 +19,34 @@ _MASK_RCNN = {
 }
 
 
+#: Rows of Mask2Former.
+_MASK2FORMER = {
+    "pixel decoder": ("pixel_decoder",),
+    "transformer decoder, classes and masks": ("transformer_decoder", "head"),
+    "from masks to labels": ("labels",),
+}
+
+
 def mask_rcnn(document: dict, markdown: Markdown) -> str:
     """Parts by setting and plan: multiply-accumulates and milliseconds."""
-    columns = document["rows"]
-    header = ["10^9 MACs, ms", *(f"{c['proposals']}, {c['detections']}: {_plan(c['plan'])}" for c in columns)]
+    names = [f"{c['proposals']}, {c['detections']}: {_plan(c['plan'])}" for c in document["rows"]]
+    return _by_part(document["rows"], names, _MASK_RCNN, markdown)
+
+
+def mask2former(document: dict, markdown: Markdown) -> str:
+    """Parts by plan: multiply-accumulates and milliseconds."""
+    return _by_part(document["rows"], [_plan(c["plan"]) for c in document["rows"]], _MASK2FORMER, markdown)
+
+
+def _by_part(
+    columns: Sequence[dict], names: Sequence[str], heads: Mapping[str, Sequence[str]], markdown: Markdown
+) -> str:
+    """A row for the backbone, one for each of the heads' parts, and the whole."""
+    header = ["10^9 MACs, ms", *names]
     rows = [[BACKBONE, *(_cell(sums_of(c["part_macs"])[BACKBONE], sums_of(c["part_ms"])[BACKBONE]) for c in columns)]]
     rows += [
         [name, *(_cell(_sum(c["part_macs"], parts), _sum(c["part_ms"], parts)) for c in columns)]
-        for name, parts in _MASK_RCNN.items()
+        for name, parts in heads.items()
     ]
     rows += [[WHOLE, *(_cell(sums_of(c["part_macs"])[WHOLE], c["median_ms"]) for c in columns)]]
     rows += [["of dense", *(_of_dense(c, columns) for c in columns)]]

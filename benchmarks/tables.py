@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpu_tables import gpu_kernels, gpu_latency, gpu_onnxruntime
-from heads_tables import NOT_MEASURED, high_resolution, mask_rcnn
+from heads_tables import NOT_MEASURED, high_resolution, mask2former, mask_rcnn
 from sparsevit_runtime import load
 
 ROOT = Path(__file__).parents[1]
@@ -188,7 +188,8 @@ def heads(name: str, table: Callable[[dict, Callable[..., str]], str]) -> str:
     if not (RESULTS / f"{name}.json").exists():
         return NOT_MEASURED
     document = read(name)
-    note = f"{machine(document)}; {document['threads']} threads, {document['rounds']} rounds in one run."
+    threads = f"{document['threads']} thread{'s' if document['threads'] > 1 else ''}"
+    note = f"{machine(document)}; {threads}, {document['rounds']} rounds in one run."
     return f"{table(document, markdown)}\n\n{note}"
 
 
@@ -208,6 +209,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "detectors": detectors,
     "watched": watched,
     "mask_rcnn": lambda: heads("heads_mask_rcnn", mask_rcnn),
+    "mask2former": lambda: heads("heads_mask2former", mask2former),
     "high_resolution": lambda: heads("heads_high_resolution", high_resolution),
     "gpu_kernels": lambda: gpu_kernels(gpu_documents(), markdown),
     "gpu_latency": lambda: gpu_latency(gpu_documents(), markdown),
