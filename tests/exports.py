@@ -152,9 +152,9 @@ def small_mask2former(factory: pytest.TempPathFactory) -> Exported:
     return Exported(mask2former_network(), path, MASK2FORMER, CLASSES)
 
 
-#: Of `small_mask2former_in_half`.
+#: Of `small_mask2former_in_half`; the pixel decoder resizes 5 rows to 9, a factor that float32 has not.
 MASK2FORMER_IN_HALF = ExportOptions(
-    60,
+    36,
     88,
     precision="fp16",
     fixed=Plan(((0.5,), (0.3,), (0.0,), (0.0,))),

@@ -33,12 +33,13 @@ def _(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def scale_to(size: int, wanted: int) -> float:
-    """The float32 factor nearest to wanted / size that a size multiplied by it and rounded down is `wanted` with.
+    """The float32 factor nearest to wanted / size that a size multiplied by it and rounded down is `wanted` with, in
+    whatever precision: ONNX Runtime multiplies in more than float32 where it infers shapes.
 
     Sizes themselves would have to be given for all four dimensions, and the batch has none in a graph.
     """
     scale = np.float32(wanted / size)
-    while int(np.float32(size) * scale) < wanted:
+    while size * float(scale) < wanted:
         scale = np.nextafter(scale, np.float32(np.inf))
     return float(scale)
 

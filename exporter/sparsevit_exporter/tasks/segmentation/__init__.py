@@ -75,7 +75,10 @@ class SegmentationTask(Task[SegmentationOptions]):
                 "scores classes itself: leave it out"
             )
         if (count := self.class_count(network)) > _MOST_CLASSES:
-            raise ExportError(f"the head has {count} classes; a label map holds {_MOST_CLASSES} at most")
+            raise ExportError(
+                f"the head has {count} classes; a label map holds {_MOST_CLASSES} at most. Train one for fewer, or "
+                "export the backbone alone (--task backbone)"
+            )
         return head.deploy(network.head, input_hw, options)
 
     def remark(self, network: nn.Module, options: SegmentationOptions) -> str:
