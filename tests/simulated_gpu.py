@@ -96,6 +96,7 @@ class Cuda:
         failing: function name -> error code that it returns.
         allocations: buffers made so far.
         copies: bytes copied between the host and the GPU.
+        captures: graphs recorded.
         launches: graphs launched.
         device_waits: waits for all streams.
         places: address of a buffer -> kind of memory, and the GPU it is of.
@@ -115,7 +116,7 @@ class Cuda:
         self.failing: dict[str, int] = {}
         self.faults: list[str] = []
         self.integrated = integrated
-        self.allocations = self.copies = self.launches = self.device_waits = 0
+        self.allocations = self.copies = self.captures = self.launches = self.device_waits = 0
         self.places: dict[int, tuple[int, int]] = {}
         self.objects: dict[int, object] = {}
         self._numbers = itertools.count(100)
@@ -253,6 +254,7 @@ class Cuda:
     def cudaStreamEndCapture(self, stream):
         stream = self.stream(stream)
         recorded, stream.recording = stream.recording, None
+        self.captures += 1
         return self._keep(recorded)
 
     def cudaGraphInstantiate(self, graph, flags):
@@ -303,7 +305,7 @@ class _State:
 
 
 def simulated_tensorrt(
-    cuda: Cuda, model: Path, batches: tuple[int, int] = (1, 2), keep_on_host: bool = True
+    cuda: Cuda, model: Path, batches: tuple[int, int] = (1, 2), keep_on_host: bool = True, profiles: int = 1
 ) -> ModuleType:
     """A module `tensorrt` 10.3 whose only engine is `model`, run by ONNX Runtime."""
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
@@ -319,6 +321,7 @@ def simulated_tensorrt(
     trt.refuses = trt.shapeless = False  # whether a run is refused, whether shapes cannot be told
     trt.contexts, trt.contexts_left = 0, -1  # execution contexts made so far, and how many there is memory for
     trt.runs = 0  # asked of execution contexts, not of graphs
+    trt.profiles_run = []  # the profile of each of them
 
     class ILogger:
         Severity = Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
@@ -335,6 +338,7 @@ def simulated_tensorrt(
             self.state = _State()
             self.inferred = None  # version that the shapes of the outputs are of
             self.memory = None
+            self.profile = 0
             if strategy is not Strategy.USER_MANAGED:
                 self.memory = cuda.memory.allocate(_ACTIVATION_BYTES)
                 weakref.finalize(self, cuda.memory.free, self.memory)
@@ -344,6 +348,12 @@ def simulated_tensorrt(
             assert size >= _ACTIVATION_BYTES and memory % _ALIGNMENT == 0
             self.memory = memory
             self.state.version += 1
+
+        def set_optimization_profile_async(self, index, stream):
+            assert not self.shapes, "the profile is chosen before shapes are set"
+            cuda.stream(stream)
+            self.profile = index
+            return index < profiles
 
         def set_input_shape(self, name, shape):
             self._bind(self.shapes, name, tuple(shape))
@@ -385,6 +395,7 @@ def simulated_tensorrt(
             assert memory is not None, "a run without memory for its activations"
             assert cuda.memory.users.setdefault(memory, stream) is stream, "two streams share memory for activations"
             trt.runs += 1
+            trt.profiles_run.append(self.profile)
             version = state.version
             if self.inferred != version:
                 self.infer_shapes()
@@ -425,6 +436,7 @@ def simulated_tensorrt(
     class Engine:
         num_io_tensors = len(tensors)
         num_layers = 2
+        num_optimization_profiles = profiles
         device_memory_size_v2 = _ACTIVATION_BYTES
 
         def get_tensor_name(self, index):

@@ -16,8 +16,9 @@ namespace sparsevit
 
 //! One version for all nodes, equal to the ONNX domain's.
 constexpr char const* kPluginVersion{"1"};
-//! The ONNX parser looks nodes without a `plugin_namespace` attribute up in the empty namespace.
-constexpr char const* kPluginNamespace{""};
+//! Other libraries may have plugins of these names. The ONNX parser looks for a plugin in the namespace that the node's
+//! attribute `plugin_namespace` says, and in the empty one where a node has none.
+constexpr char const* kPluginNamespace{"sparsevit"};
 
 // IPluginV3OneBuildV2 came with TensorRT 10.3.
 #if NV_TENSORRT_MAJOR > 10 || (NV_TENSORRT_MAJOR == 10 && NV_TENSORRT_MINOR >= 3)

@@ -171,6 +171,22 @@ class GraphContract:
             batch = len(array)
         return checked
 
+    def check_keep(self, keep: np.ndarray | None, origin: str) -> np.ndarray | None:
+        """`KEEP` of a run: all windows where it is None, and nothing of a fixed export.
+
+        Args:
+            keep: windows per block pair.
+            origin: origin of the graph, for messages.
+
+        Raises:
+            PlanError: it does not fit the model.
+        """
+        if self.card.windows.fixed is None:
+            return dense_keep(self.card.stages) if keep is None else validate_keep(keep, self.card.stages)
+        if keep is not None:
+            raise PlanError(f"{origin} is a fixed export, its plan cannot change; leave `keep` out")
+        return None
+
     def check_outputs(self, names: Sequence[str], known: Sequence[str], origin: str) -> tuple[str, ...]:
         """The names, when `known` has all of them. Raises BackendError otherwise."""
         unknown = [name for name in names if name not in known]

@@ -175,6 +175,11 @@ class Runner:
         with self.backend.queue() as queue:
             yield RunnerQueue(self, queue)
 
+    def prepare(self, levels: Sequence[Level], batch: int = 1) -> None:
+        """Makes runs of these levels ready, so that the first frame of each costs no more than any other; see
+        `Backend.prepare`."""
+        self.backend.prepare([level.keep for level in levels], batch)
+
     def measure(self, images: np.ndarray, request: Request) -> StageTimes:
         """Runs letterboxed images and returns where the time went, from a backend that can tell."""
         return self.backend.measure(self._plain_feeds(images, request), request.outputs)

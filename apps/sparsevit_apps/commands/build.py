@@ -33,6 +33,13 @@ def build(
     batch: Annotated[
         str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes, or one number: smallest, typical, largest.")
     ] = "1",
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPARSITIES",
+            help="Sparsities to tune for, numbers or plan files by commas; each takes as long as a build. Else 0.6.",
+        ),
+    ] = None,
     plugins: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Plugin library; $SPARSEVIT_PLUGINS or the installed one unless given."),
@@ -85,6 +92,7 @@ def build(
     wanted = BuildOptions(
         portable=portable,
         batch=sizes,
+        levels=() if levels is None else tuple(options.split_plans(levels)),
         workspace_mib=workspace,
         timing_cache=timing_cache,
         plugins=plugins,
@@ -134,4 +142,6 @@ def _table(report: BuildReport) -> object:
         (name, " | ".join(" ".join(map(str, bound)) for bound in (span.min, span.opt, span.max)))
         for name, span in card.inputs.profile.items()
     ]
+    if card.inputs.levels:
+        rows.append(("tuned for", " | ".join(" ".join(map(str, level)) for level in card.inputs.levels)))
     return facts(rows)

@@ -151,6 +151,22 @@ class Backend(ABC):
         """
         return self._run_frames(frames, letterboxes, *self._checked_beside(frames, feeds, outputs))
 
+    def prepare(self, keeps: Sequence[np.ndarray | None], batch: int = 1) -> None:
+        """Makes runs ready, so that the first of each kind costs no more than any other; does nothing where a backend
+        has nothing to make. What there is no room for stays as it is.
+
+        Args:
+            keeps: windows per block pair, (pairs,) int64 each; None for all, and always of a fixed export.
+            batch: frames of a run.
+
+        Raises:
+            PlanError: one does not fit the model.
+            BackendError: the batch does not fit, something failed on the device, or `close` was called.
+        """
+        self._check_open()
+        self._check_batch(batch)
+        self._prepare([self.contract.check_keep(keep, self.path.name) for keep in keeps], batch)
+
     def prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
         """Whether frames of the host, (H, W, 3) uint8, are better sent to the GPU whole and letterboxed there.
 
@@ -201,6 +217,10 @@ class Backend(ABC):
 
     @abstractmethod
     def _close(self) -> None: ...
+
+    def _prepare(self, keeps: Sequence[np.ndarray | None], batch: int) -> None:
+        """Nothing to make ready."""
+        return
 
     def _run_frames(
         self,

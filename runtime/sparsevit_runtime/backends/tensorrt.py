@@ -115,6 +115,12 @@ class TensorRtBackend(Backend):
         with self._context() as context:
             return context.collect(context.submit(feeds, outputs))
 
+    def _prepare(self, keeps: Sequence[np.ndarray | None], batch: int) -> None:
+        """Records CUDA graphs in one context: that of the next call, or of the queue that is opened next."""
+        with self._context() as context:
+            for keep in keeps:
+                context.prepare(batch, keep)
+
     def _prefers_gpu_letterbox(self, frames: Sequence[np.ndarray]) -> bool:
         """Never where the kernel is missing, which is logged once."""
         limit = self.large_frame_pixels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .scheduler import Scheduler
 
 if TYPE_CHECKING:
     from ..runner import Request, Runner, RunnerQueue
+    from ..windows.level import Level
 
 
 @dataclass(eq=False, slots=True)
@@ -66,6 +67,7 @@ class Inference:
         request: Callable[[], Request],
         oldest_s: float | None = None,
         most: int = 1,
+        levels: Sequence[Level] = (),
     ) -> None:
         """
         Args:
@@ -75,6 +77,7 @@ class Inference:
             request: tells what is asked for at this moment.
             oldest_s: frames of live sources that came longer ago are dropped; None for none.
             most: frames of one run.
+            levels: levels that will be asked for, made ready before the first frame.
         """
         self._runner = runner
         self._scheduler = scheduler
@@ -82,6 +85,7 @@ class Inference:
         self._request = request
         self._oldest_s = oldest_s
         self._most = most
+        self._levels = levels
         self._left: PreparedFrame | None = None  # taken from the scheduler, and of another kind than those before
         self._thread = threading.Thread(target=self._run, name="sparsevit-inference", daemon=True)
 
@@ -96,6 +100,8 @@ class Inference:
     def _run(self) -> None:
         failure = None
         try:
+            for batch in sorted({1, self._most}, reverse=True):
+                self._runner.prepare(self._levels, batch)
             with self._runner.queue() as queue:
                 if queue is None:
                     self._run_one_by_one()

@@ -47,6 +47,7 @@ def govern(
             f"{runner.card.name} is a fixed export of one sparsity, with nothing to choose; export it without --fixed"
         )
     levels = list({level.kept: level for level in map(runner.level, sparsities)}.values())
+    runner.prepare(levels)
     return Governor(levels, measure_levels(runner, levels, activity, progress), target, held_back=_host_watch())
 
 

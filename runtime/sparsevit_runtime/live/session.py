@@ -135,8 +135,9 @@ class Session:
         self._answers: Channel[Answer] = Channel(0)
         most = most_together(runner, batch, len(sources) if isinstance(sources, Mapping) else 1)
         self._captures = Captures(sources, reconnect, runner, self._scheduler)
+        levels = [self._requests.current.level] if governor is None else governor.levels
         self._inference = Inference(
-            runner, self._scheduler, self._answers, lambda: self._requests.current, oldest_s, most
+            runner, self._scheduler, self._answers, lambda: self._requests.current, oldest_s, most, levels
         )
         self._decoding = Decoding(
             runner, self._answers, self._outlets.all, self._drawing, self._decoded_all, self._requests.observe, follower

@@ -21,6 +21,7 @@ from ..files import write_atomic
 from ..graph.branches import without_conditions
 from ..graph.onnx_file import OnnxFile, read_onnx, without_functions
 from ..progress import SILENT, Progress
+from ..windows.plan import PlanLike
 from .cache import TimingCache, engine_file, reasons_to_build, record_plugins, sole_builder
 from .capabilities import FLAVOURS, has_aliased_plugins, has_timing_cache, launch_environment
 from .device import Gpu, find_gpu, workspace_bytes
@@ -28,7 +29,7 @@ from .engine_card import NO_GPU, EngineCard, Inputs, changes, read_sidecar, sha2
 from .limits import check_topk
 from .messages import Built, Request
 from .plugin_library import WITHOUT_PLUGIN, PluginLibrary, find_plugins
-from .profile import make_profile
+from .profile import make_levels, make_profile
 
 _MIB = 1 << 20
 _SHOWN_LINES = 5
@@ -41,6 +42,9 @@ class BuildOptions:
     Attributes:
         portable: functions stay in the graph; no plugin is needed, and none is used.
         batch: smallest, typical and largest batch.
+        levels: sparsities, in any form `Plan.parse` reads, that the engine is tuned for, by an optimisation profile
+            each, which makes the build as many times as long; none for one profile, tuned for 60%. Either way an engine
+            runs at every sparsity.
         workspace_mib: scratch memory TensorRT may plan with; None for half of what is free on the device.
         timing_cache: file with measured kernel times, made where it does not exist and extended by each build; None for
             the one of this TensorRT and GPU in the cache folder (`cache.cache_folder`).
@@ -53,6 +57,7 @@ class BuildOptions:
 
     portable: bool = False
     batch: tuple[int, int, int] = (1, 1, 1)
+    levels: tuple[PlanLike, ...] = ()
     workspace_mib: int | None = None
     timing_cache: Path | None = None
     plugins: Path | None = None
@@ -148,6 +153,7 @@ def _prepare(model: str | Path, options: BuildOptions) -> _Job:
         raise BuildError(f"a workspace of {options.workspace_mib} MiB; give at least 1, or leave it out")
     file = read_onnx(model)
     profile = make_profile(file.card, options.batch)
+    levels = make_levels(file.card, options.levels)
     check_topk(file, options.portable)
     trt = _find_tensorrt(options.flavour)
     flavour, version = trt.__name__, trt.__version__
@@ -166,6 +172,7 @@ def _prepare(model: str | Path, options: BuildOptions) -> _Job:
         tf32=options.tf32,
         in_place=options.in_place and plugins is not None and has_aliased_plugins(trt),
         profile=profile,
+        levels=levels,
     )
     return _Job(file, inputs, plugins, gpu, options)
 
@@ -247,6 +254,7 @@ def _build(job: _Job, engine: Path, progress: Progress, reasons: list[str]) -> B
             tf32=options.tf32,
             in_place=inputs.in_place,
             profile={key: [list(r.min), list(r.opt), list(r.max)] for key, r in inputs.profile.items()},
+            levels=[list(level) for level in inputs.levels],
             workspace=workspace,
             engine=str(built_file),
             timing_cache=None if cache is None else str(times_before),

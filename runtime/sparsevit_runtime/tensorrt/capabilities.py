@@ -103,13 +103,13 @@ def set_values(profile: Any, tensor: Any, low: list[int], typical: list[int], hi
         return False
 
 
-def has_creator(registry: Any, name: str, version: str) -> bool:
-    """Whether a plugin is registered. `get_creator` would log an error where it is not."""
+def creator_namespaces(registry: Any, name: str, version: str) -> set[str]:
+    """The namespaces in which a plugin is registered. `get_creator` would log an error where it is not."""
     for attribute in ("all_creators", "plugin_creator_list"):
         creators = getattr(registry, attribute, None)
         if creators is not None:
-            return any((c.name, c.plugin_version) == (name, version) for c in creators)
-    return False
+            return {c.plugin_namespace for c in creators if (c.name, c.plugin_version) == (name, version)}
+    return set()
 
 
 def set_monitor(trt: Any, config: Any, report: Callable[[str, int, int], None]) -> None:

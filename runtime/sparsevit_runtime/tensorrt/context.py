@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from ..stage_times import StageTimes
 from ..windows.plan import dense_keep
 from . import capabilities
 from .engine import Engine
+from .execution import Execution
 from .shapes import Prepared, PreparedShapes, Replay
 from .slot import Slot
 
@@ -42,91 +42,6 @@ class Ticket:
     started: float
     queued: float
     collected: bool = False
-
-
-class Execution:
-    """TensorRT's execution context, bound to one slot and one batch size and `keep` at a time.
-
-    Its activations lie in memory that it is lent. Executions on one stream can share that memory: their runs are one
-    after the other.
-
-    Threads: one at a time.
-
-    Attributes:
-        context: TensorRT's.
-    """
-
-    def __init__(self, engine: Engine, make: Callable[[], Any], activations: DeviceView) -> None:
-        """
-        Args:
-            make: function of `capabilities.context_maker`.
-            activations: memory as the engine asks for it; lives longer than this.
-
-        Raises:
-            BackendError: TensorRT does not make one.
-        """
-        self._engine = engine
-        self.context = make()
-        if self.context is None:
-            raise BackendError(f"TensorRT cannot make a context of {engine.path}: {engine.log.summary()}")
-        self.context.set_device_memory(activations.address, activations.nbytes)
-        self._bound: tuple[Prepared, Slot] | None = None
-
-    def bind(self, slot: Slot, prepared: Prepared) -> None:
-        """Takes the buffers of a slot for the next runs; fills in the output shapes where they are not known yet."""
-        if self._bound == (prepared, slot):
-            return
-        self._bound = None
-        self._set_inputs(slot.input_addresses(), prepared)
-        for name, address in slot.addresses().items():
-            self._accept(self.context.set_tensor_address(name, address), f"the address of {name}")
-        if not prepared.output_shapes:
-            self._infer_shapes()
-            prepared.output_shapes = {name: self._shape(name) for name in self._engine.outputs}
-        self._bound = prepared, slot
-
-    def enqueue(self, stream: Stream) -> None:
-        """Queues a run with what was bound last."""
-        self._accept(self.context.execute_async_v3(stream.address), "the run")
-
-    def shapes(self, prepared: Prepared) -> dict[str, tuple[int, ...]]:
-        """Shapes of all outputs, for a batch size and `keep`."""
-        self._bound = None
-        self._set_inputs({}, prepared)
-        self._infer_shapes()
-        return {name: self._shape(name) for name in self._engine.outputs}
-
-    def _set_inputs(self, addresses: Mapping[str, int], prepared: Prepared) -> None:
-        """Binds all inputs; those without an address get their shape only."""
-        keep, context = self._engine.keep, self.context
-        for tensor in (self._engine.image, *self._engine.frame_inputs):
-            shape = (prepared.batch, *tensor.shape)
-            self._accept(context.set_input_shape(tensor.name, shape), f"{tensor.name} of shape {shape}")
-            if tensor.name in addresses:
-                address = addresses[tensor.name]
-                self._accept(context.set_tensor_address(tensor.name, address), f"the address of {tensor.name}")
-        if keep is not None:
-            pairs = tuple(self._engine.engine.get_tensor_shape(keep.name))
-            self._accept(context.set_input_shape(keep.name, pairs), f"{pairs[0]} counts in keep")
-            self._accept(context.set_tensor_address(keep.name, prepared.keep_address), "the address of keep")
-
-    def _infer_shapes(self) -> None:
-        try:
-            missing = self.context.infer_shapes()
-        except RuntimeError as error:  # a code of its own, the reason is in the log
-            raise BackendError(
-                f"TensorRT cannot tell the output shapes of {self._engine.path.name} ({error}): "
-                f"{self._engine.log.summary()}"
-            ) from error
-        if missing:
-            raise BackendError(f"TensorRT cannot tell the output shapes of {self._engine.path.name} without {missing}")
-
-    def _shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self.context.get_tensor_shape(name))
-
-    def _accept(self, taken: bool, what: str) -> None:
-        if not taken:
-            raise BackendError(f"TensorRT refuses {what} in {self._engine.path.name}: {self._engine.log.summary()}")
 
 
 class EngineContext:
@@ -154,12 +69,14 @@ class EngineContext:
         self._cuda = cuda
         self._make_context = capabilities.context_maker(engine.trt, engine.engine)
         self._activations = DeviceBuffer(cuda, engine.engine.device_memory_size_v2)
-        self._unrecorded: Execution | None = self._new_execution()
         self._stream = Stream(cuda)
+        self._unrecorded: dict[int, Execution] = {}  # by profile
+        self._profiler: object | None = None
+        self._closed = False
         stages = engine.card.model.stages
         pairs = 0 if engine.keep is None else len(dense_keep(stages))
         keep = engine.keep or engine.image  # of a fixed export nothing is stored
-        self._shapes = PreparedShapes(cuda, pairs, keep.dtype, keep.on_host, max(1, graphs))
+        self._shapes = PreparedShapes(cuda, pairs, keep.dtype, keep.on_host, max(1, graphs), engine.levels)
         self._graphs_off = None if graphs else "not asked for"
         self._captured = 0
         largest = self._largest_shapes(None if engine.keep is None else dense_keep(stages))
@@ -207,6 +124,26 @@ class EngineContext:
         arrays = _without_keep(feeds)
         return self._submit(len(frames), feeds.get(KEEP), outputs, lambda slot: slot.receive(frames, write, arrays))
 
+    def prepare(self, batch: int, keep: np.ndarray | None) -> bool:
+        """Records the runs of a batch size and `keep` in every slot, so that the first of them costs no more than any
+        other. Nothing is in flight.
+
+        Returns:
+            Whether they are recorded; not where there are no graphs, or no more than are held already.
+
+        Raises:
+            BackendError: something cannot be queued.
+        """
+        if self._graphs_off is not None or self._shapes.is_full(batch, keep):
+            return False
+        prepared = self._shapes.get(batch, keep, self._stream, self._drain)
+        for slot in self._slots:
+            if slot.index not in prepared.replays and self._graphs_off is None:
+                self._record(slot, prepared)
+        self._stream.synchronize()
+        prepared.runs = max(prepared.runs, 1)
+        return self._graphs_off is None
+
     def drain(self) -> None:
         """Waits for what is in flight and gives it up."""
         self._drain()
@@ -244,17 +181,19 @@ class EngineContext:
         self._shapes.drop_graphs()
         self._graphs_off = "layers are profiled"
         self._profiler = capabilities.make_profiler(self._engine.trt, report)
-        self._shared_execution().context.profiler = self._profiler
+        for execution in self._unrecorded.values():
+            execution.context.profiler = self._profiler
 
     def close(self) -> None:
         """Waits for what is in flight and gives everything back. Safe to repeat."""
-        if self._unrecorded is None:
+        if self._closed:
             return
+        self._closed = True
         self._drain()
         self._shapes.close()
         for slot in self._slots:
             slot.close()
-        self._unrecorded = None
+        self._unrecorded.clear()
         self._activations.close()
         self._stream.close()
 
@@ -291,14 +230,19 @@ class EngineContext:
         if replay is not None:
             self._stream.launch(replay.graph)
         elif prepared.runs == 1 or self._graphs_off is not None or not self._record(slot, prepared):
-            execution = self._shared_execution()
+            execution = self._shared_execution(prepared.profile)
             execution.bind(slot, prepared)
             execution.enqueue(self._stream)
 
-    def _shared_execution(self) -> Execution:
-        if self._unrecorded is None:
+    def _shared_execution(self, profile: int) -> Execution:
+        if self._closed:
             raise BackendError(f"{self._engine.path.name} is closed; load the model again")
-        return self._unrecorded
+        execution = self._unrecorded.get(profile)
+        if execution is None:
+            self._unrecorded[profile] = execution = self._new_execution(profile)
+            if self._profiler is not None:
+                execution.context.profiler = self._profiler
+        return execution
 
     def _record(self, slot: Slot, prepared: Prepared) -> bool:
         """Queues the run on an execution context of its own, and records it there for the next time.
@@ -307,7 +251,7 @@ class EngineContext:
             Whether the run is queued.
         """
         try:
-            execution = self._new_execution()
+            execution = self._new_execution(prepared.profile)
         except BackendError as error:  # its own memory beside the activations
             self._do_without_graphs(str(error))
             return False
@@ -332,13 +276,13 @@ class EngineContext:
         self._graphs_off = reason
         logging.getLogger(__name__).warning("%s runs without CUDA graphs: %s", self._engine.path.name, reason)
 
-    def _new_execution(self) -> Execution:
-        return Execution(self._engine, self._make_context, self._activations.view)
+    def _new_execution(self, profile: int) -> Execution:
+        return Execution(self._engine, self._make_context, self._activations.view, profile, self._stream)
 
     def _largest_shapes(self, keep: np.ndarray | None) -> dict[str, tuple[int, ...]]:
         """Shapes of all outputs for the largest batch and all windows."""
         prepared = self._shapes.get(self._engine.batches[1], keep, self._stream, self._drain)
-        shapes = self._shared_execution().shapes(prepared)
+        shapes = self._shared_execution(prepared.profile).shapes(prepared)
         for name, shape in shapes.items():
             if min(shape) < 0:
                 raise BackendError(f"output {name} of {self._engine.path.name} has no largest shape: {shape}")

@@ -19,9 +19,10 @@ from ..tasks import task_of
 from . import capabilities
 from .engine_card import NO_GPU, EngineCard, read_sidecar, sha256
 from .log import process_log
-from .plugin_library import PLUGIN_NAMES, PLUGIN_VERSION, find_plugins_to_run
+from .plugin_library import PLUGIN_NAMES, PLUGIN_NAMESPACE, PLUGIN_VERSION, find_plugins_to_run
 
 _loading = threading.Lock()  # of plugin libraries
+_brought: set[str] = set()  # TensorRT modules that a library was loaded into; one of before has no namespace to tell by
 _AGAIN = "build the engine again on this device with `sparsevit build`"
 
 
@@ -56,6 +57,7 @@ class Engine:
         frame_inputs: tensors that come with each frame beside its pixels.
         outputs: tensors by name.
         batches: smallest and largest.
+        levels: `keep` that each optimisation profile is tuned for; empty where there is one.
         plugins: the library it was opened with; None for an engine without plugins, and where an engine opened before
             had brought them.
     """
@@ -71,6 +73,7 @@ class Engine:
     frame_inputs: tuple[Tensor, ...]
     outputs: dict[str, Tensor]
     batches: tuple[int, int]
+    levels: tuple[tuple[int, ...], ...] = ()
     plugins: Path | None = None
 
 
@@ -171,7 +174,9 @@ def _load_plugins(trt: Any, card: EngineCard, path: Path, log: Any, chosen: Path
 def _load_plugins_once(trt: Any, card: EngineCard, path: Path, log: Any, chosen: Path | None) -> Path | None:
     registry = trt.get_plugin_registry()
     # One is enough: a library of before some of these nodes came is loaded, too, and TensorRT takes none twice.
-    loaded = any(capabilities.has_creator(registry, name, PLUGIN_VERSION) for name in PLUGIN_NAMES)
+    loaded = trt.__name__ in _brought or any(
+        PLUGIN_NAMESPACE in capabilities.creator_namespaces(registry, name, PLUGIN_VERSION) for name in PLUGIN_NAMES
+    )
     try:
         library = find_plugins_to_run(card.plugins_path, card.inputs.plugins_sha256, chosen)
         library.check_version(trt.__name__, trt.__version__)
@@ -186,6 +191,7 @@ def _load_plugins_once(trt: Any, card: EngineCard, path: Path, log: Any, chosen:
     mark = log.mark()
     if registry.load_library(str(library.path)) is None:
         raise BackendError(f"TensorRT cannot load the plugin library {library.path}: {log.summary(mark)}")
+    _brought.add(trt.__name__)
     return library.path
 
 
@@ -211,6 +217,11 @@ def _describe(
     contract = task_of(card.model).contract
     outputs = [name for name in tensors if name not in inputs]
     contract.check_graph([spec(name) for name in inputs], [spec(name) for name in outputs], str(path))
+    if engine.num_optimization_profiles != max(1, len(card.inputs.levels)):
+        raise ModelError(
+            f"{path} has {engine.num_optimization_profiles} optimisation profiles, its card says "
+            f"{len(card.inputs.levels)} levels; {_AGAIN}"
+        )
     smallest, _, largest = (tuple(shape) for shape in engine.get_tensor_profile_shape(IMAGE, 0))
     return Engine(
         path=path,
@@ -224,5 +235,6 @@ def _describe(
         frame_inputs=tuple(tensors[extra.name] for extra in contract.frame_inputs),
         outputs={name: tensors[name] for name in outputs},
         batches=(smallest[0], largest[0]),
+        levels=card.inputs.levels,
         plugins=plugins,
     )

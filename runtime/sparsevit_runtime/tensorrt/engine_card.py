@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..card import ModelCard, first_problem
 from ..errors import CardError
 from ..files import read_bounded
-from .profile import Range
+from .profile import MOST_LEVELS, Range
 
 ENGINE_SCHEMA: Literal[1] = 1
 NO_GPU = "none"
 _MOST_BYTES = 64 << 20
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")]
 _Text = Annotated[str, Field(max_length=65536)]
+_Windows = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -37,6 +38,7 @@ class Inputs(_Part):
         tf32: fp32 products may round their factors to TF32.
         in_place: scatters were to write into the map they read.
         profile: ranges by graph input.
+        levels: `keep` that an optimisation profile each is tuned for; empty for a single profile.
     """
 
     onnx_sha256: _Digest
@@ -47,6 +49,7 @@ class Inputs(_Part):
     tf32: bool
     in_place: bool = False
     profile: dict[str, Range]
+    levels: tuple[tuple[_Windows, ...], ...] = Field((), max_length=MOST_LEVELS)
 
 
 _CALLED = {
@@ -58,6 +61,7 @@ _CALLED = {
     "tf32": "the use of TF32",
     "in_place": "scattering in place",
     "profile": "the profile",
+    "levels": "the levels it is tuned for",
 }
 
 
@@ -146,7 +150,7 @@ def changes(engine: str | Path, inputs: Inputs) -> list[str]:
 
 
 def _values(name: str, before: object, now: object) -> str:
-    if name == "profile":
+    if name in ("profile", "levels"):
         return ""
     if name.endswith("_sha256"):
         short = [value[:8] if isinstance(value, str) else "none" for value in (before, now)]

@@ -19,6 +19,7 @@ class Request:
         tf32: permission for fp32 products to use it.
         in_place: scatters may write into the map they read, where that is safe.
         profile: input name -> [min, opt, max].
+        levels: `keep` that a profile each is tuned for, in place of that of `profile`; empty for one profile.
         workspace: bytes.
         engine: file to write.
         timing_cache: times measured by earlier builds, an empty file where there are none; None to do without.
@@ -37,6 +38,7 @@ class Request:
     tf32: bool
     in_place: bool
     profile: dict[str, list[list[int]]]
+    levels: list[list[int]]
     workspace: int
     engine: str
     timing_cache: str | None

@@ -26,6 +26,8 @@ WITHOUT_PLUGIN = (
     *("LinearGelu", "AddNorm", "PatchMergeNorm", "FeatureMapNorm", "FeatureMapNorm32"),
 )
 PLUGIN_VERSION = "1"
+#: Other libraries may have plugins of the same names. Libraries of before have theirs in the empty namespace.
+PLUGIN_NAMESPACE = "sparsevit"
 #: Environment variable that names the library, for a build outside the package.
 VARIABLE = "SPARSEVIT_PLUGINS"
 _PACKAGED = packaged_library(FILE_NAME)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ class Prepared:
         keep_address: address of its counts, where the engine reads them: a graph reads them again at each launch, so
             they stay where they are. 0 for a fixed export.
         row: row of the counts in their buffer.
+        profile: number of the optimisation profile that is tuned for counts next to these.
         output_shapes: shapes by name, filled in by the first run.
         runs: number of runs so far.
         replays: recorded runs by slot.
@@ -45,6 +46,7 @@ class Prepared:
     batch: int
     keep_address: int
     row: int
+    profile: int = 0
     output_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     runs: int = 0
     replays: dict[int, Replay] = field(default_factory=dict)
@@ -56,16 +58,26 @@ class PreparedShapes:
     Threads: one at a time.
     """
 
-    def __init__(self, cuda: CudaRuntime, pairs: int, dtype: np.dtype, on_host: bool, limit: int) -> None:
+    def __init__(
+        self,
+        cuda: CudaRuntime,
+        pairs: int,
+        dtype: np.dtype,
+        on_host: bool,
+        limit: int,
+        levels: Sequence[Sequence[int]] = (),
+    ) -> None:
         """
         Args:
             pairs: entries of `keep`; 0 for a fixed export.
             dtype: type of `keep` in the engine.
             on_host: the engine reads `keep` from the host's memory.
             limit: number of entries to hold.
+            levels: counts that each optimisation profile is tuned for; empty where there is one.
         """
         self._stride = -(-pairs * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
         self._pairs, self._dtype, self._on_host, self._limit = pairs, dtype, on_host, limit
+        self._levels = [np.array(level) for level in levels]
         self._host = PinnedBuffer(cuda, self._stride * limit)
         self._device = None if on_host or cuda.device.integrated else DeviceBuffer(cuda, self._stride * limit)
         self._entries: OrderedDict[tuple[int, tuple[int, ...]], Prepared] = OrderedDict()
@@ -86,7 +98,7 @@ class PreparedShapes:
             stream: stream on which the engine runs.
             drain: waits for everything that may still use the entry to be given up.
         """
-        key = batch, () if keep is None else tuple(keep.tolist())
+        key = _key(batch, keep)
         entry = self._entries.get(key)
         if entry is not None:
             self._entries.move_to_end(key)
@@ -97,8 +109,13 @@ class PreparedShapes:
             _, oldest = self._entries.popitem(last=False)
             _close_graphs(oldest)
             row = oldest.row
-        self._entries[key] = entry = Prepared(batch, 0 if keep is None else self._store(keep, row, stream), row)
+        address = 0 if keep is None else self._store(keep, row, stream)
+        self._entries[key] = entry = Prepared(batch, address, row, self._profile(keep))
         return entry
+
+    def is_full(self, batch: int, keep: np.ndarray | None) -> bool:
+        """Whether a batch size and `keep` would take the place of others."""
+        return _key(batch, keep) not in self._entries and len(self._entries) == self._limit
 
     def drop_graphs(self) -> None:
         """Gives up all graphs. The streams they ran on are idle."""
@@ -113,6 +130,12 @@ class PreparedShapes:
         if self._device is not None:
             self._device.close()
 
+    def _profile(self, keep: np.ndarray | None) -> int:
+        """The profile tuned for the counts that differ least, all pairs together; any of them runs every `keep`."""
+        if keep is None or not self._levels:
+            return 0
+        return int(np.argmin([np.abs(level - keep).sum() for level in self._levels]))
+
     def _store(self, keep: np.ndarray, row: int, stream: Stream) -> int:
         start, nbytes = row * self._stride, self._pairs * self._dtype.itemsize
         self._host.host[start : start + nbytes] = keep.astype(self._dtype).view(np.uint8)
@@ -123,6 +146,10 @@ class PreparedShapes:
         target = self._device.view.part(start, nbytes)
         stream.upload(self._host, target, nbytes, start)
         return target.address
+
+
+def _key(batch: int, keep: np.ndarray | None) -> tuple[int, tuple[int, ...]]:
+    return batch, () if keep is None else tuple(keep.tolist())
 
 
 def _close_graphs(entry: Prepared) -> None:

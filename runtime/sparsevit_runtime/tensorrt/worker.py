@@ -18,11 +18,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ..contract import KEEP
 from . import capabilities
 from .in_place import scatter_in_place
 from .log import process_log
 from .messages import Built, Request
-from .plugin_library import PLUGIN_VERSION
+from .plugin_library import PLUGIN_NAMESPACE, PLUGIN_VERSION
+from .plugin_nodes import in_namespace
 
 _SHOWN_ERRORS = 3
 _COMPUTING_LAYERS = ("MATRIX_MULTIPLY", "CONVOLUTION", "DECONVOLUTION")
@@ -47,14 +49,13 @@ def build(request: Request, say: Callable[[dict[str, Any]], None]) -> Built:
         builder = trt.Builder(log)
     except TypeError as error:  # what pybind11 makes of a null pointer
         raise Refused(f"{request.flavour} cannot start a builder here ({log.summary()}); it needs a GPU") from error
-    if request.plugins is not None:
-        _load_plugins(trt, request, log)
+    namespace = "" if request.plugins is None else _load_plugins(trt, request, log)
     if not capabilities.parser_finds_its_core(trt):
         raise Refused(
             "TensorRT for RTX is installed without libtensorrt_rtx.so; put a link of that name to its "
             "libtensorrt_rtx.so.1 into a folder of LD_LIBRARY_PATH"
         )
-    data, refusal = Path(request.model).read_bytes(), ""
+    data, refusal = in_namespace(Path(request.model).read_bytes(), request.nodes, namespace), ""
     aliased, scatters = scatter_in_place(data) if request.in_place else (data, 0)
     if scatters:
         try:
@@ -86,7 +87,8 @@ def _build(
     capabilities.set_monitor(trt, config, lambda *step: say({"progress": step}))
     if request.timing_cache is not None:
         _set_timing_cache(config, Path(request.timing_cache), request, log)
-    config.add_optimization_profile(_profile(builder, network, request, log))
+    for level in request.levels or [None]:
+        config.add_optimization_profile(_profile(builder, network, request, level, log))
     mark = log.mark()
     engine = builder.build_serialized_network(network, config)
     if engine is None:
@@ -101,7 +103,8 @@ def _build(
     return Built(layers, arithmetic, checked)
 
 
-def _load_plugins(trt: Any, request: Request, log: Any) -> None:
+def _load_plugins(trt: Any, request: Request, log: Any) -> str:
+    """Loads the plugin library. Returns the namespace that its plugins are in."""
     registry = trt.get_plugin_registry()
     mark = log.mark()
     loaded = registry.load_library(request.plugins)
@@ -110,12 +113,16 @@ def _load_plugins(trt: Any, request: Request, log: Any) -> None:
             f"TensorRT cannot load the plugin library {request.plugins}: {log.summary(mark)}. Build it for this "
             "machine (docs/tensorrt.md), or build with --portable, which needs none"
         )
-    absent = [node for node in request.nodes if not capabilities.has_creator(registry, node, PLUGIN_VERSION)]
-    if absent:
-        raise Refused(
-            f"{request.plugins} has no plugin {', '.join(absent)} version {PLUGIN_VERSION}, which {request.source} "
-            "needs; use the library of this sparsevit-edge, or build with --portable"
-        )
+    found = [capabilities.creator_namespaces(registry, node, PLUGIN_VERSION) for node in request.nodes]
+    # A library of before has all of them in the empty namespace; another's of the same name may lie there beside ours.
+    for namespace in (PLUGIN_NAMESPACE, ""):
+        if all(namespace in namespaces for namespaces in found):
+            return namespace
+    absent = [node for node, namespaces in zip(request.nodes, found, strict=True) if PLUGIN_NAMESPACE not in namespaces]
+    raise Refused(
+        f"{request.plugins} has no plugin {', '.join(absent)} version {PLUGIN_VERSION}, which {request.source} "
+        "needs; use the library of this sparsevit-edge, or build with --portable"
+    )
 
 
 def _parse(trt: Any, network: Any, data: bytes, request: Request, log: Any) -> None:
@@ -168,7 +175,8 @@ def _set_timing_cache(config: Any, file: Path, request: Request, log: Any) -> No
     capabilities.set_timing_cache(config, b"")
 
 
-def _profile(builder: Any, network: Any, request: Request, log: Any) -> Any:
+def _profile(builder: Any, network: Any, request: Request, level: list[int] | None, log: Any) -> Any:
+    """The ranges of the inputs; kernels are chosen for the values of `keep` that are a level, where one is given."""
     mark = log.mark()
     profile = builder.create_optimization_profile()
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
@@ -178,14 +186,17 @@ def _profile(builder: Any, network: Any, request: Request, log: Any) -> Any:
             "export the model again"
         )
     for tensor in inputs:
-        if tensor.name == "keep" and not tensor.is_shape_tensor:
+        if tensor.name == KEEP and not tensor.is_shape_tensor:
             if request.nodes:
                 raise Refused(
                     f"keep decides no shape in {request.source}: its engine would compute the same windows whatever is "
                     "asked for; export the model again"
                 )
             continue  # values that decide no shape have no bounds
-        if not capabilities.set_values(profile, tensor, *request.profile[tensor.name]):
+        low, typical, high = request.profile[tensor.name]
+        if tensor.name == KEEP and level is not None:
+            typical = level
+        if not capabilities.set_values(profile, tensor, low, typical, high):
             raise Refused(f"TensorRT does not take the range of {tensor.name}: {log.summary(mark)}")
     return profile
 

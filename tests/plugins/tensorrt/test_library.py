@@ -72,7 +72,7 @@ def test_creators(found):
     assert found[""] == ["creators 9, by the old name the same"]
     assert tuple(found)[1:] == NAMES
     for name in NAMES:
-        assert found[name][0] == f"creator {name} version 1 namespace ''"
+        assert found[name][0] == f"creator {name} version 1 namespace 'sparsevit'"
         outputs = 2 if name == "WindowGatherNorm" else 1
         assert f"plugin {name} version 1 outputs {outputs}" in found[name]
 

@@ -49,6 +49,7 @@ CALLS = {
     "run_frames": lambda model: model.backend.run_frames([FRAME], [LETTERBOX], {}, ["labels"]),
     "prefers_gpu_letterbox": lambda model: model.backend.prefers_gpu_letterbox([FRAME]),
     "queue": queue_up,
+    "prepare": lambda model: model.backend.prepare([None]),
     "measure": lambda model: model.backend.measure(feeds_of(IMAGES), ["labels"]),
     "layers": lambda model: model.backend.layers(feeds_of(IMAGES)),
     "call": lambda model: model(FRAME),

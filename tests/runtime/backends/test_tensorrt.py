@@ -27,6 +27,8 @@ from sparsevit_runtime.contract import feeds_of
 from sparsevit_runtime.cuda import CudaError, CudaRuntime
 from sparsevit_runtime.errors import BackendError, FrameError, ModelError, PlanError, SparseViTError
 from sparsevit_runtime.images.device_frames import read_device_frame
+from sparsevit_runtime.live.governor import Target
+from sparsevit_runtime.live.levels import govern
 from sparsevit_runtime.sources.base import Frame, Source
 from sparsevit_runtime.tensorrt.context import EngineContext
 from sparsevit_runtime.tensorrt.engine_card import sha256
@@ -36,14 +38,14 @@ from sparsevit_runtime.tensorrt.letterbox_kernel import LetterboxKernel
 class Machine:
     """A simulated GPU with its TensorRT, an engine, and the model file the engine stands for."""
 
-    def __init__(self, folder, monkeypatch, model, integrated=False, **simulated):
+    def __init__(self, folder, monkeypatch, model, integrated=False, levels=(), **simulated):
         self.model = model
         self.cuda = Cuda(integrated)
-        self.trt = simulated_tensorrt(self.cuda, self.model, **simulated)
+        self.trt = simulated_tensorrt(self.cuda, self.model, profiles=max(1, len(levels)), **simulated)
         monkeypatch.setitem(sys.modules, "tensorrt", self.trt)
         monkeypatch.setattr(tensorrt, "open_cuda", lambda: CudaRuntime(self.cuda))
         self.reference = open_backend(self.model)
-        self.engine = write_engine(folder / "model.engine", self.reference.card)
+        self.engine = write_engine(folder / "model.engine", self.reference.card, levels=levels)
         self.rng = np.random.default_rng(3)
 
     def images(self, batch=1):
@@ -154,6 +156,86 @@ def test_each_graph_has_an_execution_context_of_its_own_and_the_memory_of_all(ma
     assert machine.cuda.launches == 3
     assert machine.cuda.allocations == allocated and len(machine.cuda.memory.users) == 1
     assert backend.details["cuda graphs"] == "3 held, 3 captured"
+
+
+def costs(machine):
+    return machine.trt.contexts, machine.cuda.captures, machine.cuda.allocations
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_level_that_was_prepared_costs_no_context_and_no_capture(machine, batch):
+    """From the first run on, in both of the slots that a stream uses."""
+    backend, keeps = open_backend(machine.engine), plans(machine)
+    backend.prepare(keeps, batch)
+    before, asked, launched = costs(machine), machine.trt.runs, machine.cuda.launches
+    images = [machine.images(batch) for _ in range(2 * len(keeps))]
+    with backend.queue() as queue:
+        given = [feeds_of(image, keep) for image, keep in zip(images, [k for k in keeps for _ in range(2)])]
+        flying = [queue.submit(given[0], ["labels"])]
+        for i, feeds in enumerate(given):
+            if i + 1 < len(given):
+                flying.append(queue.submit(given[i + 1], ["labels"]))
+            found = queue.collect(flying.pop(0))["labels"]
+            np.testing.assert_array_equal(found, machine.reference.run(feeds, ["labels"])["labels"])
+    assert costs(machine) == before and machine.trt.runs == asked
+    assert machine.cuda.launches - launched == len(given)
+    backend.prepare(keeps, batch)
+    assert costs(machine) == before
+
+
+def test_no_more_levels_are_prepared_than_there_is_room_for(tmp_path, monkeypatch, exported):
+    machine = Machine(tmp_path, monkeypatch, exported)
+    backend = tensorrt.TensorRtBackend(machine.engine, graphs=3)
+    keeps = plans(machine)
+    backend.prepare(keeps[1:4])  # the dense one has a place since the memory of all was measured
+    assert backend.details["cuda graphs"] == "4 held, 4 captured"
+    backend = tensorrt.TensorRtBackend(machine.engine, graphs=0)
+    before = costs(machine)
+    backend.prepare(keeps)
+    assert costs(machine) == before and backend.details["cuda graphs"] == "off: not asked for"
+    with pytest.raises(PlanError):
+        backend.prepare([np.array([1])])
+    with pytest.raises(BackendError, match="3 frames at once"):
+        backend.prepare(keeps, 3)
+
+
+def test_a_governor_changes_levels_without_a_stall(machine):
+    """It measured them in one slot; a stream uses two."""
+    images = frames(machine, 30)
+    with load(machine.engine) as model, load(machine.model) as reference:
+        governor = govern(model.runner, Target(latency_ms=50))
+        assert len(governor.levels) >= 6
+        before = costs(machine)
+        stream, found, levels = model.stream(images, governor.levels[0]), [], []
+        for i, result in enumerate(stream):
+            found.append(result)
+            levels.append(result.keep)
+            stream.level = governor.levels[i % len(governor.levels)]
+        assert costs(machine) == before and set(levels) == {level.kept for level in governor.levels}
+        for image, result in zip(images, found):
+            keep = next(level for level in governor.levels if level.kept == result.keep)
+            np.testing.assert_array_equal(result.label_map, reference(image, keep).label_map)
+
+
+def test_each_run_takes_the_profile_tuned_for_counts_like_its_own(tmp_path, monkeypatch, exported):
+    full = np.array([s.windows for s in open_backend(exported).card.stages for _ in range(s.pairs)])
+    levels = tuple(tuple((full * share).astype(int).tolist()) for share in (0.4, 1.0, 0.7))
+    machine = Machine(tmp_path, monkeypatch, exported, levels=levels)
+    backend = open_backend(machine.engine)
+    for share, profile in ((0.35, 0), (0.45, 0), (0.7, 2), (0.95, 1), (1.0, 1), (0.0, 0)):
+        del machine.trt.profiles_run[:]
+        for _ in range(3):
+            machine.same(backend, machine.images(), (full * share).astype(int))
+        assert set(machine.trt.profiles_run) == {profile}
+    assert machine.trt.contexts == 3 + 6  # one for each profile, and one for each graph
+
+
+def test_an_engine_with_other_profiles_than_its_card_says_is_refused(tmp_path, monkeypatch, exported):
+    machine = Machine(tmp_path, monkeypatch, exported)
+    pairs = len(plans(machine)[1])
+    write_engine(machine.engine, machine.reference.card, levels=((1,) * pairs, (2,) * pairs))
+    with pytest.raises(ModelError, match="has 1 optimisation profiles, its card says 2 levels; build the engine"):
+        open_backend(machine.engine)
 
 
 def test_a_graph_whose_execution_context_was_bound_to_something_else_is_wrong(machine):

@@ -22,6 +22,7 @@ from sparsevit_runtime.graph.parts import PARTS, part_of_layer
 from sparsevit_runtime.tensorrt import BuildOptions, build_engine, read_sidecar
 from sparsevit_runtime.tensorrt.capabilities import launch_environment
 from sparsevit_runtime.tensorrt.device import find_gpu
+from sparsevit_runtime.tensorrt.engine_card import changes
 from sparsevit_runtime.tensorrt.plugin_library import PLUGIN_NAMES
 from told import Told
 
@@ -103,6 +104,14 @@ def test_portable_needs_no_plugin(rtx, exported, tmp_path, monkeypatch):
     with pytest.raises(BuildError, match=r"looked for /nowhere.so \(\$SPARSEVIT_PLUGINS\)"):
         build_engine(exported(), engine, RTX)
     assert read_sidecar(engine) == card and build_engine(exported(), engine, PORTABLE).reasons == ()
+
+
+def test_an_engine_tuned_for_several_levels(rtx, exported, tmp_path):
+    engine, options = tmp_path / "m.engine", replace(PORTABLE, levels=(0, 0.5))
+    card = build_engine(exported(), engine, options).card
+    assert card.inputs.levels == ((12, 4, 1, 1), (6, 2, 0, 0)) and card.inputs.profile["keep"].max == (12, 4, 1, 1)
+    assert build_engine(exported(), engine, options).reasons == ()
+    assert changes(engine, card.inputs.model_copy(update={"levels": ()})) == ["the levels it is tuned for changed"]
 
 
 def test_parser_errors_name_the_nodes(rtx, exported, tmp_path):

@@ -24,11 +24,13 @@ def test_networks_are_strongly_typed_where_that_is_a_choice(trt, flags):
 
 @pytest.mark.parametrize("listing", ["all_creators", "plugin_creator_list"])
 def test_creators_are_looked_up_in_either_listing(listing):
-    registry = Thing(**{listing: [Thing(name="WindowScore", plugin_version="1")]})
-    assert capabilities.has_creator(registry, "WindowScore", "1")
-    assert not capabilities.has_creator(registry, "WindowScore", "2")
-    assert not capabilities.has_creator(registry, "Window", "1")
-    assert not capabilities.has_creator(Thing(), "WindowScore", "1")
+    known = [("WindowScore", "1", "sparsevit"), ("WindowScore", "1", ""), ("WindowScore", "3", "another")]
+    creators = [Thing(name=name, plugin_version=version, plugin_namespace=space) for name, version, space in known]
+    registry = Thing(**{listing: creators})
+    assert capabilities.creator_namespaces(registry, "WindowScore", "1") == {"sparsevit", ""}
+    assert capabilities.creator_namespaces(registry, "WindowScore", "2") == set()
+    assert capabilities.creator_namespaces(registry, "Window", "1") == set()
+    assert capabilities.creator_namespaces(Thing(), "WindowScore", "1") == set()
 
 
 def test_what_is_not_there_is_left_alone():

@@ -2,8 +2,8 @@ import pytest
 
 import tiny
 from sparsevit_runtime.card import ModelCard
-from sparsevit_runtime.errors import BuildError
-from sparsevit_runtime.tensorrt.profile import make_profile
+from sparsevit_runtime.errors import BuildError, PlanError
+from sparsevit_runtime.tensorrt.profile import make_levels, make_profile
 
 
 def card(**properties) -> ModelCard:
@@ -27,6 +27,17 @@ def test_a_normalized_input_has_its_channels_first():
 
 def test_a_fixed_export_has_no_keep():
     assert list(make_profile(card(fixed=((0.5, 0.5), (0.0,) * 4)))) == ["image"]
+
+
+def test_levels_to_tune_for():
+    assert make_levels(card(hw=(32, 48)), ()) == ()
+    assert make_levels(card(hw=(32, 48)), (0, "0.6", 0.6, [0.6, 0.0])) == ((24, 6, 6), (9, 2, 2), (9, 6, 6))
+    with pytest.raises(PlanError):
+        make_levels(card(), (1.5,))
+    with pytest.raises(BuildError, match="17 levels to tune for.*give 16 at most"):
+        make_levels(card(hw=(320, 480)), [i / 20 for i in range(17)])
+    with pytest.raises(BuildError, match="a fixed export of one sparsity"):
+        make_levels(card(fixed=((0.5, 0.5), (0.0,) * 4)), (0.5,))
 
 
 @pytest.mark.parametrize("batch", [(0, 1, 1), (2, 1, 4), (1, 4, 2), (-1, -1, -1)])

@@ -21,6 +21,7 @@ def test_without_the_links_the_worker_says_so_instead_of_ending(rtx, exported, t
         tf32=False,
         in_place=False,
         profile={},
+        levels=[],
         workspace=1 << 20,
         engine=str(tmp_path / "m.engine"),
         timing_cache=None,
