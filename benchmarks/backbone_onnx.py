@@ -6,6 +6,10 @@ turn, round by round; the ratios are pair by pair, so they hold on a noisy machi
 on them.
 
     python benchmarks/backbone_onnx.py --threads 2 --rounds 15 -o benchmarks/results/backbone_onnx.json
+
+`--earlier FILE` runs an export of the same network by an earlier version in turn with them, at each sparsity, and every
+row says its ratio to that file's. `git archive COMMIT | tar -x -C FOLDER` and the folder's packages on PYTHONPATH make
+one.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--earlier", type=Path, help="the same network, exported by an earlier version")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
 
@@ -52,6 +57,8 @@ def main() -> None:
             if not report.holds:
                 raise SystemExit(f"the {name} export does not match PyTorch: {report.worst}")
             backends[name] = open_backend(path, options=LoadOptions(threads=arguments.threads))
+        if arguments.earlier is not None:
+            backends["earlier"] = open_backend(arguments.earlier, options=LoadOptions(threads=arguments.threads))
         torch_session = torch_export(net.eval(), Path(folder) / "torch.onnx", arguments.threads)
     card = backends["sparse"].card
     images = probe_image(SIZE, SIZE, 0)[None]
@@ -59,6 +66,8 @@ def main() -> None:
     keeps = {ratio: Plan.uniform(ratio, net.depths).keep(card.stages) for ratio in RATIOS}
     normalized = np.random.RandomState(0).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
     samples: dict[str, list[float]] = {"torch": [], "plain": [], **{str(r): [] for r in RATIOS}}
+    if arguments.earlier is not None:
+        samples |= {f"earlier {ratio}": [] for ratio in RATIOS}
 
     def run(name: str) -> None:
         if name == "torch":
@@ -66,7 +75,8 @@ def main() -> None:
         elif name == "plain":
             backends["plain"].run(feeds_of(images), outputs)
         else:
-            backends["sparse"].run(feeds_of(images, keeps[float(name)]), outputs)
+            graph = "earlier" if name.startswith("earlier") else "sparse"
+            backends[graph].run(feeds_of(images, keeps[float(name.split()[-1])]), outputs)
 
     random = np.random.RandomState(0)
     for round_number in track(range(arguments.rounds + 2), "measuring"):
@@ -80,6 +90,8 @@ def main() -> None:
     dense_macs = card_macs(card, 0)
     rows = []
     for name, values in samples.items():
+        if name.startswith("earlier"):
+            continue
         macs = dense_macs if name in NAMES else card_macs(card, float(name))
         rows.append(
             {
@@ -92,6 +104,9 @@ def main() -> None:
                 "mac_ratio": round(macs / dense_macs, 3),
             }
         )
+        earlier = samples.get(f"earlier {name}")
+        if earlier is not None:
+            rows[-1]["ratio_to_earlier"] = round(float(np.median(np.array(values) / np.array(earlier))), 3)
         print(rows[-1])
     document = {
         "schema": 1,

@@ -14,6 +14,7 @@ import numpy as np
 
 from .arguments import as_path, as_text, as_whole
 from .backends import Backend, LoadOptions, open_backend
+from .bundled import bundled_models as bundled_models
 from .card import ModelCard
 from .errors import ArgumentError, FrameError, ModelError
 from .files import expand_path
@@ -36,12 +37,6 @@ if TYPE_CHECKING:
 
 #: Far beyond any machine; ONNX Runtime takes whatever it is told, and falls.
 _MOST_THREADS = 1024
-_BUNDLED = Path(__file__).with_name("models")
-
-
-def bundled_models() -> dict[str, Path]:
-    """Models that come with the package, by name."""
-    return {path.stem: path for path in sorted(_BUNDLED.glob("*.onnx"))}
 
 
 def find_model(model: str | Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sparsevit_apps.doctor.findings import DoctorReport
-from sparsevit_apps.doctor.jetson import board, environment, power, release
+from sparsevit_apps.doctor.jetson import board, cuda_python, environment, power, release
 from sparsevit_runtime.diagnostics.machine import read_machine
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jetson.md").read_text()
@@ -56,6 +56,22 @@ def test_environments(settings, status):
 def test_power_and_clocks(mode, governor, statuses):
     machine = read_machine().model_copy(update={"power_mode": mode, "governor": governor})
     assert [finding.status for finding in power(machine)] == statuses
+
+
+@pytest.mark.parametrize(
+    ("version", "release", "status", "advice"),
+    [
+        ("12.6.2", "# R36 (release), REVISION: 4.3", "ok", ""),
+        ("13.0.1", "# R36 (release), REVISION: 4.3", "warn", "<13'"),
+        ("13.0.1", "# R38 (release), REVISION: 2.0", "ok", ""),
+        ("12.6.2", "# R38 (release), REVISION: 2.0", "ok", ""),
+        ("13.0.1", "", "warn", "<13'"),
+        (None, "# R38 (release), REVISION: 2.0", "missing", "<14'"),
+    ],
+)
+def test_cuda_python_is_no_later_than_the_boards_cuda(version, release, status, advice):
+    found = cuda_python(version, release)
+    assert found.status == status and found.advice.count(advice or "pip") == bool(advice)
 
 
 def test_a_board_and_what_is_none():

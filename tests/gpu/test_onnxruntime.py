@@ -5,6 +5,8 @@ where they are not."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,9 +20,10 @@ from networks import randomize
 from sparsevit_exporter import DetectionModel, ExportOptions, SegmentationModel, SparseViT, export
 from sparsevit_runtime import bundled_models, load
 from sparsevit_runtime.backends import LoadOptions
+from sparsevit_runtime.bundled import ALSO_IN_HALF
 from sparsevit_runtime.card import ClassCard
 from sparsevit_runtime.contract import feeds_of
-from sparsevit_runtime.diagnostics import check, optimised_nodes
+from sparsevit_runtime.diagnostics import check, compare, optimised_nodes
 from sparsevit_runtime.diagnostics.optimised import TO_HOST
 from sparsevit_runtime.graph.onnx_file import read_onnx
 from sparsevit_runtime.images.probe import probe_image
@@ -147,8 +150,16 @@ def test_a_thousand_frames_with_changing_keep(write, seed, ort_ops):
 
 @pytest.mark.parametrize("name", sorted(bundled_models()))
 def test_bundled_models_agree_with_what_was_recorded(name, options):
-    with load(name, options=options) as model:
+    with load(name, options=replace(options, precision="exported")) as model:
         report = check(model)
+        assert report.agrees, report.worst
+
+
+@pytest.mark.parametrize("name", ALSO_IN_HALF)
+def test_bundled_models_compute_in_half_precision_by_themselves(name, options):
+    with load(name, options=options) as model:
+        assert model.card.precision == "fp16"
+        report = compare(model, name)
         assert report.agrees, report.worst
 
 

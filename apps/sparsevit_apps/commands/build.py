@@ -47,6 +47,10 @@ def build(
     tf32: Annotated[
         bool, typer.Option("--tf32", help="Let fp32 products round their factors to TF32: faster, less exact.")
     ] = False,
+    fp32: Annotated[
+        bool,
+        typer.Option("--fp32", help="Leave a bundled model in float32; those that can are built in half precision."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Build even what is up to date.")] = False,
     workspace: Annotated[
         int | None,
@@ -80,6 +84,7 @@ def build(
     if portable and plugins is not None:
         raise typer.BadParameter("a portable engine has no plugins; leave one of both out", param_hint="--plugins")
 
+    from sparsevit_runtime.half_twin import half_twin
     from sparsevit_runtime.model import find_model
     from sparsevit_runtime.sinks.paths import check_target
     from sparsevit_runtime.tensorrt import BuildOptions, build_engine
@@ -102,13 +107,17 @@ def build(
     )
     with progress_bar() as progress:
         progress.start("building")
-        report = build_engine(find_model(model), output, wanted, progress)
+        exported = find_model(model)
+        source = exported if fp32 or tf32 else half_twin(exported)
+        report = build_engine(source, output, wanted, progress)
     if not report.reasons:
         say(f"{output} is up to date: same model, plugins, TensorRT, GPU, precision and profile")
         return
     stdout().print(_table(report))
     say(f"wrote {output} and {output.name}.json; built because {'; '.join(report.reasons)}")
-    if report.card.inputs.precision == "fp32" and not tf32:
+    if source != exported:
+        say(f"{model} is built in half precision; --fp32 leaves it in float32")
+    elif report.card.inputs.precision == "fp32" and not (fp32 or tf32):
         say(f"it computes in float32, without tensor cores; `sparsevit half {model}` makes the model of half precision")
 
 

@@ -47,6 +47,9 @@ def check(
     with load(path, backend, threads=threads, device=device) as loaded:
         engine = engine_card(loaded.backend)
         other = _other_file(path, engine, against)
+        if other is None and loaded.backend.path != path:
+            say(f"{path.stem} computes in half precision here: comparing with its own file", err=True)
+            other = path
         if "custom ops" in loaded.backend.details:
             say(f"run by custom ops: {loaded.backend.details['custom ops']}", err=True)
         if other is None:

@@ -19,6 +19,8 @@ from .probes import examine
 
 #: Of JetPack 6.1, the first with TensorRT 10.3.
 _OLDEST_L4T = (36, 4)
+#: Jetson Linux of JetPack 7.
+_L4T_OF_CUDA_13 = 38
 _RELEASE = re.compile(r"# R(\d+) \(release\), REVISION: (\d+)")
 #: What the plain doctor finds that a board needs as well, in the order of the page; the names are the same.
 _ALSO = ("memory", "numpy", "opencv", "onnxruntime", "JetPack's OpenCV", "hardware decoder", "csi sensors", "cameras")
@@ -34,7 +36,7 @@ def examine_jetson() -> DoctorReport:
         release(jetson_release()),
         *power(machine),
         environment(system_text(f"{sys.prefix}/pyvenv.cfg") if sys.prefix != sys.base_prefix else ""),
-        *_tensorrt(by_name["tensorrt"]),
+        *_tensorrt(by_name["tensorrt"], jetson_release()),
         *_compiler(),
         _plugins(),
         *(by_name[name] for name in _ALSO if name in by_name),
@@ -95,16 +97,27 @@ def environment(settings: str) -> Finding:
     )
 
 
-def _tensorrt(known: Finding) -> Iterator[Finding]:
+def _tensorrt(known: Finding, release_line: str) -> Iterator[Finding]:
     yield known.model_copy(update={"area": "engines", "required": True})
     versions = installed_versions(("cuda-python", "cuda-bindings"))
-    version = next(iter(versions.values()), None)
-    newer = version is not None and int(version.partition(".")[0]) >= 13
-    yield _finding(
+    yield cuda_python(next(iter(versions.values()), None), release_line)
+
+
+def cuda_python(version: str | None, release_line: str) -> Finding:
+    """cuda-python: the driver of JetPack 6 knows no CUDA later than 12, that of JetPack 7 knows 13.
+
+    Args:
+        version: what is installed; None where nothing is.
+        release_line: first line of Jetson Linux's release file; empty where there is none.
+    """
+    found = _RELEASE.match(release_line)
+    most = 13 if found is not None and int(found[1]) >= _L4T_OF_CUDA_13 else 12
+    newer = version is not None and int(version.partition(".")[0]) > most
+    return _finding(
         "cuda-python",
         "missing" if version is None else "warn" if newer else "ok",
         version or "not installed",
-        "pip install 'cuda-python>=12.3,<13': JetPack 6 has CUDA 12",
+        f"pip install 'cuda-python>=12.3,<{most + 1}': JetPack {6 if most == 12 else 7} has CUDA {most}",
         area="engines",
         required=True,
     )

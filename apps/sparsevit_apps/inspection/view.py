@@ -154,7 +154,9 @@ def _metric_table(card: ModelCard) -> Table:
 
 def _checks(card: ModelCard) -> str:
     if not card.checks:
-        return "No outputs are recorded in the card, so `sparsevit check` has nothing to compare."
+        return (
+            "No outputs are recorded in the card; `sparsevit check` compares with the model file that it was made of."
+        )
     count = len(card.checks)
     runs = f"{count} probe run{'s' * (count > 1)}"
     return f"Outputs of {runs} are recorded; compare this machine with: sparsevit check MODEL"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ..bundled import is_bundled_in_half
 from ..errors import BackendError, ModelError
 from ..triton import SCHEME, is_served
 from .base import Backend, Capabilities, DeviceInfo
@@ -14,17 +15,28 @@ __all__ = ["Backend", "Capabilities", "DeviceInfo", "LoadOptions", "open_backend
 
 
 def _open_onnxruntime(path: Path, options: LoadOptions) -> Backend:
-    from .onnxruntime import OnnxRuntimeBackend
+    from .onnxruntime import OnnxRuntimeBackend, may_run_on_cuda
 
-    return OnnxRuntimeBackend(
-        path,
-        threads=options.threads,
-        device=options.device,
-        portable=options.portable,
-        plugins=options.plugins,
-        precision=options.precision,
-        graphs=options.graphs,
-    )
+    def open_(file: Path) -> Backend:
+        return OnnxRuntimeBackend(
+            file,
+            threads=options.threads,
+            device=options.device,
+            portable=options.portable,
+            plugins=options.plugins,
+            precision="tf32" if options.precision == "tf32" else "exported",
+            graphs=options.graphs,
+        )
+
+    if options.precision == "auto" and is_bundled_in_half(path) and may_run_on_cuda(options.device):
+        from ..half_twin import half_twin
+
+        twin = half_twin(path)
+        backend = open_(twin)
+        if twin == path or backend.device.kind == "cuda":
+            return backend
+        backend.close()  # CUDA is offered and does not start: a CPU computes slower in half precision
+    return open_(path)
 
 
 def _open_tensorrt(path: Path, options: LoadOptions) -> Backend:

@@ -23,7 +23,7 @@ from .gpu_frames import Letterboxing, check_gpu_frames, letterbox_writer
 from .onnxruntime_device import DeviceRuns
 from .onnxruntime_graphs import Recorder
 from .onnxruntime_layers import named_graph, time_layers
-from .onnxruntime_session import CPU, SessionSettings, error_types, open_session, session_options
+from .onnxruntime_session import CPU, CUDA, SessionSettings, error_types, open_session, session_options
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -211,6 +211,11 @@ class OnnxRuntimeBackend(Backend):
         except BackendError as error:
             _log.info("frames on the GPU are not taken: %s", error)
             return cuda, None
+
+
+def may_run_on_cuda(device: str | None) -> bool:
+    """Whether this ONNX Runtime offers CUDA, and the device that is asked for leaves it the choice."""
+    return device in (None, "cuda") and CUDA in require("onnxruntime").get_available_providers()
 
 
 def _device(cuda: CudaRuntime | None) -> DeviceInfo:

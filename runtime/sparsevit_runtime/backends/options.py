@@ -21,7 +21,9 @@ class LoadOptions:
         portable: the portable bodies in place of this project's kernels (engines of model files; ONNX Runtime on CUDA).
         graphs: batch sizes and levels to hold CUDA graphs for; 0 for none.
         precision: precision of the products of an fp32 graph on a GPU: ``exported`` keeps fp32, ``tf32`` rounds their
-            factors to ten bits of mantissa (engines that are made of a model file; ONNX Runtime on CUDA).
+            factors to ten bits of mantissa, ``auto`` takes half precision for the bundled models that agree with
+            themselves in it (`half_twin`), and keeps fp32 for all other files (engines that are made of a model file;
+            ONNX Runtime on CUDA).
     """
 
     threads: int | None = None
@@ -30,4 +32,4 @@ class LoadOptions:
     plugins: Path | None = None
     portable: bool = False
     graphs: int = 16
-    precision: Literal["exported", "tf32"] = "exported"
+    precision: Literal["auto", "exported", "tf32"] = "auto"

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..cuda import CudaRuntime, open_cuda
 from ..errors import BackendError
+from ..half_twin import half_twin
 from ..images.device_frames import DeviceFrame
 from ..images.placement import Placement
 from ..stage_times import StageTimes
@@ -264,6 +265,8 @@ def check_device(device: str | None) -> None:
 def build_or_reuse(model: Path, options: LoadOptions) -> Path:
     """The engine of a model file in the cache, built when there is none of the same file, plugins, TensorRT and GPU.
 
+    Of a bundled model it is that of its half-precision twin, unless another precision is asked for.
+
     Raises:
         BackendError: there is no GPU to run it on, which is known before minutes of building.
         BuildError, ModelError, CardError, MissingDependencyError, SinkError: see `build_cached`.
@@ -276,7 +279,8 @@ def build_or_reuse(model: Path, options: LoadOptions) -> Path:
         plugins=options.plugins,
         tf32=options.precision == "tf32",
     )
-    report = build_cached(model, settings, progress=_Announcement(model))
+    source = half_twin(model) if options.precision == "auto" else model
+    report = build_cached(source, settings, progress=_Announcement(model))
     if report.reasons:
         _log.warning("built %s for %s: %s", report.engine, model.name, "; ".join(report.reasons))
     return report.engine

@@ -21,11 +21,14 @@ from ..agreement import (
     worst_first,
 )
 from ..backends import Backend
+from ..bundled import is_bundled_in_half
 from ..card import ModelCard
 from ..errors import ModelError
+from ..half_twin import twin_of
 from ..model import Model, bundled_models, find_model, load
 from ..progress import SILENT, Progress, track
 from ..tasks import Task
+from ..tensorrt.engine_card import sha256
 from ..windows.plan import Plan, kept_windows
 from .checking import CHECK_SCHEMA
 from .probes import batch_sizes, engine_card, probe_batch, probe_feeds
@@ -210,13 +213,16 @@ def compare_outputs(
 
 
 def find_source(engine: Path, card: EngineCard) -> Path | None:
-    """The model file that an engine was built from, told by the hash in its card: beside the engine, or bundled."""
+    """The model file that an engine was built from, told by the hash in its card: beside the engine, or bundled, which
+    may have been built in half precision (`half_twin`)."""
     from ..graph.onnx_file import read_onnx
 
     beside = sorted(engine.parent.glob("*.onnx"), key=lambda path: path.stem != engine.stem)  # its namesake first
     for path in (*beside, *bundled_models().values()):
         try:
             if path.is_file() and read_onnx(path).digest() == card.inputs.onnx_sha256:
+                return path
+            if is_bundled_in_half(path) and sha256(twin_of(path)) == card.inputs.onnx_sha256:
                 return path
         except ModelError:  # another project's file, or a damaged one
             continue

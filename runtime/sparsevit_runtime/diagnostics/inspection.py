@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..card import ModelCard
+from ..contract import KEEP
 from ..custom_ops import OpsInUse, find_ops
 from ..errors import BackendError, ModelError, PlanError
 from ..graph.nodes import read_nodes
@@ -142,16 +143,19 @@ def inspect_engine(path: Path) -> InspectReport:
         tensorrt=card.inputs.tensorrt,
         gpu=card.inputs.gpu,
         plugin_layers=card.plugin_layers,
-        profile={name: _range(shapes) for name, shapes in card.inputs.profile.items()},
+        profile={
+            name: _range(shapes, card.inputs.levels if name == KEEP else ())
+            for name, shapes in card.inputs.profile.items()
+        },
         source_sha256=card.inputs.onnx_sha256,
     )
     outputs = tuple(spec.name for spec in task_of(card.model).contract.outputs)
     return _describe(card.model, outputs, path, engine)
 
 
-def _range(of: Range) -> str:
-    least, best, most = ("x".join(map(str, values)) for values in (of.min, of.opt, of.max))
-    return f"{least} to {most}, chosen for {best}"
+def _range(of: Range, levels: tuple[tuple[int, ...], ...] = ()) -> str:
+    least, most, *best = ("x".join(map(str, values)) for values in (of.min, of.max, *(levels or (of.opt,))))
+    return f"{least} to {most}, chosen for {' and '.join(best)}"
 
 
 def _describe(

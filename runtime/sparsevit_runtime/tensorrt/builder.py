@@ -15,11 +15,13 @@ from types import ModuleType
 from typing import Any
 
 from .. import child_process
+from ..contract import IMAGE
 from ..dependencies import missing, require
 from ..errors import BuildError, ModelError, SinkError
 from ..files import write_atomic
 from ..graph.branches import without_conditions
 from ..graph.onnx_file import OnnxFile, read_onnx, without_functions
+from ..graph.real_first import with_real_first
 from ..progress import SILENT, Progress
 from ..windows.plan import PlanLike
 from .cache import TimingCache, engine_file, reasons_to_build, record_plugins, sole_builder
@@ -186,7 +188,7 @@ def _graph(file: OnnxFile, portable: bool) -> bytes:
     """What TensorRT is given of a file: functions of its nodes, or their names for plugins to take."""
     data = file.data if portable else without_functions(file.data, WITHOUT_PLUGIN)
     try:
-        return without_conditions(data)
+        return with_real_first(without_conditions(data), IMAGE)
     except ValueError as error:
         raise ModelError(f"the functions of {file.path} do not fit its nodes ({error}); export it again") from error
 

@@ -1,5 +1,5 @@
-"""What is kept from build to build: engines that `load` made, the times of kernels that TensorRT measured, and where
-the plugin libraries are that engines were built with.
+"""What is kept from build to build: engines that `load` made, the times of kernels that TensorRT measured, where the
+plugin libraries are that engines were built with, and half-precision twins of bundled models.
 
 It lies in ~/.cache/sparsevit, or in the folder $SPARSEVIT_CACHE, and may be deleted at any time. What is in it is
 executed (engines) or tells what is executed, so nobody but this user may write or read there.
@@ -24,7 +24,7 @@ from .engine_card import Inputs, changes, read_sidecar, sha256, sidecar_path
 
 #: Environment variable that names the folder.
 CACHE_VARIABLE = "SPARSEVIT_CACHE"
-_ENGINES, _TIMING, _PLUGINS = "engines", "timing", "plugins"
+_ENGINES, _TIMING, _PLUGINS, _HALVES = "engines", "timing", "plugins", "half"
 _HASH_LENGTH = 16
 _NAME_LENGTH = 40
 _log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def _make_private(folder: Path) -> None:
     """
     try:
         if folder.parent == cache_folder():
-            make_private_folder(folder.parent, (_ENGINES, _TIMING, _PLUGINS))
+            make_private_folder(folder.parent, (_ENGINES, _TIMING, _PLUGINS, _HALVES))
         make_private_folder(folder)
     except SinkError as error:
         raise SinkError(f"cannot write {folder} ({error}); name another folder in ${CACHE_VARIABLE}") from error
@@ -113,6 +113,23 @@ def engine_file(name: str, inputs: Inputs) -> Path:
     """
     content = sha256(inputs.model_dump_json().encode())[:_HASH_LENGTH]
     return cache_folder() / _ENGINES / f"{_as_name(name)}-{content}.engine"
+
+
+def keep_half(name: str, data: bytes) -> Path:
+    """Keeps a model in half precision, unless it is there, and returns its file, which is named by its content.
+
+    Args:
+        name: name of the model, for people.
+        data: content of the file.
+
+    Raises:
+        SinkError: the folder or the file cannot be written.
+    """
+    path = cache_folder() / _HALVES / f"{_as_name(name)}-half-{sha256(data)[:_HASH_LENGTH]}.onnx"
+    _make_private(path.parent)
+    if not (is_own_file(path) and path.read_bytes() == data):
+        write_private(path, data)
+    return path
 
 
 def reasons_to_build(engine: Path, inputs: Inputs) -> list[str]:

@@ -87,7 +87,8 @@ def _build(
     capabilities.set_monitor(trt, config, lambda *step: say({"progress": step}))
     if request.timing_cache is not None:
         _set_timing_cache(config, Path(request.timing_cache), request, log)
-    for level in request.levels or [None]:
+    levels: list[list[int] | None] = [*request.levels] or [None]
+    for level in levels:
         config.add_optimization_profile(_profile(builder, network, request, level, log))
     mark = log.mark()
     engine = builder.build_serialized_network(network, config)

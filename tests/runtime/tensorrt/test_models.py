@@ -1,6 +1,6 @@
 """The models that the product is for, built whole by TensorRT for RTX, which needs no GPU.
 
-The stages of the bundled model are padded; those of Swin-T at 672x672 pixels are not.
+The stages of the bundled models are padded; those of Swin-T at 672x672 pixels are not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from exports import EXPORTED_BEFORE, small_mask2former, small_mask2former_in_half
 from networks import randomize
 from sparsevit_exporter import ExportOptions, SparseViT, export
-from sparsevit_runtime.model import find_model
+from sparsevit_runtime.model import bundled_models, find_model
 from sparsevit_runtime.tensorrt import BuildOptions, BuildReport, build_engine
 from sparsevit_runtime.tensorrt.plugin_library import PLUGIN_NAMES
 from sparsevit_runtime.windows.plan import dense_keep
@@ -67,10 +67,11 @@ def check(report: BuildReport, model: Path, portable: bool, smallest: int) -> No
 
 
 @PLUGINS
-def test_bundled_model(build, portable):
-    model = find_model("street-scenes")
+@pytest.mark.parametrize("name", bundled_models())
+def test_bundled_models(build, name, portable):
+    model = find_model(name)
     report = build(model, portable)
-    check(report, model, portable, smallest=10_000_000)  # its 3.26 million weights in fp32
+    check(report, model, portable, smallest=10_000_000)  # more than three million weights in fp32
     assert report.card.inputs.precision == "fp32" and set(report.card.arithmetic) == {"FLOAT"}
 
 
