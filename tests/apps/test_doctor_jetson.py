@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from sparsevit_apps.cli import app
 from sparsevit_apps.doctor.findings import DoctorReport
 from sparsevit_apps.doctor.jetson import board, cuda_python, environment, power, release
 from sparsevit_runtime.diagnostics.machine import read_machine
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jetson.md").read_text()
+
+
+@pytest.mark.parametrize("line", re.findall(r"^sparsevit .+$", PAGE, re.MULTILINE))
+def test_every_command_of_the_page_is_one(line):
+    """Its arguments are read; nothing is run."""
+    name, *arguments = shlex.split(line)[1:]
+    commands = get_command(app).commands
+    assert commands[name].make_context(name, arguments).params
+    if name == "profile":  # what the command itself looks at
+        assert ("--soak" in arguments) == ("--sparsity" in arguments)
 
 
 @pytest.mark.parametrize(
