@@ -11,6 +11,15 @@ as `not_run`, with the reason. The file is written anew with every row, so that 
 was not measured yet.
 
 `--dry-run` goes through all of it on any machine, at a small size, up to the launch.
+
+Not measured on a GPU yet, in the order of what it would tell:
+
+- an engine of TensorRT (`--only latency`): every figure so far is of ONNX Runtime's CUDA provider; engines tuned for
+  several levels (`sparsevit build --levels`) beside one tuned for 60%; a governor's changes of level.
+- fp32 graphs, with TF32 and without (`--only onnxruntime --precisions fp32`).
+- detectors in fp32 at 224x224 and segmenters and detectors in fp16 against the CPU (tests/gpu), where rows that compute
+  other windows than the CPU are to be told from wrong ones (`runs_with_other_windows`).
+- the kernels one by one under Nsight Compute: `--only kernels` times them, and says nothing of what holds them back.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -34,9 +35,10 @@ GRAPHS = 16
 #: at 672x672). On one x86 core and to 672x672, letterboxing takes about 1.5 ms at 1920x1080 and 5 ms at 3840x2160,
 #: copying 0.3 and 3.5 ms, and a bus of 12 GB/s another 0.5 and 2 ms; to 1024x2048 letterboxing takes 4 and 8 ms or
 #: more. So up to Full HD there is a millisecond to win, which a stream spends beside the GPU's work anyway; beyond,
-#: milliseconds of a core come back at about the same delay. On a Jetson, where nothing is copied, the limit may be
-#: lower: not measured.
+#: milliseconds of a core come back at about the same delay. On a Jetson nothing is copied a second time, and
+#: its cores are the slower ones: Full HD is sent whole there, too, which is not measured yet.
 LARGE_FRAME_PIXELS = 1920 * 1080
+LARGE_FRAME_PIXELS_INTEGRATED = 1920 * 1080 - 1
 _log = logging.getLogger(__name__)
 
 
@@ -61,7 +63,7 @@ class TensorRtBackend(Backend):
         path: str | Path,
         device: str | None = None,
         graphs: int = GRAPHS,
-        large_frame_pixels: int | None = LARGE_FRAME_PIXELS,
+        large_frame_pixels: int | Literal["auto"] | None = "auto",
         plugins: Path | None = None,
     ) -> None:
         """Opens an engine file with the card beside it.
@@ -70,7 +72,7 @@ class TensorRtBackend(Backend):
             path: path of the engine.
             device: ``cuda`` or None.
             graphs: batch sizes and plans to hold CUDA graphs for; 0 for none.
-            large_frame_pixels: see the attribute.
+            large_frame_pixels: see the attribute; ``auto`` for the limit of this kind of GPU.
             plugins: the plugin library; None for where the engine's card and `find_plugins_to_run` look.
 
         Raises:
@@ -83,10 +85,11 @@ class TensorRtBackend(Backend):
         check_version(trt, card, path)
         self._cuda: CudaRuntime = open_cuda()
         self._graphs = graphs
-        self.large_frame_pixels = large_frame_pixels
         self._engine: Engine | None = open_engine(path, data, card, trt, self._cuda, plugins)
         self.engine_card: EngineCard = card
         gpu = self._cuda.device
+        usual = LARGE_FRAME_PIXELS_INTEGRATED if gpu.integrated else LARGE_FRAME_PIXELS
+        self.large_frame_pixels = usual if large_frame_pixels == "auto" else large_frame_pixels
         super().__init__(
             path,
             card.model,

@@ -673,6 +673,18 @@ def test_a_stream_sends_large_frames_whole(on_gpu):
         assert on_gpu.cuda.integrated or sent > 3 * sum(image.nbytes for image in large)
 
 
+@pytest.mark.parametrize("integrated", [False, True])
+def test_full_hd_goes_to_an_integrated_gpu_whole(tmp_path, monkeypatch, exported, letterbox_library, integrated):
+    machine = Machine(tmp_path, monkeypatch, exported, integrated=integrated)
+    monkeypatch.setattr(
+        tensorrt, "LetterboxKernel", lambda _, resize: QueuedLetterbox(machine.cuda, letterbox_library, resize)
+    )
+    backend = open_backend(machine.engine)
+    full_hd, more = np.empty((1080, 1920, 3), np.uint8), np.empty((1081, 1920, 3), np.uint8)
+    assert backend.prefers_gpu_letterbox([full_hd]) is integrated and backend.prefers_gpu_letterbox([more])
+    assert not backend.prefers_gpu_letterbox([np.empty((720, 1280, 3), np.uint8)])
+
+
 def test_memory_for_large_frames_grows_with_them_alone(on_gpu):
     smallest, middle, largest = large_frames(3)
     buffers = 1 if on_gpu.cuda.integrated else 2

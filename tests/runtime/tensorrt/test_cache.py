@@ -55,7 +55,7 @@ def test_files_are_named_by_what_decides_their_content(cache):
     assert first == engine_file("Street scenes/2", INPUTS.model_copy())
     assert first.parent == cache / "engines" and first.name.startswith("Street-scenes-2-")
     changes = {key: "other" for key in ("onnx_sha256", "plugins_sha256", "tensorrt", "gpu")}
-    changes |= {"precision": "fp16", "tf32": True, "in_place": True, "profile": {}}
+    changes |= {"precision": "fp16", "tf32": True, "in_place": True, "profile": {}, "levels": ((1, 2),)}
     assert set(changes) == set(Inputs.model_fields)
     others = {engine_file("Street scenes/2", INPUTS.model_copy(update={key: changes[key]})) for key in changes}
     assert len(others | {first}) == len(changes) + 1
