@@ -84,6 +84,7 @@ def build(
     if portable and plugins is not None:
         raise typer.BadParameter("a portable engine has no plugins; leave one of both out", param_hint="--plugins")
 
+    from sparsevit_runtime.bundled import bundled_models
     from sparsevit_runtime.half_twin import half_twin
     from sparsevit_runtime.model import find_model
     from sparsevit_runtime.sinks.paths import check_target
@@ -117,6 +118,8 @@ def build(
     say(f"wrote {output} and {output.name}.json; built because {'; '.join(report.reasons)}")
     if source != exported:
         say(f"{model} is built in half precision; --fp32 leaves it in float32")
+    elif exported in bundled_models().values() and not (fp32 or tf32):
+        say(f"{model} stays in float32, without tensor cores: its answers in half precision differ too much")
     elif report.card.inputs.precision == "fp32" and not (fp32 or tf32):
         say(f"it computes in float32, without tensor cores; `sparsevit half {model}` makes the model of half precision")
 
