@@ -24,6 +24,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 # depend on time wait most of it, and more than two disturb each other.
 WORKERS ?= 3
 TIMED_WORKERS ?= 2
+# Whatever is collected is imported first, in each process.
+TIMED_FILES = $(shell grep -rl --include='test_*.py' 'mark\.timed' tests)
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 # The commands of the environment; modules stay compiled, also where the machine is told not to keep them; and kernels do.
 FOR_TESTS = export PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=; \
@@ -71,7 +73,7 @@ demo: $(VENV)/.runtime  ## run the bundled model: annotated video, window activi
 
 test: $(VENV)/.test  ## install what the tests need and run all of them
 	@$(FOR_TESTS); failed=0; \
-	$(BIN)/python -m pytest -n $(TIMED_WORKERS) $(SIDE_BY_SIDE) -m timed --durations=10 || failed=1; \
+	$(BIN)/python -m pytest -n $(TIMED_WORKERS) $(SIDE_BY_SIDE) -m timed --durations=10 $(TIMED_FILES) || failed=1; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(SIDE_BY_SIDE) -m 'not timed' --durations=20 || failed=$$((failed + 1)); \
 	[ $$failed = 0 ] || echo "== tests failed, see above"; \
 	exit $$failed

@@ -181,7 +181,8 @@ def test_command_of_the_readme(command, readme_place):
 def test_command_of_the_docs(command, here, monkeypatch):
     command = command.replace("SOURCE SINK...", "clip.mp4 usage.mp4")
     # So small a network may save nothing by pruning on a busy machine: any plan fits, and its times are all the same.
-    command = command.replace("--budget-ratio 0.7", "--budget-ratio 9 --rounds 1")
+    command = command.replace("--budget-ratio 0.7", "--budget-ratio 9")
+    command = command.replace("--evaluations 6", "--evaluations 6 --rounds 1")
     monkeypatch.setattr(sys, "argv", words_of(command))
     with pytest.raises(SystemExit) as end:
         main()
