@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gpu_kernels import packaged_headers
-from host_kernels import ARCHITECTURES
+from host_kernels import ARCHITECTURES, COMPILED_ONCE
 from shared_files import one_at_a_time
 from sparsevit_runtime.tensorrt.plugin_library import PLUGIN_NAMES, PLUGIN_NAMESPACE
 from sparsevit_runtime.tensorrt.plugin_nodes import in_namespace
@@ -68,7 +68,7 @@ def plugin_library(tensorrt_headers, cuda_headers) -> Path:
     """libsparsevit_plugins.so as a user builds it; a later run compiles only what has changed."""
     options = [f"-DSPARSEVIT_CUDA_ARCHITECTURES={ARCHITECTURES}", "-DSPARSEVIT_REQUIRE_PLUGINS=ON"]
     with kernels_compiled_once():
-        run("cmake", "-S", ROOT, "-B", BUILD, f"-DTENSORRT_INCLUDE_DIR={tensorrt_headers}", *options)
+        run("cmake", "-S", ROOT, "-B", BUILD, f"-DTENSORRT_INCLUDE_DIR={tensorrt_headers}", *options, env=COMPILED_ONCE)
         run("cmake", "--build", BUILD, "--parallel", "2")
     return BUILD / "plugins" / "libsparsevit_plugins.so"
 
@@ -79,7 +79,7 @@ def ort_library(request, cuda_headers) -> Path:
     if find_headers() is not None:
         return request.getfixturevalue("plugin_library").with_name("libsparsevit_ort.so")
     folder = BUILD.with_name("test-ort")
-    run("cmake", "-S", ROOT, "-B", folder, f"-DSPARSEVIT_CUDA_ARCHITECTURES={ARCHITECTURES}")
+    run("cmake", "-S", ROOT, "-B", folder, f"-DSPARSEVIT_CUDA_ARCHITECTURES={ARCHITECTURES}", env=COMPILED_ONCE)
     run("cmake", "--build", folder, "--parallel", "2")
     return folder / "plugins" / "libsparsevit_ort.so"
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 
-from host_kernels import ARCHITECTURES, KERNELS, PLUGINS
+from host_kernels import ARCHITECTURES, COMPILED_ONCE, KERNELS, PLUGINS
 
 from ..conftest import BUILD, kernels_compiled_once, run
 
@@ -20,7 +19,7 @@ def built(cuda_headers) -> Path:
     """The folder that holds libsparsevit_kernels.a, configured and compiled where nothing names TensorRT's headers."""
     folder = BUILD.with_name("test-kernels")
     hidden = ("TENSORRT_INCLUDE_DIR", "TENSORRT_ROOT", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "CXXFLAGS")
-    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment = {name: value for name, value in COMPILED_ONCE.items() if name not in hidden}
     with kernels_compiled_once():
         run("cmake", "-S", KERNELS, "-B", folder, f"-DSPARSEVIT_CUDA_ARCHITECTURES={ARCHITECTURES}", env=environment)
         run("cmake", "--build", folder, "--parallel", "2", env=environment)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from host_kernels import ARCHITECTURES
+from host_kernels import ARCHITECTURES, COMPILED_ONCE
 
 from ..conftest import BUILD, ROOT, kernels_compiled_once, run
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 SCRIPTS = ROOT / "plugins"
 GENERATIONS = [folder for folder in os.environ.get("SPARSEVIT_TENSORRT_HEADERS", "").split(os.pathsep) if folder]
 #: For kernels as other tests have compiled them.
-COMPILED_BEFORE = {**os.environ, "SPARSEVIT_CUDA_ARCHITECTURES": ARCHITECTURES}
+COMPILED_BEFORE = {**COMPILED_ONCE, "SPARSEVIT_CUDA_ARCHITECTURES": ARCHITECTURES}
 #: JetPack 6 is Ubuntu 22.04.
 NEWEST_GLIBC = (2, 35)
 
