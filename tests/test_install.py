@@ -1,4 +1,7 @@
-"""Installed from a wheel into environments as people have them: the bundled model runs, and what serves stays."""
+"""Installed from a wheel into environments as people have them: the bundled model runs, and what serves stays.
+
+pip installs where the test is about what pip does; elsewhere uv, which unpacks a package once for all environments.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from host_kernels import ARCHITECTURES
+from host_kernels import ARCHITECTURES, COMPILED_ONCE
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +54,9 @@ class Environment:
 
     def run(self, *words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         line = [str(word) for word in words]
-        done = subprocess.run(line, cwd=self.folder, capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(
+            line, cwd=self.folder, env=COMPILED_ONCE, capture_output=True, text=True, timeout=900, check=False
+        )
         assert done.returncode == code, f"{line}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -61,6 +66,9 @@ class Environment:
             sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python, *words
         ).stdout
 
+    def fill(self, *words: object) -> None:
+        self.run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", self.python, *words)
+
     def install(self, *words: object) -> None:
         # Python compiles what it imports; pip would compile all that it installs, again in each environment.
         self.pip("install", "--quiet", "--no-compile", *words)
@@ -69,7 +77,8 @@ class Environment:
         return self.run(self.python.with_name("sparsevit"), *words, code=code)
 
     def versions(self) -> dict[str, str]:
-        return {p["name"].lower(): p["version"] for p in json.loads(self.pip("list", "--format=json"))}
+        listed = self.run(sys.executable, "-m", "uv", "pip", "list", "--format=json", "--python", self.python).stdout
+        return {package["name"].lower(): package["version"] for package in json.loads(listed)}
 
     def finds(self, code: int = 0) -> dict[str, dict[str, str]]:
         """What the doctor finds, by name."""
@@ -102,8 +111,8 @@ def environment(tmp_path: Path) -> Environment:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    without_plugins = "--config-settings=cmake.define.SPARSEVIT_PLUGINS=OFF"
-    line = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", without_plugins, "-w", str(folder), str(ROOT)]
+    without_plugins = "--config-setting=cmake.define.SPARSEVIT_PLUGINS=OFF"
+    line = [sys.executable, "-m", "uv", "build", "--quiet", "--wheel", without_plugins, "-o", str(folder), str(ROOT)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     return next(folder.glob("*.whl"))
@@ -135,14 +144,14 @@ def test_the_lowest_versions_work_together(environment, wheel):
     assert {"numpy", "pydantic", "typer", "rich", "onnxruntime", "opencv-python-headless"} == {
         pin.partition("==")[0] for pin in pins
     }
-    environment.install(*pins, "click==8.0.0", f"{wheel}[cpu]")  # the lowest click that typer admits
+    environment.fill(*pins, "click==8.0.0", f"{wheel}[cpu]")  # the lowest click that typer admits
     installed = environment.versions()
     for pin in pins:
         name, _, version = pin.partition("==")
         assert Version(installed[name]) == Version(version)
     environment.answers()
     # A typer of that age admits any later click.
-    environment.install("--upgrade", "click")
+    environment.fill("--upgrade", "click")
     assert Version(environment.versions()["click"]) >= Version("8.5")
     assert "--sparsity" in environment.sparsevit("run", "--help").stdout
     environment.sparsevit("run", CLIP, "null://", "--activity", "--frames", "1")
@@ -150,7 +159,7 @@ def test_the_lowest_versions_work_together(environment, wheel):
 
 def test_the_newest_versions_work_together(environment, wheel):
     """Of OpenCV too, which the extras hold back for the sake of numpy 1."""
-    environment.install(wheel, "onnxruntime", "opencv-python-headless")
+    environment.fill(wheel, "onnxruntime", "opencv-python-headless")
     installed = environment.versions()
     assert Version(installed["numpy"]).major >= 2
     assert Version(installed["opencv-python-headless"]).major >= 5
@@ -159,7 +168,7 @@ def test_the_newest_versions_work_together(environment, wheel):
 
 @WITH_NUMPY_1
 def test_what_serves_stays_and_what_is_missing_or_broken_is_told(environment, wheel):
-    environment.install("numpy==1.26.4", wheel)
+    environment.fill("numpy==1.26.4", wheel)
     installed = environment.versions()
     assert installed["numpy"] == "1.26.4"
     assert not {name for name in installed if name.startswith(("onnxruntime", "opencv"))}
@@ -174,7 +183,7 @@ def test_what_serves_stays_and_what_is_missing_or_broken_is_told(environment, wh
         assert found[name]["status"] == "missing" and "sparsevit-edge[cpu]" in found[name]["advice"]
 
     # An OpenCV and an ONNX Runtime of one's own.
-    environment.install("numpy==1.26.4", "opencv-python==4.10.0.84", "onnxruntime==1.20.0")
+    environment.fill("numpy==1.26.4", "opencv-python==4.10.0.84", "onnxruntime==1.20.0")
     before = environment.versions()
     environment.install("--force-reinstall", "--no-deps", wheel)
     environment.install(wheel)
@@ -190,7 +199,7 @@ def test_what_serves_stays_and_what_is_missing_or_broken_is_told(environment, wh
     assert "several OpenCV packages overwrite each other" in environment.finds()["opencv"]["advice"]
 
     # One of two OpenCV packages uninstalled: `import cv2` finds a folder without code.
-    environment.install("--no-deps", "opencv-python-headless==5.0.0.93")
+    environment.fill("--no-deps", "opencv-python-headless==5.0.0.93")
     environment.pip("uninstall", "--yes", "opencv-python")
     environment.run(environment.python, "-c", "import cv2; assert not hasattr(cv2, 'imread')")
     out = environment.folder / "broken.mp4"
@@ -214,7 +223,7 @@ def test_what_serves_stays_and_what_is_missing_or_broken_is_told(environment, wh
 @WITH_NUMPY_1
 def test_no_extra_moves_a_numpy_that_serves(environment, wheel):
     """Planned only; `cpu` is installed above."""
-    environment.install("numpy==1.26.4")
+    environment.fill("numpy==1.26.4")
     for extras in ("gpu,draw,plot,power,log", "jetson"):
         plan = environment.pip("install", "--quiet", "--dry-run", "--report", "-", f"{wheel}[{extras}]")
         names = {entry["metadata"]["name"].lower() for entry in json.loads(plan)["install"]}
