@@ -197,9 +197,9 @@ def watched_street() -> str:
 
 
 def search() -> str:
-    """What `sparsevit search` reported for the bundled model."""
+    """What `sparsevit search` reported for a segmenter without a front."""
     rows = []
-    for row in read("search_street_scenes")["rows"]:
+    for row in read("search_segmenter")["rows"]:
         # Blocks come in pairs of one ratio.
         plan = " / ".join(",".join(f"{ratio:g}" for ratio in stage[::2]) for stage in row["plan"])
         accuracies = [f"{100 * row[split]:.2f}" for split in ("validation", "test")]
