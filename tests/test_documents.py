@@ -165,7 +165,7 @@ def run_program(command: str, folder: Path) -> None:
 def here(docs_place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The docs' folder as the working directory, its model as the bundled one; signals are handled as before later."""
     monkeypatch.chdir(docs_place)
-    monkeypatch.setattr("sparsevit_runtime.model._BUNDLED", docs_place / "bundled")
+    monkeypatch.setattr("sparsevit_runtime.bundled._FOLDER", docs_place / "bundled")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield docs_place
     for number, handler in handlers.items():

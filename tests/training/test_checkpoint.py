@@ -46,7 +46,7 @@ def test_starting_from_it(saved):
 @pytest.mark.slow
 def test_starting_from_a_bundled_model(recipe_of):
     """With the architecture that the docs name."""
-    size = {"embed_dim": 32, "depths": [2, 2, 6, 2], "num_heads": [1, 2, 4, 8], "head_channels": 64}
+    size = {"embed_dim": 32, "depths": [2, 2, 6, 2], "num_heads": [1, 2, 4, 8], "front_width": 16, "head_channels": 64}
     mine = build_model(recipe_of(model=size), 3)
     start_from(mine, "street-scenes")
     bundled = load_checkpoint("street-scenes").network.backbone

@@ -22,6 +22,9 @@ _FATAL = 4  # log severity: what goes wrong is raised, not printed
 #: How long an idle worker spins before it sleeps. ONNX Runtime's own choice (1 ms) takes whole cores from capture and
 #: drawing, and halves the speed beside another busy process; no spinning slows the bare session by a seventh.
 _SPIN_US = "50"
+#: ONNX Runtime lays out memory for the second run by what it saw in the first. Its releases of this line have values of
+#: our graphs share some that are needed at the same time: from the second run on windows are not ranked any more.
+_WRONG_PATTERNS = "1.18."
 #: Reasons for running without custom ops that this process has said.
 _SAID: set[str] = set()
 
@@ -116,6 +119,8 @@ def session_options(ort: ModuleType, threads: int | None) -> Any:
     # More than there are cores help nobody; and where memory ends before all have begun, ONNX Runtime waits for ever.
     options.intra_op_num_threads = min(threads, os.cpu_count() or threads) if threads else 0
     options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
+    if ort.__version__.startswith(_WRONG_PATTERNS):
+        options.enable_mem_pattern = False
     return options
 
 
