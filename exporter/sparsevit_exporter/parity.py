@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsevit_runtime.agreement import Precision
+from sparsevit_runtime.backends.onnxruntime_session import session_options
 from sparsevit_runtime.card import InputCard
 from sparsevit_runtime.images.probe import probe_image
 from sparsevit_runtime.progress import SILENT, Progress
@@ -80,8 +81,7 @@ def compare(
 
 def open_session(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """The graph in ONNX Runtime on the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options = session_options(onnxruntime, None)
     return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
