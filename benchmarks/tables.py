@@ -175,24 +175,16 @@ def watched() -> str:
 def watched_street() -> str:
     """The bundled segmenter, and the one bundled before it, off CamVid, as `benchmarks/watched.py` measured."""
     documents = [read("watched_street_scenes"), read("watched_street_scenes_before")]
-    rows = []
-    for first in documents[0]["clips"]:
-        if first["sparsity"]:
-            continue
-        figures = []
-        for key, sparsity in (("agreement", 0.6), ("flicker", 0.0), ("flicker", 0.6)):
-            for document in documents:
-                value = next(r for r in document["clips"] if (r["clip"], r["sparsity"]) == (first["clip"], sparsity))[
-                    key
-                ]
-                figures.append(f"{value:.1f}")
-        rows.append([first["clip"], *figures])
+    clips = [{(row["clip"], row["sparsity"]): row for row in document["clips"]} for document in documents]
+    shown = (("agreement", 0.6), ("flicker", 0.0), ("flicker", 0.6))
+    rows = [
+        [clip, *(f"{found[clip, pruned][key]:.1f}" for key, pruned in shown for found in clips)]
+        for clip in dict.fromkeys(clip for clip, _ in clips[0])
+    ]
     header = ["clip", "agreement", "before", "flicker, dense", "before", "flicker, 60%", "before"]
     coarse = [{row["sparsity"]: row for row in document["coarse"]} for document in documents]
-    images, now, then = (
-        coarse[0][0.0]["images"],
-        *(f"{c[0.0]['coarse mIoU']:.1f}, at 60% {c[0.6]['coarse mIoU']:.1f}" for c in coarse),
-    )
+    now, then = (f"{c[0.0]['coarse mIoU']:.1f}, at 60% {c[0.6]['coarse mIoU']:.1f}" for c in coarse)
+    images = coarse[0][0.0]["images"]
     return markdown(header, rows) + f"\n\nCoarse mIoU of {images} watched images of IDD-Lite: {now}; before: {then}."
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from .bundled import is_bundled_in_half
 from .errors import SinkError
-from .graph.half import in_half
-from .graph.onnx_file import read_onnx, with_card
+from .graph.half import half_file
+from .graph.onnx_file import read_onnx
 from .tensorrt.cache import keep_half
 
 _log = logging.getLogger(__name__)
@@ -38,5 +38,4 @@ def half_twin(path: Path) -> Path:
 
 def twin_of(path: Path) -> bytes:
     """The twin's file of a bundled model: the same bytes every time."""
-    file = read_onnx(path)
-    return with_card(in_half(file.data), file.card.model_copy(update={"precision": "fp16", "checks": ()}))
+    return half_file(read_onnx(path))

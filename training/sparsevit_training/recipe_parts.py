@@ -321,7 +321,7 @@ class OptimizerRecipe(Part):
     """
 
     lr: float = Field(default=1e-3, gt=0)
-    lr_scale: dict[str, Annotated[float, Field(gt=0)]] = {}
+    lr_scale: dict[str, Positive] = {}
     weight_decay: float = Field(default=0.05, ge=0)
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     clip_norm: float = Field(default=1.0, gt=0)

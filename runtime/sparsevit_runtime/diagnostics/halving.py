@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ..agreement import RECORDED
-from ..card import CheckCard, ModelCard
+from ..card import CheckCard
 from ..errors import ModelError
 from ..files import write_atomic
-from ..graph.half import in_half
-from ..graph.onnx_file import OnnxFile, read_onnx, with_card
+from ..graph.half import half_file
+from ..graph.onnx_file import OnnxFile, read_onnx
 from ..model import Model, find_model, load
 from ..progress import SILENT, Progress
 from .comparing import ComparisonReport, compare
@@ -45,8 +45,7 @@ def write_half(model: str | Path, path: str | Path, progress: Progress = SILENT)
         raise ModelError(f"{file.path} has weights in {', '.join(file.weights)}; export it with --precision fp16")
     with tempfile.TemporaryDirectory(prefix="sparsevit-half-") as folder:
         made = Path(folder) / "half.onnx"
-        card = file.card.model_copy(update={"precision": "fp16", "checks": ()})
-        made.write_bytes(_converted(file, card))
+        made.write_bytes(_converted(file))
         try:
             half = load(made, "onnxruntime", device="cpu")
         except ModelError as error:
@@ -57,13 +56,13 @@ def write_half(model: str | Path, path: str | Path, progress: Progress = SILENT)
             report = compare(half, full, file=Path(path).name, progress=progress)
             checks = tuple(_recorded(half, record) for record in file.card.checks)
     if report.agrees:
-        write_atomic(path, _converted(file, card.model_copy(update={"checks": checks})))
+        write_atomic(path, _converted(file, checks))
     return report
 
 
-def _converted(file: OnnxFile, card: ModelCard) -> bytes:
+def _converted(file: OnnxFile, checks: tuple[CheckCard, ...] = ()) -> bytes:
     try:
-        return with_card(in_half(file.data), card)
+        return half_file(file, checks)
     except (ValueError, KeyError, IndexError) as error:
         raise ModelError(
             f"{file.path} cannot be converted to half precision ({error}); export it with --precision fp16"

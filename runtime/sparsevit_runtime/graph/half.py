@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..card import CheckCard
 from .nodes import Node, read_nodes
-from .onnx_file import DOMAIN
+from .onnx_file import DOMAIN, OnnxFile, with_card
 from .parts import part_of_layer
 from .tensors import BOOL, FLOAT, HALF, INT32, INT64, UINT8, Tensor, as_half, constant_type, number_of, read_tensor
 from .wire import BYTES, fields, integer, message, with_texts
@@ -46,6 +47,16 @@ _NOT_OF_MAPS = {"WindowRank", "WindowScore", "LabelDecode"}
 _MODEL_GRAPH, _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 7, 1, 5, 11, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_OP_TYPE, _NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 _ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TYPE, _TYPE_INT = 1, 3, 20, 2
+
+
+def half_file(file: OnnxFile, checks: tuple[CheckCard, ...] = ()) -> bytes:
+    """A model file in half precision, with a card that says so; raises as `in_half`.
+
+    Args:
+        file: the model in float32.
+        checks: outputs that its card records; those of `file` are of float32.
+    """
+    return with_card(in_half(file.data), file.card.model_copy(update={"precision": "fp16", "checks": checks}))
 
 
 def in_half(data: bytes) -> bytes:

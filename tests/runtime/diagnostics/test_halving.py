@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sparsevit_exporter import load_checkpoint
-from sparsevit_runtime.diagnostics import check, halving, write_half
+from sparsevit_runtime.diagnostics import check, write_half
 from sparsevit_runtime.errors import ModelError
 from sparsevit_runtime.graph.half import in_half
 from sparsevit_runtime.graph.onnx_file import read_onnx
@@ -65,7 +65,7 @@ def test_what_does_not_agree_is_not_written(exported, tmp_path, monkeypatch):
         weight.CopyFrom(numpy_helper.from_array(-values, weight.name))
         return model.SerializeToString()
 
-    monkeypatch.setattr(halving, "in_half", rounded)
+    monkeypatch.setattr("sparsevit_runtime.graph.half.in_half", rounded)
     report = write_half(exported(), tmp_path / "half.onnx")
     assert not report.agrees and report.worst.tensor == "labels" and not list(tmp_path.iterdir())
 
